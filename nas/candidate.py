@@ -1,0 +1,125 @@
+"""Candidate: what a search space proposes. An architecture, and the recipe to train it with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from nas.architecture import Architecture
+from nas.errors import InvalidCandidateError
+
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["one-cycle", "cosine"]
+
+MAX_EPOCHS = 19  # fewer than 20 is the rule of the job
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a search space may know when it proposes a candidate."""
+
+    input_shape: tuple[int, int, int]
+    """(C, H, W) of the images."""
+    num_classes: int
+    max_params: int
+    """A candidate fits when it has fewer parameters than this."""
+    epochs: int = MAX_EPOCHS
+    """The most epochs a candidate may train for."""
+    flips: bool = False
+    """Whether a mirrored image is still of its class (not so for digits and letters)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Raises:
+        InvalidCandidateError: a value is out of range.
+    """
+
+    optimizer: Optimizer = "sgd"
+    """'sgd' has Nesterov momentum; 'adamw' uses `momentum` as its first beta."""
+    learning_rate: float = 0.1
+    """The highest rate of the schedule."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Schedule = "one-cycle"
+    """'one-cycle' warms up, then anneals; 'cosine' anneals from the start. Both end at about 0."""
+    warmup: float = 0.2
+    """Share of the steps that 'one-cycle' spends warming up."""
+    batch_size: int = 128
+    """Images in a step."""
+    epochs: int = MAX_EPOCHS
+    """Passes over the training images; the whole schedule fits into them."""
+    augmentation: float = 1.0
+    """Strength of the affine augmentation: 0 is none, 1 up to 10 degrees, 12 % scale, 7 % shift."""
+    flip: bool = False
+    """Whether half of the images are mirrored."""
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check(self.optimizer in get_args(Optimizer), "optimizer", get_args(Optimizer))
+        self._check(self.schedule in get_args(Schedule), "schedule", get_args(Schedule))
+        self._check_number("learning_rate", 0, 100, low_is_allowed=False)
+        self._check_number("momentum", 0, 1)
+        self._check_number("weight_decay", 0, 1)
+        self._check_number("warmup", 0, 1)
+        self._check_number("augmentation", 0, 4)
+        self._check_number("label_smoothing", 0, 1)
+        self._check(isinstance(self.flip, bool), "flip", "True or False")
+        for name, minimum in (("batch_size", 2), ("epochs", 1)):
+            value = getattr(self, name)
+            is_whole = isinstance(value, int) and not isinstance(value, bool)
+            self._check(is_whole and value >= minimum, name, f"a whole number >= {minimum}")
+
+    def _check(self, is_good: bool, name: str, allowed: object) -> None:
+        if not is_good:
+            value = getattr(self, name)
+            raise InvalidCandidateError(f"recipe: {name} must be {allowed}, was {value!r}")
+
+    def _check_number(
+        self, name: str, low: float, high: float, low_is_allowed: bool = True
+    ) -> None:
+        value = getattr(self, name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_good = is_number and math.isfinite(value) and low <= value < high
+        self._check(
+            is_good and (low_is_allowed or value > low),
+            name,
+            f"{low} {'<=' if low_is_allowed else '<'} x < {high}",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Recipe:
+        """What `to_json` wrote; raises InvalidCandidateError on anything else."""
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise InvalidCandidateError(f"not a recipe: {error}") from error
+
+    def summary(self) -> str:
+        """A few words for a table, for example `sgd 0.1 one-cycle b128 aug 1 19 ep`."""
+        return (
+            f"{self.optimizer} {self.learning_rate:.3g} {self.schedule} b{self.batch_size} "
+            f"aug {self.augmentation:.2g} {self.epochs} ep"
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network and the way to train it: everything a trial needs but its seed and its data."""
+
+    architecture: Architecture
+    recipe: Recipe
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits: the same built network and recipe, the same fingerprint."""
+        text = self.architecture.fingerprint + json.dumps(self.recipe.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""Serve optuna-dashboard on a storage, for this machine alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import optuna_dashboard
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import BaseStorage
+
+from nas.errors import NasError
+
+HOST = "127.0.0.1"  # the dashboard has no log-in and can delete studies: never beyond this machine
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """A line for each request would bury the address."""
+
+
+def serve(
+    storage: BaseStorage, artifact_dir: Path, port: int, on_ready: Callable[[str], None]
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        storage: whose studies are shown.
+        artifact_dir: where the weights of the best trials are.
+        port: to listen on; 0 takes any that is free.
+        on_ready: called with the address once it is served.
+
+    Raises:
+        NasError: the port is taken.
+    """
+    artifacts = FileSystemArtifactStore(str(artifact_dir)) if artifact_dir.is_dir() else None
+    app = optuna_dashboard.wsgi(storage, artifact_store=artifacts)
+    try:
+        server = make_server(HOST, port, app, server_class=_Server, handler_class=_SilentHandler)
+    except OSError as error:
+        raise NasError(f"--port {port} cannot be used: {error.strerror}; take another") from error
+    with server:
+        on_ready(f"http://{HOST}:{server.server_port}/")
+        server.serve_forever()

@@ -1,0 +1,172 @@
+"""The data sets that are known by name, and the choice between a name and a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.datasets.dataset import TrainingImages
+from nas.datasets.folder import load_folder
+from nas.errors import DataError
+
+DATA_DIR_VARIABLE = "NAS_DATA_DIR"
+DOWNLOAD_TIMEOUT_SECONDS = 20
+
+_DIGITS_TEST_SHARE = 6  # every sixth image of each class is kept out of every search
+
+
+class _NotAtHandError(DataError):
+    """A data set that is not on disk and cannot be downloaded."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A data set of torchvision: its class there, and what a search needs to know of it."""
+
+    class_name: str
+    flips: bool
+    folder: str  # where torchvision keeps it, below the data directory
+    train_sha256: str | None = None  # of the training images, uint8 (N, C, H, W), where known
+
+
+_SOURCES = {
+    "mnist": _Source(
+        "MNIST",
+        flips=False,
+        folder="MNIST/raw",
+        train_sha256="741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    ),
+    "fashion-mnist": _Source("FashionMNIST", flips=True, folder="FashionMNIST/raw"),
+    "kmnist": _Source("KMNIST", flips=False, folder="KMNIST/raw"),
+    "cifar10": _Source("CIFAR10", flips=True, folder="cifar-10-batches-py"),
+}
+
+NAMES = (*_SOURCES, "digits")
+
+
+def default_data_dir() -> Path:
+    """`$NAS_DATA_DIR`, else `nas/` in the user's cache folder."""
+    given = os.environ.get(DATA_DIR_VARIABLE)
+    if given:
+        return Path(given)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "nas"
+
+
+def load_training_images(
+    dataset: str | None, data_dir: Path, image_size: int | None = None
+) -> TrainingImages:
+    """The training images of a data set; its test images are never opened.
+
+    Args:
+        dataset: one of `NAMES`, a folder of images, or None: MNIST where it is on disk or can be
+            downloaded, else the bundled digits (a note says which).
+        data_dir: where data sets are kept and downloaded to.
+        image_size: bring the images of a folder to this many pixels a side.
+
+    Raises:
+        DataError: no such data set, or no way to get it, or it cannot be read.
+    """
+    if dataset is None:
+        return _mnist_or_digits(data_dir)
+    if dataset in NAMES:
+        if image_size is not None:
+            raise DataError(f"--image-size is for folders of images, {dataset} has its own size")
+        return _load_digits() if dataset == "digits" else _load_torchvision(dataset, data_dir)
+    if not ("/" in dataset or os.sep in dataset or Path(dataset).is_dir()):
+        raise DataError(
+            f"--dataset {dataset!r} is neither a folder nor a known data set: {', '.join(NAMES)}"
+        )
+    return load_folder(Path(dataset), data_dir / "folders", image_size)
+
+
+def _mnist_or_digits(data_dir: Path) -> TrainingImages:
+    try:
+        data = _load_torchvision("mnist", data_dir)
+        note = f"no --dataset given: searching on MNIST, in {data_dir}"
+    except _NotAtHandError:
+        data = _load_digits()
+        note = (
+            "no --dataset given, and MNIST is neither on disk nor to be downloaded: "
+            "searching on the bundled 8x8 digits (--data-dir says where MNIST is)"
+        )
+    return TrainingImages(
+        data.name, data.images, data.labels, data.classes, data.flips, (note, *data.notes)
+    )
+
+
+def _load_torchvision(name: str, data_dir: Path) -> TrainingImages:
+    import torchvision
+
+    source = _SOURCES[name]
+    make: Any = getattr(torchvision.datasets, source.class_name)
+    notes: tuple[str, ...] = ()
+    try:
+        data = make(str(data_dir), train=True, download=False)
+    except RuntimeError:  # torchvision's way to say that the files are not there, or are damaged
+        _download(make, name, data_dir)
+        data = make(str(data_dir), train=True, download=False)
+        notes = (f"downloaded {name} to {data_dir / source.folder}",)
+    except (ValueError, AssertionError, OSError, EOFError) as error:
+        raise DataError(f"{name} in {data_dir / source.folder} cannot be read: {error}") from error
+
+    images = torch.as_tensor(data.data)
+    # torchvision gives (N, H, W) for grey images and (N, H, W, C) for colour.
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    if source.train_sha256 not in (None, hashlib.sha256(images.numpy().tobytes()).hexdigest()):
+        raise DataError(
+            f"{name} in {data_dir / source.folder} is damaged: its training images do not have "
+            "the published checksum. Delete that folder to download it again"
+        )
+    labels = torch.as_tensor(data.targets, dtype=torch.int64)
+    return TrainingImages(name, images, labels, tuple(data.classes), source.flips, notes)
+
+
+def _download(make: Any, name: str, data_dir: Path) -> None:
+    """Download through torchvision, which checks the published checksum of every archive."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        # torchvision shows a bar for each file on standard error and sets no time limit.
+        with contextlib.redirect_stderr(io.StringIO()), _socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
+            make(str(data_dir), train=True, download=True)
+    except (OSError, RuntimeError) as error:
+        raise _NotAtHandError(
+            f"{name} is not in {data_dir} and cannot be downloaded: say where it is with "
+            f"--data-dir or {DATA_DIR_VARIABLE}, go online, or take --dataset digits"
+        ) from error
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _load_digits() -> TrainingImages:
+    """1,493 of the 1,797 8x8 digits that scikit-learn brings along; the others are for testing.
+
+    The bundled set has no test part of its own, so every sixth image of each class is left out.
+    """
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    images = torch.as_tensor(bundle.images)  # float64 (N, 8, 8), whole numbers 0..16
+    images = (images * 255 / 16).round().to(torch.uint8).unsqueeze(1)
+    labels = torch.as_tensor(bundle.target, dtype=torch.int64)
+    is_test = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(10):
+        is_test[(labels == label).nonzero().flatten()[::_DIGITS_TEST_SHARE]] = True
+    return TrainingImages("digits", images[~is_test], labels[~is_test], tuple("0123456789"))

@@ -1,0 +1,153 @@
+"""Dataset: the training images of a data set, split into train and validation.
+
+Letters: N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from nas.errors import DataError
+
+MIN_PER_CLASS = 2  # one image to train on, one to validate on
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """All images a search may see, before they are split."""
+
+    name: str
+    images: Tensor  # uint8 (N, C, H, W)
+    labels: Tensor  # int64 (N,), 0 <= label < len(classes)
+    classes: tuple[str, ...]
+    flips: bool = False  # a mirrored image is still of its class
+    notes: tuple[str, ...] = ()  # what the user should know, for example files that were unreadable
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Train and validation images as index vectors into one uint8 tensor."""
+
+    name: str
+    images: Tensor  # uint8 (N, C, H, W)
+    labels: Tensor  # int64 (N,)
+    train_index: Tensor  # int64, shuffled once by the split seed
+    valid_index: Tensor  # int64
+    classes: tuple[str, ...]
+    flips: bool
+    mean: tuple[float, ...]  # of each channel of the train images, in 0..1
+    std: tuple[float, ...]
+    sha256: str  # of images and labels
+    split_sha256: str  # of both index vectors
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def to(self, device: torch.device) -> Dataset:
+        """The same data set with every tensor on `device`."""
+        tensors = ("images", "labels", "train_index", "valid_index")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+
+def split(data: TrainingImages, valid_share: Fraction, seed: int) -> Dataset:
+    """Hold out `valid_share` of each class for validation, chosen by `seed` alone.
+
+    Raises:
+        DataError: fewer than two classes, or a class too small to be split.
+    """
+    if len(data.classes) < 2:
+        raise DataError(f"{data.name} has {len(data.classes)} class: two or more are needed")
+    sizes = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
+    for class_name, size in zip(data.classes, sizes, strict=True):
+        if size < MIN_PER_CLASS:
+            raise DataError(
+                f"{data.name}: class {class_name!r} has {size} images, "
+                f"{MIN_PER_CLASS} or more are needed to train and validate on"
+            )
+    generator = torch.Generator().manual_seed(seed)
+    train_parts, valid_parts = [], []
+    for label, num_valid in enumerate(_apportion(sizes, valid_share)):
+        members = (data.labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        valid_parts.append(members[:num_valid])
+        train_parts.append(members[num_valid:])
+    train_index = torch.cat(train_parts)
+    train_index = train_index[torch.randperm(len(train_index), generator=generator)]
+    valid_index = torch.cat(valid_parts).sort().values
+
+    mean, std = _channel_statistics(data.images[train_index])
+    return Dataset(
+        name=data.name,
+        images=data.images,
+        labels=data.labels,
+        train_index=train_index,
+        valid_index=valid_index,
+        classes=data.classes,
+        flips=data.flips,
+        mean=mean,
+        std=std,
+        sha256=_sha256(data.images, data.labels),
+        split_sha256=_sha256(train_index, valid_index),
+    )
+
+
+def _apportion(sizes: list[int], share: Fraction) -> list[int]:
+    """Validation images of each class: in proportion, `share` of all in total (largest remainder),
+    but at least one of each class and never all of one."""
+    counts = [int(size * share) for size in sizes]
+    missing = round(sum(sizes) * share) - sum(counts)
+    by_remainder = sorted(range(len(sizes)), key=lambda i: sizes[i] * share % 1, reverse=True)
+    for i in by_remainder[:missing]:
+        counts[i] += 1
+    return [min(max(count, 1), size - 1) for count, size in zip(counts, sizes, strict=True)]
+
+
+def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 (N, C, H, W), in 0..1."""
+    means, stds = [], []
+    values = torch.arange(256, dtype=torch.float64) / 255
+    for channel in images.unbind(dim=1):
+        # From a histogram: exact, and without a copy of all images as floats.
+        share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+        mean = (share * values).sum()
+        std = (share * (values - mean) ** 2).sum().sqrt()
+        means.append(round(mean.item(), 6))
+        stds.append(round(std.item(), 6) or 1.0)  # a channel of one value is left as it is
+    return tuple(means), tuple(stds)
+
+
+def _sha256(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def parse_share(text: str) -> Fraction:
+    """A share of the training images as people write it: `1/12`, `0.1` or `10%`.
+
+    Raises:
+        DataError: anything else, or a share that is not above 0 and at most 1/2.
+    """
+    match = re.fullmatch(
+        r"(\d{1,9}/\d{1,9}|\d?\.?\d{1,9})|(\d{1,2}(?:\.\d{1,6})?)%", text, re.ASCII
+    )
+    share = Fraction(0)
+    if match and not text.endswith("/0"):
+        share = Fraction(match[1]) if match[1] else Fraction(match[2]) / 100
+    if not 0 < share <= Fraction(1, 2):
+        raise DataError(
+            f"--valid-share {text!r} is no share of the images: "
+            "give one above 0 and at most 1/2, such as 1/12, 0.1 or 10%"
+        )
+    return share

@@ -1,0 +1,244 @@
+"""What a running search shows: a live display on a terminal, one line a trial in a pipe, or JSON.
+
+Each display is called with every event; as a context manager it sets itself up and tidies up.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections import Counter
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from nas.events import (
+    EpochEnded,
+    Event,
+    Note,
+    SearchEnded,
+    SearchStarted,
+    TrialEnded,
+    TrialStarted,
+    to_json,
+)
+from nas.studies import TRAINED, Reason, count_trained
+
+_BAR_WIDTH = 20
+
+
+class JsonDisplay(AbstractContextManager["JsonDisplay"]):
+    """One JSON object a line on standard output, and nothing else there."""
+
+    def __call__(self, event: Event) -> None:
+        print(json.dumps(to_json(event)), flush=True)
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class PlainDisplay(AbstractContextManager["PlainDisplay"]):
+    """One plain line for each trial, for pipes and files; with `is_quiet` the summary alone."""
+
+    def __init__(self, is_quiet: bool = False) -> None:
+        self.is_quiet = is_quiet
+        self._has_shown_epoch = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, SearchEnded):
+            self.print(summary_text(event))
+        elif self.is_quiet:
+            return
+        elif isinstance(event, Note):
+            self.print(event.text)
+        elif isinstance(event, SearchStarted):
+            self.print(start_text(event))
+        elif isinstance(event, TrialEnded):
+            self.print(trial_text(event))
+        elif isinstance(event, EpochEnded) and not self._has_shown_epoch:
+            # The first line of a long training may be minutes away: show that it lives.
+            self._has_shown_epoch = True
+            metrics = event.metrics
+            self.print(
+                f"trial {event.trial}: first epoch took {metrics.seconds:.1f} s, "
+                f"validation accuracy {metrics.valid_accuracy:.2%}"
+            )
+
+    def print(self, text: str) -> None:
+        print(text, flush=True)
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class LiveDisplay(AbstractContextManager["LiveDisplay"]):
+    """The trial in work, the best so far and the counts, redrawn in place on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
+        self._start: SearchStarted | None = None
+        self._deadline: float | None = None
+        self._trial: TrialStarted | None = None
+        self._epoch: EpochEnded | None = None
+        self._counts = Counter[str]()
+        self._best = ""
+        self._trial_seconds: list[float] = []
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Note():
+                self.console.print(Text(event.text))
+            case SearchStarted():
+                self.console.print(Text(start_text(event)))
+                self._begin(event)
+            case TrialStarted():
+                self._trial, self._epoch = event, None
+            case EpochEnded():
+                self._epoch = event
+            case TrialEnded():
+                self._end_trial(event)
+            case SearchEnded():
+                self._start = None
+                self._live.stop()
+                self.console.print(Text(summary_text(event)))
+
+    def _begin(self, event: SearchStarted) -> None:
+        self._start = event
+        self._counts.update(event.counts)
+        if event.seconds_left is not None:
+            self._deadline = time.monotonic() + event.seconds_left
+        if event.best_accuracy is not None:
+            self._best = f"{event.best_accuracy:.2%} (trial {event.best_trial})"
+
+    def _end_trial(self, event: TrialEnded) -> None:
+        self._counts[str(event.reason or TRAINED)] += 1
+        self._trial = None
+        if event.is_best and event.valid_accuracy is not None:
+            self._best = (
+                f"{event.valid_accuracy:.2%} with {event.num_params:,} parameters "
+                f"(trial {event.trial})"
+            )
+        if event.train_seconds is not None:
+            self._trial_seconds.append(event.train_seconds)
+        if event.reason not in (Reason.OVER_BUDGET, Reason.INVALID):  # those are only counted
+            self.console.print(Text(trial_text(event), "bold" if event.is_best else ""))
+
+    def _render(self) -> Group:
+        if self._start is None:
+            return Group()
+        lines = [self._trial_line(self._start.max_params)]
+        lines.append(f"best   {self._best or 'none yet'}")
+        lines.append(f"trials {counts_text(self._counts)}    {self._time_left()}")
+        return Group(*(Text(line, "cyan", no_wrap=True, overflow="ellipsis") for line in lines))
+
+    def _trial_line(self, max_params: int) -> str:
+        if self._trial is None:
+            return "asking for the next candidate"
+        filled = round(_BAR_WIDTH * min(self._trial.num_params / max_params, 1))
+        bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
+        epoch, score = 0, ""
+        if self._epoch:
+            epoch = self._epoch.metrics.epoch
+            score = f"  {self._epoch.metrics.valid_accuracy:.2%}"
+        return (
+            f"now    trial {self._trial.trial}  epoch {epoch}/{self._trial.epochs}  "
+            f"{bar} {self._trial.num_params:,} of {max_params:,} parameters{score}"
+        )
+
+    def _time_left(self) -> str:
+        assert self._start is not None
+        guesses = []
+        if self._trial_seconds:
+            num_left = max(self._start.trials - count_trained(self._counts), 0)
+            guesses.append(num_left * statistics.mean(self._trial_seconds))
+        if self._deadline is not None:
+            guesses.append(max(self._deadline - time.monotonic(), 0))
+        return f"about {duration_text(min(guesses))} left" if guesses else ""
+
+
+def make_display(is_json: bool, is_quiet: bool) -> JsonDisplay | PlainDisplay | LiveDisplay:
+    """The display for these options and this standard output."""
+    if is_json:
+        return JsonDisplay()
+    console = plain_console()
+    if is_quiet or not console.is_terminal:
+        return PlainDisplay(is_quiet)
+    return LiveDisplay(console)
+
+
+def plain_console() -> Console:
+    """Standard output, where names are shown as they are and not read as rich's mark-up."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def start_text(event: SearchStarted) -> str:
+    verb = "new" if event.is_new else "continuing"
+    text = (
+        f"{verb} study {event.study} in {event.storage}: space {event.space} on {event.dataset} "
+        f"({event.num_train:,} images to train on, {event.num_valid:,} to validate), fewer than "
+        f"{event.max_params:,} parameters, up to {event.epochs} epochs on {event.device}"
+    )
+    if not event.is_new:
+        text += f"\nso far: {counts_text(Counter(event.counts))}"
+    return text
+
+
+def trial_text(event: TrialEnded) -> str:
+    parts = [f"trial {event.trial}:"]
+    if event.valid_accuracy is not None:
+        parts.append(f"{event.valid_accuracy:.2%}")
+    if event.num_params is not None and event.reason != Reason.OVER_BUDGET:
+        parts.append(f"{event.num_params:,} parameters")
+    if event.train_seconds is not None:
+        parts.append(f"{event.train_seconds:.1f} s")
+    if event.reason is not None:
+        parts.append(f"{event.reason} ({event.detail})")
+    if event.is_best:
+        parts.append("best so far")
+    return "  ".join(parts)
+
+
+def summary_text(event: SearchEnded) -> str:
+    lines = [f"search ended: {event.why}", f"trials: {counts_text(Counter(event.counts))}"]
+    if event.best_trial is None:
+        lines.append(
+            "no candidate was trained to its end: give it more --timeout or fewer --epochs"
+        )
+    else:
+        lines.append(
+            f"best: trial {event.best_trial}, validation accuracy {event.best_accuracy:.2%}, "
+            f"{event.best_num_params:,} parameters"
+        )
+    return "\n".join(lines)
+
+
+def counts_text(counts: Counter[str]) -> str:
+    """For example `12 trained, 3 stopped by pruner, 40 over budget`."""
+    order = [TRAINED, *map(str, Reason)]
+    names = sorted((n for n in counts if counts[n]), key=lambda n: (n not in order, n))
+    names.sort(key=lambda n: order.index(n) if n in order else len(order))
+    return ", ".join(f"{counts[name]:,} {name}" for name in names) or "none yet"
+
+
+def duration_text(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

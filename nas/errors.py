@@ -1,0 +1,64 @@
+"""What can go wrong, one class for each situation.
+
+Everything a user can cause is a `NasError`: its text is one line that says what was given, what is
+allowed and what to do. The command line prints that line and leaves with `exit_code`.
+"""
+
+
+class NasError(Exception):
+    """A fault that the user can mend; the message is one line."""
+
+    exit_code = 2
+
+
+class InvalidCandidateError(NasError):
+    """An architecture or a recipe that cannot exist: shapes do not fit, a value is out of range."""
+
+
+class OverBudgetError(NasError):
+    """A network that does not fit the budget; carries the exact count and the limit."""
+
+    def __init__(self, num_params: int, max_params: int) -> None:
+        self.num_params = num_params
+        self.max_params = max_params
+        super().__init__(
+            f"{num_params:,} parameters do not fit: fewer than {max_params:,} are allowed"
+        )
+
+
+class CountMismatchError(NasError):
+    """The count a layer states differs from the module it builds: a bug in that layer."""
+
+    exit_code = 1
+
+
+class SpaceError(NasError):
+    """A search space file that cannot be found, loaded or used."""
+
+
+class DataError(NasError):
+    """A data set that cannot be found, read or split."""
+
+
+class StudyError(NasError):
+    """A storage or a study that cannot be opened, or does not match this search."""
+
+
+class DivergedError(NasError):
+    """Loss or weights became infinite or not a number while training."""
+
+    exit_code = 1
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        super().__init__(f"loss or weights not finite in epoch {epoch}")
+
+
+class ExportError(NasError):
+    """An export that cannot be written, or that failed its check in a clean process."""
+
+
+class SearchError(NasError):
+    """A search that cannot go on: nothing fits, or every candidate fails."""
+
+    exit_code = 1

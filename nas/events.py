@@ -1,0 +1,82 @@
+"""What happens in a search, as plain records: shown on a terminal, or printed as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nas.studies import Reason
+from nas.training import EpochMetrics
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line for people: a default that was taken, a file that could not be read."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class SearchStarted:
+    study: str
+    storage: str
+    is_new: bool
+    space: str
+    dataset: str
+    num_train: int
+    num_valid: int
+    device: str
+    max_params: int
+    trials: int  # trained candidates the study is to reach
+    epochs: int
+    counts: dict[str, int]  # what the study already holds, as in `SearchEnded.counts`
+    best_trial: int | None
+    best_accuracy: float | None
+    seconds_left: float | None  # until the time limit
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    trial: int
+    num_params: int
+    num_macs: int
+    epochs: int
+    recipe: str
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    trial: int
+    metrics: EpochMetrics
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    trial: int
+    reason: Reason | None  # None: trained to its end
+    detail: str
+    num_params: int | None
+    valid_accuracy: float | None  # 0..1
+    train_seconds: float | None
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class SearchEnded:
+    study: str
+    why: str  # one sentence
+    counts: dict[str, int]  # trials by what became of them
+    best_trial: int | None
+    best_accuracy: float | None
+    best_num_params: int | None
+
+
+Event = Note | SearchStarted | TrialStarted | EpochEnded | TrialEnded | SearchEnded
+Observer = Callable[[Event], None]
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The event's fields, with its name as `event`."""
+    name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(event).__name__)
+    return {"event": name.lstrip("_")} | asdict(event)

@@ -1,0 +1,162 @@
+"""Tables from records: the leaderboard of a study, one trial, all studies."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import optuna
+from optuna.storages import BaseStorage
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from nas.architecture import Architecture
+from nas.display import counts_text, plain_console
+from nas.studies import (
+    TrialRecord,
+    best_trials,
+    count_outcomes,
+    read_trials,
+    study_facts,
+    study_names,
+)
+from nas.training import EpochMetrics
+
+_BAR_WIDTH = 30
+
+
+def print_report(report: RenderableType) -> None:
+    """To standard output; whole lines where it is no terminal."""
+    console = plain_console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(report)
+
+
+def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
+    """The best trials of a study, and what became of all of them."""
+    records = read_trials(study)
+    table = _table("trial", ">accuracy", ">parameters", ">MACs", ">seconds", "recipe")
+    for record in best_trials(records)[:num_rows]:
+        table.add_row(
+            str(record.number),
+            f"{record.valid_accuracy:.2%}",
+            _number(record.num_params),
+            _number(record.num_macs),
+            f"{record.train_seconds:.1f}" if record.train_seconds is not None else "-",
+            record.candidate.recipe.summary() if record.candidate else "-",
+        )
+    facts = study_facts(study)
+    head = f"study {study.study_name}"
+    if facts:
+        head += (
+            f": space {facts.space} on {facts.dataset}, fewer than {facts.budget:,} parameters, "
+            f"up to {facts.epochs} epochs, seed {facts.seed}"
+        )
+    counts = f"trials: {counts_text(count_outcomes(records))}"
+    body = table if table.row_count else "no candidate was trained to its end yet"
+    return Group(head, counts, body)
+
+
+def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
+    """One trial: what it is, its network layer by layer, its learning curve."""
+    parts: list[RenderableType] = [f"study {study.study_name}, trial {record.number}"]
+    if record.reason:
+        parts.append(f"{record.reason}: {record.detail}")
+    elif record.valid_accuracy is not None:
+        parts.append(f"validation accuracy {record.valid_accuracy:.2%}, of the last epoch")
+    if record.candidate is None:
+        if record.num_params is not None:
+            parts.append(f"{record.num_params:,} parameters")
+        parts += [f"{name} = {value}" for name, value in record.params.items()]
+        return Group(*parts)
+    architecture = record.candidate.architecture
+    parts += [
+        f"{architecture.num_params:,} parameters, {architecture.num_macs:,} multiply-accumulates "
+        f"an image, fingerprint {record.fingerprint}",
+        f"recipe: {record.candidate.recipe.summary()}",
+        f"seed {record.seed}, {record.device}, "
+        + ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "",
+        network_table(architecture),
+    ]
+    if record.history:
+        parts += ["", learning_curve(record.history)]
+    return Group(*parts)
+
+
+def network_table(architecture: Architecture) -> Table:
+    """The network as torchinfo sees it, with the receptive field of each layer."""
+    from torchinfo import summary  # runs the network once, so only where it is shown
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        info = summary(architecture.build(), input_size=(1, *architecture.input_shape), verbose=0)
+    table = _table("layer", ">output", ">parameters", ">MACs", ">receptive field")
+    modules = [layer for layer in info.summary_list if layer.depth == 1]
+    for module, row in zip(modules, architecture.rows, strict=True):
+        side = row.receptive_field
+        table.add_row(
+            row.layer.call(row.in_shape).source().removeprefix("nn."),
+            "x".join(map(str, module.output_size[1:])),
+            _number(module.num_params),
+            _number(row.num_macs),
+            f"{side}x{side}",
+        )
+    table.add_section()
+    table.add_row("total", "", _number(info.total_params), _number(architecture.num_macs), "")
+    return table
+
+
+def learning_curve(history: Sequence[EpochMetrics]) -> Table:
+    """Losses and accuracy of each epoch; the bar runs from the lowest to the highest accuracy."""
+    table = _table(">epoch", ">train loss", ">validation loss", ">accuracy", "", ">seconds")
+    scores = [m.valid_accuracy for m in history]
+    low, high = min(scores), max(scores)
+    for m in history:
+        share = (m.valid_accuracy - low) / (high - low) if high > low else 1.0
+        table.add_row(
+            str(m.epoch),
+            f"{m.train_loss:.4f}",
+            f"{m.valid_loss:.4f}",
+            f"{m.valid_accuracy:.2%}",
+            "█" * max(round(_BAR_WIDTH * share), 1),
+            f"{m.seconds:.1f}",
+        )
+    return table
+
+
+def studies_table(storage: BaseStorage) -> RenderableType:
+    """Every study in a storage."""
+    table = _table("study", "space", "data set", ">budget", ">best", ">parameters", "trials")
+    for name in sorted(study_names(storage)):
+        study = optuna.load_study(study_name=name, storage=storage)
+        facts = study_facts(study)
+        records = read_trials(study)
+        best = next(iter(best_trials(records)), None)
+        table.add_row(
+            name,
+            facts.space if facts else "-",
+            facts.dataset if facts else "-",
+            f"{facts.budget:,}" if facts else "-",
+            f"{best.valid_accuracy:.2%}" if best else "-",
+            _number(best.num_params) if best else "-",
+            counts_text(count_outcomes(records)),
+        )
+    return table if table.row_count else "no studies yet"
+
+
+def _table(*columns: str) -> Table:
+    """An empty table without a frame; a column that starts with '>' is aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        is_number = column.startswith(">")
+        table.add_column(
+            column.removeprefix(">"), justify="right" if is_number else "left",
+            no_wrap=is_number, overflow="fold",
+        )  # fmt: skip
+    return table
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

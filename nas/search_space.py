@@ -1,0 +1,178 @@
+"""Search spaces: one Python file each, with a docstring and `suggest(trial, task) -> Candidate`.
+
+A space is found by name in `./search_spaces`, then among those that ship with the package, or given
+as a path. Listing reads docstrings and runs nothing; loading runs the file.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.errors import InvalidCandidateError, SpaceError
+
+if TYPE_CHECKING:  # listing spaces must not load torch
+    from nas.candidate import Candidate, Task
+
+FOLDER = "search_spaces"
+
+
+@dataclass(frozen=True)
+class SpaceEntry:
+    """A search space file that was found but not run."""
+
+    name: str
+    summary: str  # first line of the docstring, or what is wrong with the file
+    path: Path
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A loaded search space."""
+
+    name: str
+    path: Path
+    source: str
+    suggest: Callable[[Any, Task], Candidate]
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def propose(self, trial: Any, task: Task) -> Candidate:
+        """The candidate that the space makes of `trial`, its epochs cut to those of the task.
+
+        Raises:
+            InvalidCandidateError: the space proposed a network or a recipe that cannot exist.
+            SpaceError: `suggest` raised anything else, or returned no candidate for this task.
+        """
+        from nas.candidate import Candidate
+
+        try:
+            candidate = self.suggest(trial, task)
+        except InvalidCandidateError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._error(f"suggest raised {describe(error)}", error) from error
+        if not isinstance(candidate, Candidate):
+            given = type(candidate).__name__
+            raise self._error(f"suggest must return a nas.Candidate, returned {given}")
+        architecture = candidate.architecture
+        if architecture.input_shape != task.input_shape:
+            raise self._error(
+                f"suggest made a network for {architecture.input_shape} images, "
+                f"the task has {task.input_shape}: use task.input_shape"
+            )
+        if architecture.num_classes != task.num_classes:
+            raise self._error(
+                f"suggest made a network with {architecture.num_classes} outputs, "
+                f"the task has {task.num_classes} classes: use task.num_classes"
+            )
+        epochs = min(candidate.recipe.epochs, task.epochs)
+        return replace(candidate, recipe=replace(candidate.recipe, epochs=epochs))
+
+    def _error(self, message: str, error: BaseException | None = None) -> SpaceError:
+        line = _line_in(self.path, error) if error else None
+        line = line or (
+            getattr(self.suggest, "__code__", None) and self.suggest.__code__.co_firstlineno
+        )
+        return SpaceError(f"{self.path}:{line or 1}: {message}")
+
+
+def list_spaces() -> list[SpaceEntry]:
+    """Every space that `--space NAME` finds, first come first served, without running any."""
+    entries: dict[str, SpaceEntry] = {}
+    for folder in _folders():
+        for path in sorted(folder.glob("*.py")):
+            if not path.name.startswith("_"):
+                entries.setdefault(path.stem, SpaceEntry(path.stem, _summary(path), path))
+    return sorted(entries.values(), key=lambda entry: entry.name)
+
+
+def load_space(name_or_path: str) -> SearchSpace:
+    """Load and run the file of a space.
+
+    Args:
+        name_or_path: the name of a space, or a path to a file (anything with a slash or `.py`).
+
+    Raises:
+        SpaceError: no such space, or its file cannot be run, or it has no `suggest`.
+    """
+    path = _find(name_or_path)
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpaceError(f"--space {path} cannot be read: {describe(error)}") from error
+    module_name = f"nas_search_space_{path.stem}"
+    spec = importlib.util.spec_from_loader(module_name, loader=None, origin=str(path))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(path)
+    sys.modules[module_name] = module  # dataclasses in the file look their module up here
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except SyntaxError as error:
+        raise SpaceError(f"{path}:{error.lineno or 1}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        line = _line_in(path, error) or 1
+        raise SpaceError(f"{path}:{line}: {describe(error)}") from error
+    suggest = getattr(module, "suggest", None)
+    if not callable(suggest):
+        raise SpaceError(f"{path}:1: no function suggest(trial, task) in this file")
+    return SearchSpace(path.stem, path, source, suggest)
+
+
+def describe(error: BaseException) -> str:
+    """An error's class and text on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _folders() -> Iterator[Path]:
+    yield Path(FOLDER)
+    package = Path(__file__).parent
+    # Inside an installed package; beside the package in a source checkout.
+    yield package / FOLDER
+    yield package.parent / FOLDER
+
+
+def _find(name_or_path: str) -> Path:
+    if "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith(".py"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise SpaceError(f"--space {name_or_path}: no such file")
+        return path
+    spaces = {entry.name: entry.path for entry in list_spaces()}
+    if name_or_path not in spaces:
+        near = difflib.get_close_matches(name_or_path, spaces, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SpaceError(
+            f"--space {name_or_path!r} is unknown: {hint}there are {', '.join(spaces)}; "
+            "a file is given by its path, such as my/space.py"
+        )
+    return spaces[name_or_path]
+
+
+def _summary(path: Path) -> str:
+    try:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"(broken: {describe(error)})"
+    return docstring.splitlines()[0] if docstring else "(no docstring)"
+
+
+def _line_in(path: Path, error: BaseException) -> int | None:
+    """The last line of `path` that the error passed through."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    return lines[-1] if lines else None

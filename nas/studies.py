@@ -1,0 +1,355 @@
+"""Studies and trials as records: the only file that reads or writes what stands in the storage.
+
+A study's user attributes say what was searched (`StudyFacts`); a trial's say what was proposed,
+what became of it and what made it. The names are those of `StudyFacts` and `TrialRecord`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, ClassVar
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.architecture import Architecture
+from nas.candidate import Candidate, Recipe
+from nas.errors import StudyError
+from nas.training import EpochMetrics, TrainResult
+
+METRIC = "valid_accuracy"
+
+
+class Reason(StrEnum):
+    """Why a trial was not trained to its end."""
+
+    OVER_BUDGET = "over budget"
+    INVALID = "invalid"
+    STOPPED_BY_PRUNER = "stopped by pruner"
+    DIVERGED = "diverged"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+    TIME_LIMIT = "time limit"
+
+
+TRAINED = "trained"  # in counts, beside the reasons: trained to its end
+UNFINISHED = "unfinished"  # in counts: its process ended without a word
+
+# What counts towards `--trials`: these used up training. The others were turned away at the gate,
+# or cut off from outside.
+_USED_TRAINING = (TRAINED, Reason.STOPPED_BY_PRUNER, Reason.DIVERGED, Reason.ERROR)
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What must be equal for two searches to share a study: their scores are then comparable."""
+
+    space: str
+    space_sha256: str
+    budget: int  # a network fits with fewer parameters than this
+    dataset: str
+    data_sha256: str
+    split_sha256: str
+    epochs: int  # the most a candidate may train
+    seed: int
+
+    # How each is asked for on the command line, for messages.
+    OPTIONS: ClassVar[dict[str, str]] = {
+        "space": "--space",
+        "space_sha256": "the text of the space file",
+        "budget": "--budget",
+        "dataset": "--dataset",
+        "data_sha256": "the images of --dataset",
+        "split_sha256": "--valid-share or --split-seed",
+        "epochs": "--epochs",
+        "seed": "--seed",
+    }
+
+    def first_difference(self, other: StudyFacts) -> str | None:
+        """In words, the first fact that differs, or None."""
+        for fact in fields(self):
+            mine, theirs = getattr(self, fact.name), getattr(other, fact.name)
+            if mine != theirs:
+                option = self.OPTIONS[fact.name]
+                if "sha256" in fact.name:
+                    return f"{option} changed"
+                return f"{option} was {mine}, now it is {theirs}"
+        return None
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Where a study's images came from and what they are, to get them again and to export."""
+
+    source: str  # the name of a data set, or the path of a folder
+    image_size: int | None
+    valid_share: str  # a fraction, such as 1/12
+    split_seed: int
+    input_shape: tuple[int, int, int]  # (C, H, W)
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]  # of each channel, in 0..1
+    std: tuple[float, ...]
+    num_train: int
+    num_valid: int
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as it stands in the storage. What is not known (yet) is None or empty."""
+
+    number: int
+    state: TrialState
+    valid_accuracy: float | None  # 0..1, of the last epoch that was trained
+    reason: Reason | None
+    detail: str  # one sentence beside the reason
+    params: dict[str, Any]
+    num_params: int | None
+    num_macs: int | None
+    spec: dict[str, Any] | None  # architecture and recipe as JSON
+    fingerprint: str | None
+    seed: int | None
+    epochs: int | None  # trained
+    history: tuple[EpochMetrics, ...]
+    train_seconds: float | None
+    device: str | None
+    versions: dict[str, str]
+
+    @property
+    def is_complete(self) -> bool:
+        return self.state == TrialState.COMPLETE
+
+    @property
+    def outcome(self) -> str:
+        """`TRAINED`, a reason, or `UNFINISHED`."""
+        return str(self.reason or (TRAINED if self.is_complete else UNFINISHED))
+
+    @cached_property
+    def candidate(self) -> Candidate | None:
+        """What was trained; None for a proposal that was turned away."""
+        if self.spec is None:
+            return None
+        return Candidate(
+            Architecture.from_json(self.spec["architecture"]),
+            Recipe.from_json(self.spec["recipe"]),
+        )
+
+
+def check_study_name(name: str) -> str:
+    """The name in Unicode's composed form.
+
+    Raises:
+        StudyError: empty, too long, or with characters that cannot be shown or are dangerous.
+    """
+    is_good = (
+        0 < len(name) <= 128
+        and name == name.strip()
+        and not name.startswith("-")
+        and not any(unicodedata.category(c) in ("Cc", "Cs", "Cn") or c in "/\\" for c in name)
+    )
+    if not is_good:
+        raise StudyError(
+            f"--study {name[:40]!r} is no good name: 1 to 128 characters that can be printed, "
+            "no slash, no '-' in front, no blank at either end"
+        )
+    return unicodedata.normalize("NFC", name)
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    return [study.study_name for study in storage.get_all_studies()]
+
+
+def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
+    """The study of that name; without a name, the one whose last trial is the newest.
+
+    Raises:
+        StudyError: no such study, or none at all.
+    """
+    names = study_names(storage)
+    if not names:
+        raise StudyError("the storage holds no studies yet: start with `nas search --budget 20000`")
+    if name is None:
+        name = max(names, key=lambda n: _last_start(storage, n))
+    if name not in names:
+        raise StudyError(f"no study {name!r} in the storage: there are {', '.join(names)}")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def open_or_create_study(
+    storage: BaseStorage, name: str, facts: StudyFacts, data: DataFacts, space_source: str
+) -> tuple[optuna.Study, bool]:
+    """The study to search in, and whether it is new.
+
+    Raises:
+        StudyError: a study of this name searched something else.
+    """
+    if name in study_names(storage):
+        study = optuna.load_study(study_name=name, storage=storage)
+        before = study_facts(study)
+        if before is None:
+            raise StudyError(f"study {name!r} was not made by nas: give a new name with --study")
+        difference = before.first_difference(facts)
+        if difference:
+            raise StudyError(
+                f"study {name!r} cannot go on: {difference}. "
+                "Go back to what it was, or start another study with --study NAME"
+            )
+        return study, False
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    with warnings.catch_warnings():  # Optuna still calls this one experimental
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([METRIC])
+    for key, value in asdict(facts).items():
+        study.set_user_attr(key, value)
+    study.set_user_attr("data", asdict(data))
+    study.set_user_attr("space_source", space_source)
+    return study, True
+
+
+def study_facts(study: optuna.Study) -> StudyFacts | None:
+    """What the study searched, or None when another program made it."""
+    attrs = study.user_attrs
+    try:
+        return StudyFacts(**{f.name: attrs[f.name] for f in fields(StudyFacts)})
+    except KeyError:
+        return None
+
+
+def study_data(study: optuna.Study) -> DataFacts:
+    """The images it searched on; raises StudyError when another program made the study."""
+    try:
+        facts = study.user_attrs["data"]
+        # JSON knows lists only.
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in facts.items()
+        }
+        return DataFacts(**values)
+    except (KeyError, TypeError) as error:
+        raise StudyError(f"study {study.study_name!r} was not made by nas") from error
+
+
+def read_trials(study: optuna.Study) -> list[TrialRecord]:
+    """Every trial, by number."""
+    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def best_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Completed trials, best first: by validation accuracy, then by fewer parameters."""
+    done = [r for r in records if r.is_complete and r.valid_accuracy is not None]
+    return sorted(done, key=lambda r: (-(r.valid_accuracy or 0), r.num_params or 0, r.number))
+
+
+def count_outcomes(records: Sequence[TrialRecord]) -> Counter[str]:
+    """Trials by what became of them."""
+    return Counter(record.outcome for record in records)
+
+
+def count_trained(outcomes: Counter[str]) -> int:
+    """How many of `count_outcomes` count towards `--trials`."""
+    return sum(outcomes[str(name)] for name in _USED_TRAINING)
+
+
+def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
+    """The trial of that number, or the best one.
+
+    Raises:
+        StudyError: no such trial, none completed yet, or one that was never built.
+    """
+    records = read_trials(study)
+    if number is None:
+        best = best_trials(records)
+        if not best:
+            raise StudyError(f"study {study.study_name!r} has no completed trial yet")
+        return best[0]
+    if not 0 <= number < len(records):
+        raise StudyError(
+            f"study {study.study_name!r} has no trial {number}: it has {len(records)} "
+            f"(0 to {len(records) - 1})"
+        )
+    return records[number]
+
+
+def record_candidate(
+    trial: optuna.Trial, candidate: Candidate, seed: int, device: str, versions: dict[str, str]
+) -> None:
+    """Store what is about to be trained, and everything needed to train it again."""
+    _set(
+        trial,
+        num_params=candidate.architecture.num_params,
+        num_macs=candidate.architecture.num_macs,
+        architecture=candidate.architecture.to_json(),
+        recipe=candidate.recipe.to_json(),
+        fingerprint=candidate.fingerprint,
+        seed=seed,
+        device=device,
+        versions=versions,
+    )
+
+
+def record_training(trial: optuna.Trial, result: TrainResult) -> None:
+    """Store what came of a training, finished or stopped."""
+    columns = [list(asdict(metrics).values()) for metrics in result.history]
+    _set(
+        trial,
+        epochs=len(result.history),
+        train_seconds=round(result.train_seconds, 3),
+        history=columns,
+    )
+    if result.history:
+        _set(trial, valid_loss=result.history[-1].valid_loss)
+
+
+def record_reason(trial: optuna.Trial, reason: Reason, detail: str) -> None:
+    """Store why a trial was not trained to its end."""
+    _set(trial, reason=str(reason), detail=detail)
+
+
+def record_rejection(
+    trial: optuna.Trial, reason: Reason, detail: str, num_params: int | None
+) -> None:
+    """Store why a proposal was turned away before training, and its count where there is one."""
+    record_reason(trial, reason, detail)
+    if num_params is not None:
+        _set(trial, num_params=num_params)
+
+
+def _set(trial: optuna.Trial, **attrs: Any) -> None:
+    for key, value in attrs.items():
+        trial.set_user_attr(key, value)
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    attrs = trial.user_attrs
+    has_spec = "architecture" in attrs and "recipe" in attrs
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state,
+        valid_accuracy=trial.value if trial.state != TrialState.FAIL else None,
+        reason=Reason(attrs["reason"]) if "reason" in attrs else None,
+        detail=attrs.get("detail", ""),
+        params=trial.params,
+        num_params=attrs.get("num_params"),
+        num_macs=attrs.get("num_macs"),
+        spec={name: attrs[name] for name in ("architecture", "recipe")} if has_spec else None,
+        fingerprint=attrs.get("fingerprint"),
+        seed=attrs.get("seed"),
+        epochs=attrs.get("epochs"),
+        history=tuple(EpochMetrics(*row) for row in attrs.get("history", ())),
+        train_seconds=attrs.get("train_seconds"),
+        device=attrs.get("device"),
+        versions=attrs.get("versions", {}),
+    )
+
+
+def _last_start(storage: BaseStorage, name: str) -> float:
+    study_id = storage.get_study_id_from_name(name)
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    starts = [t.datetime_start.timestamp() for t in trials if t.datetime_start]
+    return max(starts, default=0.0)

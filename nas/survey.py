@@ -1,0 +1,115 @@
+"""Look at a search space without a study: draw candidates at random, find its smallest network."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.candidate import Candidate, Task
+from nas.errors import InvalidCandidateError, SpaceError
+from nas.search_space import SearchSpace
+
+NUM_DRAWS = 100  # random starts for the smallest network
+
+
+@dataclass
+class DrawnTrial:
+    """Stands in for an Optuna trial: fixed values where they are given, random ones elsewhere.
+
+    With `rng` None every value that is not fixed is the lowest, or the first choice.
+    """
+
+    rng: random.Random | None = None
+    fixed: dict[str, Any] = field(default_factory=dict)
+    number: int = 0
+    params: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """For each parameter the values worth trying when looking for extremes."""
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        if log and self.rng:
+            drawn = round(math.exp(self.rng.uniform(math.log(low), math.log(high))))
+        else:
+            drawn = self.rng.randrange(low, high + 1, step) if self.rng else low
+        return int(self._take(name, drawn, (low, low + (high - low) // step * step)))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        drawn = low
+        if self.rng and step:
+            drawn = low + step * self.rng.randint(0, math.floor((high - low) / step + 1e-9))
+        elif self.rng and log:
+            drawn = math.exp(self.rng.uniform(math.log(low), math.log(high)))
+        elif self.rng:
+            drawn = self.rng.uniform(low, high)
+        return float(self._take(name, drawn, (low, high)))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._take(
+            name, self.rng.choice(choices) if self.rng else choices[0], tuple(choices)
+        )
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Nothing is kept: the trial is in no study."""
+
+    def _take(self, name: str, drawn: Any, options: tuple[Any, ...]) -> Any:
+        self.options.setdefault(name, options)
+        return self.params.setdefault(name, self.fixed.get(name, drawn))
+
+
+def draw(space: SearchSpace, task: Task, seed: int) -> Iterator[Candidate | InvalidCandidateError]:
+    """Candidates drawn uniformly at random for ever; in place of one that cannot exist, why."""
+    rng = random.Random(seed)
+    number = 0
+    while True:
+        try:
+            yield space.propose(DrawnTrial(rng, number=number), task)
+        except InvalidCandidateError as error:
+            yield error
+        number += 1
+
+
+def smallest(space: SearchSpace, task: Task) -> Candidate:
+    """The candidate with the fewest parameters that a descent over all parameters finds.
+
+    It starts from the lowest values and from random draws, and changes one parameter at a time. For
+    spaces whose size grows with each parameter, as most do, nothing smaller exists.
+
+    Raises:
+        SpaceError: the space is broken, or proposes nothing that can be built.
+    """
+    rng = random.Random(0)
+    starts = [DrawnTrial()] + [DrawnTrial(rng) for _ in range(NUM_DRAWS)]
+    found = [(c, t) for t in starts if (c := _try(space, task, t)) is not None]
+    if not found:
+        raise SpaceError(
+            f"{space.path}: none of {len(starts)} proposals can be built for images of "
+            f"{task.input_shape}"
+        )
+    best, best_trial = min(found, key=lambda pair: pair[0].architecture.num_params)
+    is_better = True
+    while is_better:
+        is_better = False
+        for name, options in best_trial.options.items():
+            for option in options:
+                trial = DrawnTrial(fixed=best_trial.params | {name: option})
+                candidate = _try(space, task, trial)
+                if (
+                    candidate is not None
+                    and candidate.architecture.num_params < best.architecture.num_params
+                ):
+                    best, best_trial, is_better = candidate, trial, True
+    return best
+
+
+def _try(space: SearchSpace, task: Task, trial: DrawnTrial) -> Candidate | None:
+    try:
+        return space.propose(trial, task)
+    except InvalidCandidateError:
+        return None

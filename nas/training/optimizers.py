@@ -1,0 +1,52 @@
+"""Optimisers and learning-rate schedules of a recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+
+from nas.candidate import Recipe
+
+
+def make_optimizer(
+    parameters: Iterable[torch.nn.Parameter], recipe: Recipe
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser; its learning rate is set before each step from `learning_rates`."""
+    # fused: one kernel for all parameters instead of several for each.
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+    return torch.optim.AdamW(
+        parameters,
+        lr=recipe.learning_rate,
+        betas=(recipe.momentum, 0.999),
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def learning_rates(recipe: Recipe, num_steps: int) -> list[float]:
+    """The learning rate of each of `num_steps` steps.
+
+    'one-cycle' climbs linearly over the first `warmup` share of the steps, then falls along half
+    a cosine to almost 0 (after Smith and Topin, "Super-Convergence", arXiv 1708.07120, with the
+    cosine in place of the line down); 'cosine' falls from the first step on.
+    """
+    num_warmup = round(recipe.warmup * num_steps) if recipe.schedule == "one-cycle" else 0
+    rates = []
+    for step in range(num_steps):
+        if step < num_warmup:
+            share = (step + 1) / (num_warmup + 1)
+        else:
+            done = (step - num_warmup) / max(num_steps - num_warmup, 1)
+            share = (1 + math.cos(math.pi * done)) / 2
+        rates.append(recipe.learning_rate * share)
+    return rates

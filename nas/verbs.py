@@ -1,0 +1,235 @@
+"""What each verb of the command line does: gather, call, print. Checks come before writes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.errors import DataError, NasError
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from nas.datasets import Dataset
+    from nas.studies import DataFacts
+
+
+def search(options: Namespace, arguments: list[str]) -> int:
+    """Search; every check runs before the first write."""
+    from nas import datasets, display, survey
+    from nas.candidate import Task
+    from nas.events import Note, SearchStarted
+    from nas.search import Search, SearchSettings
+    from nas.search_space import load_space
+    from nas.stopping import StopRequest
+    from nas.storage import masked, open_storage
+    from nas.studies import (
+        DataFacts,
+        StudyFacts,
+        check_study_name,
+        open_or_create_study,
+    )
+    from nas.training import choose_device
+    from nas.training.device import device_name
+    from nas.weights import WeightsStore, default_artifact_dir
+
+    if options.study is not None:
+        options.study = check_study_name(options.study)
+    valid_share = datasets.parse_share(options.valid_share)
+    device = choose_device(options.device)
+    space = load_space(options.space)
+    images = datasets.load_training_images(
+        options.dataset, options.data_dir or datasets.default_data_dir(), options.image_size
+    )
+    data = datasets.split(images, valid_share, options.split_seed)
+    task = Task(data.input_shape, len(data.classes), options.budget, options.epochs, data.flips)
+    smallest = survey.smallest(space, task).architecture.num_params
+    if options.budget <= smallest:
+        raise NasError(
+            f"--budget {options.budget:,} is too small: the smallest network of space "
+            f"{space.name} for {data.name} has {smallest:,} parameters, so give "
+            f"{smallest + 1:,} or more"
+        )
+
+    is_folder = data.name not in datasets.NAMES
+    facts = StudyFacts(
+        space=space.name,
+        space_sha256=space.sha256,
+        budget=options.budget,
+        dataset=data.name,
+        data_sha256=data.sha256,
+        split_sha256=data.split_sha256,
+        epochs=options.epochs,
+        seed=options.seed,
+    )
+    data_facts = DataFacts(
+        source=str(Path(options.dataset).resolve()) if is_folder else data.name,
+        image_size=options.image_size,
+        valid_share=str(valid_share),
+        split_seed=options.split_seed,
+        input_shape=data.input_shape,
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+        num_train=len(data.train_index),
+        num_valid=len(data.valid_index),
+    )
+    name = options.study or check_study_name(f"{space.name}-{data.name}-{options.budget}")
+    storage = open_storage(options.storage, create=True)
+    study, is_new = open_or_create_study(storage, name, facts, data_facts, space.source)
+    settings = SearchSettings(
+        trials=options.trials,
+        max_rejected=options.max_rejected,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        seed=options.seed,
+    )
+    weights = WeightsStore(study, default_artifact_dir(options.storage))
+    with (
+        StopRequest(options.timeout) as stop,
+        display.make_display(options.json, options.quiet) as show,
+    ):
+        for note in images.notes:
+            show(Note(note))
+        running = Search(study, space, task, data.to(device), settings, weights, show, stop)
+        best = running.best()
+        show(
+            SearchStarted(
+                study=name,
+                storage=masked(options.storage),
+                is_new=is_new,
+                space=space.name,
+                dataset=data.name,
+                num_train=data_facts.num_train,
+                num_valid=data_facts.num_valid,
+                device=device_name(device),
+                max_params=options.budget,
+                trials=options.trials,
+                epochs=options.epochs,
+                counts=dict(running.counts),
+                best_trial=best.number if best else None,
+                best_accuracy=best.valid_accuracy if best else None,
+                seconds_left=stop.seconds_left,
+            )
+        )
+        ended = running.run()
+    if not (options.json or options.quiet):
+        _print_next_steps(options, arguments, name, stop.exit_code, ended.best_trial is not None)
+    if stop.exit_code:
+        return stop.exit_code
+    return 0 if ended.best_trial is not None else 1
+
+
+def _print_next_steps(
+    options: Namespace, arguments: list[str], study: str, exit_code: int, has_best: bool
+) -> None:
+    where = f" --study {shlex.quote(study)}"
+    if options.storage is not None:
+        where += f" --storage {shlex.quote(options.storage)}"
+    if exit_code:
+        print(f"go on with: nas {shlex.join(arguments)}", flush=True)
+    if has_best:
+        print(f"look at it: nas show best{where}\ntake it home: nas export{where}", flush=True)
+
+
+def spaces(options: Namespace, arguments: list[str]) -> int:
+    from nas.search_space import list_spaces
+
+    entries = list_spaces()
+    width = max((len(entry.name) for entry in entries), default=0)
+    for entry in entries:
+        print(f"{entry.name:{width}}  {entry.summary}  ({entry.path})")
+    return 0
+
+
+def show(options: Namespace, arguments: list[str]) -> int:
+    from nas.report import leaderboard, print_report, trial_page
+    from nas.storage import open_storage
+    from nas.studies import find_trial, open_study
+
+    study = open_study(open_storage(options.storage), options.study)
+    if options.trial is None:
+        print_report(leaderboard(study, options.top))
+    else:
+        print_report(trial_page(study, find_trial(study, _number(options.trial))))
+    return 0
+
+
+def studies(options: Namespace, arguments: list[str]) -> int:
+    from nas.report import print_report, studies_table
+    from nas.storage import open_storage
+
+    print_report(studies_table(open_storage(options.storage)))
+    return 0
+
+
+def export(options: Namespace, arguments: list[str]) -> int:
+    from nas.export import export_trial
+    from nas.storage import open_storage
+    from nas.studies import find_trial, open_study, study_data
+    from nas.weights import WeightsStore, default_artifact_dir
+
+    study = open_study(open_storage(options.storage), options.study)
+    record = find_trial(study, _number(options.trial))
+    facts = study_data(study)
+    weights = WeightsStore(study, default_artifact_dir(options.storage)).load(record.number)
+    out = options.out or Path(f"{study.study_name}-trial-{record.number}")
+    try:
+        data = _study_images(study, facts, options.data_dir)
+    except DataError as error:
+        print(f"nas: {error}; the export is checked on random images", file=sys.stderr)
+        data = None
+    done = export_trial(record, weights, facts, study.study_name, data, out, force=options.force)
+    what = "validation" if done.is_real else "random"
+    print(
+        f"exported trial {record.number} to {done.folder}: {done.num_params:,} parameters; in a "
+        f"process without nas its scores of {done.num_checked:,} {what} images differ by at most "
+        f"{done.max_difference:.1g}"
+        + (f", validation accuracy {done.accuracy:.2%}" if done.accuracy is not None else "")
+    )
+    return 0
+
+
+def dashboard(options: Namespace, arguments: list[str]) -> int:
+    from nas.dashboard import serve
+    from nas.storage import masked, open_storage
+    from nas.weights import default_artifact_dir
+
+    storage = open_storage(options.storage)
+
+    def on_ready(address: str) -> None:
+        print(f"studies of {masked(options.storage)} at {address} (Ctrl-C ends)", flush=True)
+
+    try:
+        serve(storage, default_artifact_dir(options.storage), options.port, on_ready)
+    except KeyboardInterrupt:
+        print()
+    return 0
+
+
+def _number(trial: int | str | None) -> int | None:
+    """The trial's number; None, for the best one, when none was given."""
+    return trial if isinstance(trial, int) else None
+
+
+def _study_images(study: Study, facts: DataFacts, data_dir: Path | None) -> Dataset:
+    """The images a study searched on; raises DataError when they are gone or have changed."""
+    from fractions import Fraction
+
+    from nas import datasets
+    from nas.studies import study_facts
+
+    images = datasets.load_training_images(
+        facts.source, data_dir or datasets.default_data_dir(), facts.image_size
+    )
+    data = datasets.split(images, Fraction(facts.valid_share), facts.split_seed)
+    before = study_facts(study)
+    if before is None or (data.sha256, data.split_sha256) != (
+        before.data_sha256,
+        before.split_sha256,
+    ):
+        raise DataError(f"{facts.source} has changed since the search")
+    return data

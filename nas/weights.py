@@ -1,0 +1,97 @@
+"""Weights of the best trials, kept beside the study in Optuna's file artifact store.
+
+Only safetensors: reading a weights file runs no code.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial, TrialState
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+from nas.errors import StudyError
+from nas.storage import sqlite_path
+
+NUM_KEPT = 5
+FILENAME = "weights.safetensors"
+
+
+def default_artifact_dir(storage_url: str | None) -> Path:
+    """`studies-artifacts` beside `studies.db`; `nas-artifacts` here for other storages."""
+    path = sqlite_path(storage_url)
+    return path.with_name(f"{path.stem}-artifacts") if path else Path("nas-artifacts")
+
+
+class WeightsStore:
+    """The weights of a study's `NUM_KEPT` best trials.
+
+    Args:
+        study: whose trials they are.
+        artifact_dir: folder of the store; made when the first weights are kept.
+    """
+
+    def __init__(self, study: optuna.Study, artifact_dir: Path) -> None:
+        self.study = study
+        self.artifact_dir = artifact_dir
+        self._store = FileSystemArtifactStore(str(artifact_dir))
+
+    def keep(self, trial: optuna.Trial, state_dict: dict[str, Tensor], value: float) -> None:
+        """Keep the weights of a trial that is about to complete with `value`, if it ranks.
+
+        What it pushes out of the best `NUM_KEPT` is deleted.
+        """
+        ranked = sorted(self._kept(), key=lambda t: (-(t.value or 0), t.number))
+        if len(ranked) >= NUM_KEPT and value <= (ranked[NUM_KEPT - 1].value or 0):
+            return
+        self.artifact_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.artifact_dir, prefix=".part-") as folder:
+            path = Path(folder) / FILENAME
+            save_file(state_dict, path)
+            upload_artifact(artifact_store=self._store, file_path=str(path), study_or_trial=trial)
+        for loser in ranked[NUM_KEPT - 1 :]:
+            artifact_id = self._artifact_id(loser)
+            if artifact_id:
+                self._store.remove(artifact_id)
+
+    def load(self, number: int) -> dict[str, Tensor]:
+        """The weights of a trial.
+
+        Raises:
+            StudyError: they were not kept, or the file is damaged.
+        """
+        trial = self.study.get_trials(deepcopy=False)[number]
+        artifact_id = self._artifact_id(trial)
+        try:
+            if artifact_id:
+                with self._store.open_reader(artifact_id) as file:
+                    return load(file.read())
+        except ArtifactNotFound:
+            pass
+        except SafetensorError as error:
+            raise StudyError(
+                f"the weights of trial {number} in {self.artifact_dir} are damaged: {error}"
+            ) from error
+        kept = ", ".join(str(t.number) for t in self._kept())
+        raise StudyError(
+            f"the weights of trial {number} are not in {self.artifact_dir}: only those of the "
+            f"best {NUM_KEPT} trials are kept{f' ({kept})' if kept else ''}"
+        )
+
+    def _kept(self) -> list[FrozenTrial]:
+        """Completed trials whose weights are still there."""
+        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return [t for t in done if self._artifact_id(t)]
+
+    def _artifact_id(self, trial: FrozenTrial) -> str | None:
+        """The trial's artifact, if its file is still there."""
+        for meta in get_all_artifact_meta(trial, storage=self.study._storage):
+            if meta.filename == FILENAME and (self.artifact_dir / meta.artifact_id).is_file():
+                return meta.artifact_id
+        return None

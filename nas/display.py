@@ -80,7 +80,6 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
         self._start: SearchStarted | None = None
         self._deadline: float | None = None
         self._trial: TrialStarted | None = None
@@ -88,6 +87,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         self._counts = Counter[str]()
         self._best = ""
         self._trial_seconds: list[float] = []
+        # Last, for it draws at once.
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
 
     def __enter__(self) -> LiveDisplay:
         self._live.start()

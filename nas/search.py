@@ -94,6 +94,7 @@ class Search:
         self.stop = stop
         self.budget = Budget(task.max_params)
         self.counts = count_outcomes(read_trials(study))
+        self.first_params = space.first_params(task)
         study.pruner = make_pruner(settings.pruner, task.epochs)
 
     def run(self) -> SearchEnded:
@@ -130,6 +131,8 @@ class Search:
         number = len(self.study.get_trials(deepcopy=False))
         seed = derive_seed(self.settings.seed, number, "sampler")
         self.study.sampler = make_sampler(self.settings.sampler, seed)
+        if number == 0 and self.first_params:
+            self.study.enqueue_trial(self.first_params)
         return self.study.ask()
 
     def _run_trial(self, trial: optuna.Trial) -> Reason | None:

@@ -1,5 +1,8 @@
 """Search spaces: one Python file each, with a docstring and `suggest(trial, task) -> Candidate`.
 
+A space may also say where to begin: `start(task)` gives the parameter values of the first proposal,
+by the names that `suggest` asks for; what it leaves out is sampled.
+
 A space is found by name in `./search_spaces`, then among those that ship with the package, or given
 as a path. Listing reads docstrings and runs nothing; loading runs the file.
 """
@@ -42,6 +45,7 @@ class SearchSpace:
     path: Path
     source: str
     suggest: Callable[[Any, Task], Candidate]
+    start: Callable[[Task], dict[str, Any]] | None = None
 
     @property
     def sha256(self) -> str:
@@ -78,6 +82,22 @@ class SearchSpace:
             )
         epochs = min(candidate.recipe.epochs, task.epochs)
         return replace(candidate, recipe=replace(candidate.recipe, epochs=epochs))
+
+    def first_params(self, task: Task) -> dict[str, Any]:
+        """The parameter values to propose first; empty when the space does not say.
+
+        Raises:
+            SpaceError: `start` raised an error, or returned no dictionary.
+        """
+        if self.start is None:
+            return {}
+        try:
+            params = self.start(task)
+        except (Exception, SystemExit) as error:
+            raise self._error(f"start raised {describe(error)}", error) from error
+        if not isinstance(params, dict) or not all(isinstance(name, str) for name in params):
+            raise self._error(f"start must return a dict of parameter values, returned {params!r}")
+        return params
 
     def _error(self, message: str, error: BaseException | None = None) -> SpaceError:
         line = _line_in(self.path, error) if error else None
@@ -127,7 +147,8 @@ def load_space(name_or_path: str) -> SearchSpace:
     suggest = getattr(module, "suggest", None)
     if not callable(suggest):
         raise SpaceError(f"{path}:1: no function suggest(trial, task) in this file")
-    return SearchSpace(path.stem, path, source, suggest)
+    start = getattr(module, "start", None)
+    return SearchSpace(path.stem, path, source, suggest, start if callable(start) else None)
 
 
 def describe(error: BaseException) -> str:

@@ -1,11 +1,16 @@
 """Blocks of convolutions with transitions between them, as people build small CNNs by hand.
 
-A network is one to four blocks. A block is one to three convolutions, each followed by batch norm,
-ReLU and perhaps dropout. Between two blocks may stand a transition: max pooling that halves the
-image, and a 1x1 convolution that narrows the channels. The head turns what is left into one score
-for each class. Nothing is asked that has no effect, and nothing is proposed that cannot be built:
-a choice is offered only where the image is still large enough for it.
+A network is two or three blocks. A block is one to three convolutions of one kernel size, each
+followed by batch norm, ReLU and perhaps dropout. Between two blocks may stand a transition: max
+pooling that halves the image, with or without a 1x1 convolution that changes the channels. The
+head turns what is left into one score for each class.
+
+Nothing is asked that has no effect, and nothing is proposed that cannot be built: a choice is
+offered only where the image is still large enough for it. Widths scale with the budget, so that
+about the same share of the space fits a budget of 1,000 parameters and one of 100,000.
 """
+
+from math import isqrt
 
 from nas import (
     Architecture,
@@ -24,39 +29,83 @@ from nas import (
     Trial,
 )
 
-MAX_BLOCKS = 4
+MAX_BLOCKS = 3
 MAX_CONVS = 3
 SMALLEST_TO_HALVE = 4  # pixels a side; a 2x2 image is the smallest that a block still works on
 
 
+def widths(task: Task) -> tuple[int, int]:
+    """The narrowest and the widest convolution."""
+    # A 3x3 convolution from this many channels to as many would take the whole budget.
+    widest = max(isqrt(task.max_params // 9), 6)
+    return max(widest // 5, 2), widest
+
+
+def start(task: Task) -> dict[str, object]:
+    """Two blocks of 3x3 convolutions and a short third, the first network of a search.
+
+    It fits any budget from 1,000 on and uses about three quarters of it.
+    """
+    narrowest, widest = widths(task)
+    return {
+        "dropout": 0.0,
+        "num_blocks": 3,
+        "block0_kernel_size": 3,
+        "block0_num_convs": 2,
+        "block0_padding": "same",
+        "block0_conv0_channels": narrowest,
+        "block0_conv1_channels": widest * 2 // 5,
+        "transition0": "pool",
+        "block1_kernel_size": 3,
+        "block1_num_convs": 2,
+        "block1_padding": "same",
+        "block1_conv0_channels": widest * 2 // 5,
+        "block1_conv1_channels": widest * 2 // 5,
+        "transition1": "pool",
+        "block2_kernel_size": 3,
+        "block2_num_convs": 1,
+        "block2_padding": "same",
+        "block2_conv0_channels": widest * 2 // 5,
+        "head": "pool-linear",
+        "optimizer": "sgd",
+        "sgd_learning_rate": 0.1,
+        "schedule": "one-cycle",
+        "batch_size": 64,
+        "augmentation": 0.5,
+    }
+
+
 def suggest(trial: Trial, task: Task) -> Candidate:
-    dropout = trial.suggest_float("dropout", 0.0, 0.15, step=0.01)
+    narrowest, widest = widths(task)
+    dropout = trial.suggest_float("dropout", 0.0, 0.1, step=0.01)
     size = min(task.input_shape[1:])
     layers: list[Layer] = []
 
-    num_blocks = trial.suggest_int("num_blocks", 1, MAX_BLOCKS)
+    num_blocks = trial.suggest_int("num_blocks", 2, MAX_BLOCKS)
     for block in range(num_blocks):
         kernel_size = trial.suggest_categorical(f"block{block}_kernel_size", [3, 5])
         num_convs = trial.suggest_int(f"block{block}_num_convs", 1, MAX_CONVS)
         # What 'valid' takes off the image must leave something to work on.
-        size_after = size - num_convs * (kernel_size - 1)
+        size_if_valid = size - num_convs * (kernel_size - 1)
         padding = "same"
-        if size_after >= 2:
+        if size_if_valid >= 2:
             padding = trial.suggest_categorical(f"block{block}_padding", ["same", "valid"])
-        size = size_after if padding == "valid" else size
+        size = size_if_valid if padding == "valid" else size
         for conv in range(num_convs):
-            channels = trial.suggest_int(f"block{block}_conv{conv}_channels", 4, 64, log=True)
+            name = f"block{block}_conv{conv}_channels"
+            channels = trial.suggest_int(name, narrowest, widest, log=True)
             layers += convolution(channels, kernel_size, padding, dropout)
 
-        is_last = block == num_blocks - 1
-        if (
-            not is_last
-            and size >= SMALLEST_TO_HALVE
-            and trial.suggest_categorical(f"transition{block}", [True, False])
-        ):
-            size //= 2
-            channels = trial.suggest_int(f"transition{block}_channels", 4, 32, log=True)
-            layers += [MaxPool(2), *convolution(channels, 1, "same", dropout=0.0)]
+        if block < num_blocks - 1 and size >= SMALLEST_TO_HALVE:
+            choices = ["pool-conv", "pool", "none"]
+            transition = trial.suggest_categorical(f"transition{block}", choices)
+            if transition != "none":
+                size //= 2
+                layers.append(MaxPool(2))
+            if transition == "pool-conv":
+                name = f"transition{block}_channels"
+                channels = trial.suggest_int(name, narrowest, widest, log=True)
+                layers += convolution(channels, 1, "same", dropout=0.0)
 
     head = trial.suggest_categorical("head", ["pool-conv", "pool-linear", "flatten-linear"])
     if head == "pool-conv":
@@ -77,18 +126,18 @@ def suggest_recipe(trial: Trial, task: Task) -> Recipe:
     # Good rates of the two optimisers are far apart, so each has a range of its own.
     optimizer = trial.suggest_categorical("optimizer", ["sgd", "adamw"])
     if optimizer == "sgd":
-        learning_rate = trial.suggest_float("sgd_learning_rate", 0.01, 0.3, log=True)
+        learning_rate = trial.suggest_float("sgd_learning_rate", 0.03, 0.3, log=True)
         weight_decay = 5e-4
     else:
-        learning_rate = trial.suggest_float("adamw_learning_rate", 1e-3, 3e-2, log=True)
+        learning_rate = trial.suggest_float("adamw_learning_rate", 2e-3, 2e-2, log=True)
         weight_decay = 1e-2
     return Recipe(
         optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         schedule=trial.suggest_categorical("schedule", ["one-cycle", "cosine"]),
-        batch_size=trial.suggest_categorical("batch_size", [64, 128, 256]),
-        augmentation=trial.suggest_float("augmentation", 0.0, 1.5, step=0.1),
+        batch_size=trial.suggest_categorical("batch_size", [64, 128]),
+        augmentation=trial.suggest_float("augmentation", 0.0, 1.0, step=0.1),
         flip=task.flips,
         epochs=task.epochs,
     )

@@ -1,0 +1,53 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # torch is loaded by the fixtures that need it
+    from nas.architecture import Architecture
+    from nas.datasets import Dataset
+
+DATA_BESIDE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> Dataset:
+    """240 images of 1x8x8 in 4 classes: noise, with the quadrant of its class brighter."""
+    import torch
+
+    from nas.datasets import TrainingImages, split
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 120, (240, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(240) % 4
+    for image, label in zip(images, labels.tolist(), strict=True):
+        top, left = 4 * (label // 2), 4 * (label % 2)
+        image[:, top : top + 4, left : left + 4] += 90
+    data = TrainingImages("tiny", images, labels, ("a", "b", "c", "d"))
+    return split(data, Fraction(1, 4), seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny_architecture() -> Architecture:
+    """A network for `tiny_data` with every kind of parameter: 6*9 + 12 + 96*4 + 4 = 454."""
+    from nas.architecture import Architecture
+    from nas.layers import BatchNorm, Conv, Dropout, Flatten, Linear, MaxPool, ReLU
+
+    layers = [Conv(6), BatchNorm(), ReLU(), MaxPool(2), Dropout(0.1), Flatten(), Linear(4)]
+    return Architecture((1, 8, 8), layers)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The data directory that holds MNIST; skips the test where there is none."""
+    given = os.environ.get("NAS_DATA_DIR")
+    data_dir = Path(given) if given else DATA_BESIDE_REPOSITORY
+    if not (data_dir / "MNIST" / "raw").is_dir():
+        pytest.skip(f"no MNIST/raw in {data_dir}: set NAS_DATA_DIR to a folder that has it")
+    return data_dir

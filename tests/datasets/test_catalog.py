@@ -1,0 +1,359 @@
+"""Data sets by name. Every test here runs without a network, and none may open a test image."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+import shutil
+import socket
+import sys
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from nas.cli import main
+from nas.datasets import NAMES, catalog, default_data_dir, load_training_images, split
+from nas.errors import DataError
+
+RAW = Path("MNIST", "raw")
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+TRAIN_LABELS = "train-labels-idx1-ubyte"
+
+_recorders: list[list[Path]] = []
+
+
+def _record(event, args):
+    if _recorders and event in ("open", "os.listdir", "os.scandir") and isinstance(args[0], str):
+        for recorder in _recorders:
+            recorder.append(Path(args[0]))
+
+
+@pytest.fixture(scope="module")
+def audited():
+    sys.addaudithook(_record)  # for the life of the process: a hook cannot be taken away
+
+
+@pytest.fixture
+def opened(audited):
+    """A context manager: the files and folders that Python opens within it."""
+
+    @contextmanager
+    def record():
+        paths: list[Path] = []
+        _recorders.append(paths)
+        try:
+            yield paths
+        finally:
+            _recorders.remove(paths)
+
+    return record
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """Names that somebody asked the network for; none can be reached."""
+    asked = []
+
+    def refuse(host, *args, **kwargs):
+        asked.append(host)
+        raise socket.gaierror("offline")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return asked
+
+
+@pytest.fixture
+def copy_of_mnist(mnist_dir, tmp_path):
+    """A data folder with files of MNIST's train part to write to, and links to the others."""
+    raw = tmp_path / RAW
+    raw.mkdir(parents=True)
+    for file in (mnist_dir / RAW).iterdir():
+        if file.name in (TRAIN_IMAGES, TRAIN_LABELS):
+            shutil.copyfile(file, raw / file.name)
+        elif file.is_file():
+            (raw / file.name).symlink_to(file)
+    return tmp_path
+
+
+@pytest.fixture
+def made_up_cifar10(tmp_path, monkeypatch):
+    """A data folder with CIFAR-10 of two random images a file, and their checksums."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+
+    def write(name, content):
+        (folder / name).write_bytes(pickle.dumps(content))
+        return hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+    random = np.random.default_rng(0)
+    md5s = {
+        name: write(name, {"data": random.integers(0, 256, (2, 3072), np.uint8), "labels": [0, 1]})
+        for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+    }
+    meta = {"filename": "batches.meta", "key": "label_names"}
+    meta["md5"] = write(meta["filename"], {meta["key"]: ["cats", "dogs"]})
+    cifar10 = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(cifar10, "train_list", [[n, md5s[n]] for n in md5s if n != "test_batch"])
+    monkeypatch.setattr(cifar10, "test_list", [["test_batch", md5s["test_batch"]]])
+    monkeypatch.setattr(cifar10, "meta", meta)
+    return tmp_path
+
+
+def set_byte(path, offset, value):
+    """Give one byte, counted from the end when negative, another value."""
+    data = bytearray(path.read_bytes())
+    data[offset] = value
+    path.write_bytes(data)
+
+
+# digits
+
+
+def test_digits_are_1493_images_of_every_class():
+    data = load_training_images("digits", Path("unused"))
+    assert data.images.shape == (1493, 1, 8, 8)
+    assert (data.images.dtype, data.labels.dtype) == (torch.uint8, torch.int64)
+    assert data.classes == tuple("0123456789")
+    assert torch.bincount(data.labels).tolist() == [
+        148,
+        151,
+        147,
+        152,
+        150,
+        151,
+        150,
+        149,
+        145,
+        150,
+    ]
+    assert (data.images.min(), data.images.max()) == (0, 255)
+    assert data.flips is False
+
+
+def test_digits_without_their_test_images_are_the_bundled_ones():
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    kept, left_out = [], set()
+    seen = [0] * 10
+    for image, label in zip(bundle.images, bundle.target, strict=True):
+        pixels = tuple((image * 255 / 16).round().astype(int).flatten().tolist())
+        if seen[label] % 6:
+            kept.append((pixels, int(label)))
+        else:
+            left_out.add(pixels)
+        seen[label] += 1
+
+    data = load_training_images("digits", Path("unused"))
+    found = [tuple(pixels) for pixels in data.images.flatten(1).tolist()]
+    assert len(left_out) == 304
+    assert left_out.isdisjoint(found)
+    assert list(zip(found, data.labels.tolist(), strict=True)) == kept
+
+
+def test_digits_need_no_data_folder(tmp_path, offline):
+    load_training_images("digits", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    assert offline == []
+
+
+# Names
+
+
+def test_unknown_name_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(DataError) as error:
+        load_training_images("imagenet", tmp_path)
+    assert str(error.value) == (
+        "--dataset 'imagenet' is neither a folder nor a known data set: "
+        "mnist, fashion-mnist, kmnist, cifar10, digits"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_named_data_set_has_its_own_size(tmp_path, name):
+    with pytest.raises(DataError, match=f"--image-size is for folders of images, {name} has"):
+        load_training_images(name, tmp_path, image_size=16)
+
+
+def test_name_without_slash_is_a_folder_where_there_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / "pets" / "train" / name).mkdir(parents=True)
+        Image.new("L", (4, 4), 9).save(tmp_path / "pets" / "train" / name / "1.png")
+    assert load_training_images("pets", tmp_path / "data").classes == ("a", "b")
+
+
+# The data folder
+
+
+def test_data_folder_is_in_the_users_cache(monkeypatch):
+    monkeypatch.delenv("NAS_DATA_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert default_data_dir() == Path("/home/somebody/.cache/nas")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert default_data_dir() == Path("/caches/nas")
+
+
+def test_data_folder_is_what_the_environment_says(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    monkeypatch.setenv("NAS_DATA_DIR", "/data")
+    assert default_data_dir() == Path("/data")
+    monkeypatch.setenv("NAS_DATA_DIR", "")
+    assert default_data_dir() == Path("/caches/nas")
+
+
+# Without MNIST
+
+
+def test_without_mnist_the_digits_are_taken_and_a_note_says_so(tmp_path, offline, capfd):
+    data = load_training_images(None, tmp_path)
+    assert offline  # a download was tried
+    assert (data.name, len(data.images)) == ("digits", 1493)
+    (note,) = data.notes
+    assert "MNIST is neither on disk nor to be downloaded" in note
+    assert "--data-dir" in note
+    assert capfd.readouterr() == ("", "")
+
+
+def test_failed_download_leaves_the_time_limit_of_sockets_alone(tmp_path):
+    before = socket.getdefaulttimeout()
+    load_training_images(None, tmp_path)
+    assert socket.getdefaulttimeout() == before
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])
+def test_data_set_that_cannot_be_downloaded_is_one_line_of_what_to_do(tmp_path, name):
+    with pytest.raises(DataError) as error:
+        load_training_images(name, tmp_path)
+    assert str(error.value) == (
+        f"{name} is not in {tmp_path} and cannot be downloaded: say where it is with --data-dir "
+        "or NAS_DATA_DIR, go online, or take --dataset digits"
+    )
+
+
+def test_data_folder_that_cannot_be_made_is_one_line_too(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be downloaded: say where it is with --data-dir"):
+        load_training_images("mnist", tmp_path / "file" / "data")
+
+
+def test_command_line_says_where_mnist_could_come_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--budget", "20000", "--dataset", "mnist", "--data-dir", str(tmp_path / "data")]
+    assert main(["search", *options]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert all(word in err for word in ("--data-dir", "NAS_DATA_DIR", "--dataset digits"))
+    assert not (tmp_path / "studies.db").exists()
+
+
+# MNIST
+
+
+def test_mnist_is_60000_images_of_28x28(mnist_dir, offline):
+    data = load_training_images("mnist", mnist_dir)
+    assert data.images.shape == (60000, 1, 28, 28)
+    assert data.images.dtype == torch.uint8
+    assert torch.bincount(data.labels).tolist() == [
+        5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949
+    ]  # fmt: skip
+    assert len(data.classes) == 10
+    assert (data.flips, data.notes) == (False, ())
+    assert offline == []
+
+
+def test_a_twelfth_of_mnist_is_exactly_5000_images(mnist_dir):
+    done = split(load_training_images("mnist", mnist_dir), Fraction(1, 12), seed=0)
+    assert (len(done.train_index), len(done.valid_index)) == (55000, 5000)
+    share = torch.bincount(done.labels[done.valid_index]) / torch.bincount(done.labels)
+    assert share.sub(1 / 12).abs().max() < 1 / 5421
+
+
+def test_mnist_is_taken_without_asking_where_it_is_at_hand(mnist_dir, offline):
+    data = load_training_images(None, mnist_dir)
+    assert (data.name, len(data.images)) == ("mnist", 60000)
+    (note,) = data.notes
+    assert f"searching on MNIST, in {mnist_dir}" in note
+    assert offline == []
+
+
+def test_test_images_of_mnist_are_never_opened(mnist_dir, opened):
+    with opened() as paths:
+        load_training_images("mnist", mnist_dir)
+    names = [path.name for path in paths]
+    assert TRAIN_IMAGES in names  # the recording works
+    assert not [name for name in names if name.startswith("t10k")]
+
+
+def test_test_images_of_cifar10_are_never_opened(made_up_cifar10, opened):
+    with opened() as paths:
+        data = load_training_images("cifar10", made_up_cifar10)
+    assert data.images.shape == (10, 3, 32, 32)
+    names = [path.name for path in paths]
+    assert "data_batch_1" in names
+    assert "test_batch" not in names
+
+
+def test_test_folder_of_images_is_never_opened(tmp_path, opened):
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "pets" / part / name).mkdir(parents=True)
+            Image.new("L", (4, 4), 9).save(tmp_path / "pets" / part / name / "1.png")
+    with opened() as paths:
+        load_training_images(str(tmp_path / "pets"), tmp_path / "data")
+    assert tmp_path / "pets" / "train" / "a" / "1.png" in paths
+    test_folder = tmp_path / "pets" / "test"
+    assert not [path for path in paths if path == test_folder or test_folder in path.parents]
+
+
+@pytest.mark.parametrize("dataset", ["mnist", None])
+@pytest.mark.parametrize(
+    ("file", "offset"),
+    [(TRAIN_IMAGES, -1), (TRAIN_IMAGES, 16), (TRAIN_LABELS, -1), (TRAIN_LABELS, 8)],
+    ids=["last pixel", "first pixel", "last label", "first label"],
+)
+def test_damaged_mnist_is_refused_whether_asked_for_or_not(copy_of_mnist, dataset, file, offset):
+    set_byte(copy_of_mnist / RAW / file, offset, 9)
+    with pytest.raises(DataError, match="damaged"):
+        load_training_images(dataset, copy_of_mnist)
+
+
+@pytest.mark.parametrize("file", [TRAIN_IMAGES, TRAIN_LABELS])
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(0, 255), (2, 9), (2, 10), (2, 255), (3, 2), (3, 255), (5, 255), (7, 0)],
+    ids=["magic", "other type", "no type", "bad type", "dimensions", "many dimensions",
+         "too long", "too short"],
+)  # fmt: skip
+def test_mnist_with_a_damaged_header_is_refused(copy_of_mnist, file, offset, value):
+    set_byte(copy_of_mnist / RAW / file, offset, value)
+    with pytest.raises(DataError):
+        load_training_images(None, copy_of_mnist)
+
+
+@pytest.mark.parametrize("size", [0, 3, 1000])
+@pytest.mark.parametrize("file", [TRAIN_IMAGES, TRAIN_LABELS])
+def test_mnist_cut_short_is_refused(copy_of_mnist, file, size):
+    path = copy_of_mnist / RAW / file
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(DataError):
+        load_training_images(None, copy_of_mnist)
+
+
+def test_copy_of_mnist_is_good_before_it_is_damaged(copy_of_mnist):
+    assert load_training_images(None, copy_of_mnist).name == "mnist"
+
+
+def test_help_names_every_data_set(capsys):
+    with pytest.raises(SystemExit):
+        main(["search", "--help"])
+    text = capsys.readouterr().out
+    assert [name for name in catalog.NAMES if not re.search(rf"\b{name}\b", text)] == []

@@ -1,0 +1,143 @@
+"""A candidate: an architecture, and a recipe whose values are all in range."""
+
+import json
+import math
+from dataclasses import fields, replace
+
+import pytest
+
+from nas.architecture import Architecture
+from nas.candidate import MAX_EPOCHS, Candidate, Recipe
+from nas.errors import InvalidCandidateError
+from nas.layers import Conv, Dropout, Flatten, Linear
+
+NO_NUMBERS = [math.nan, math.inf, -math.inf, True, False, "0.1", None, [0.1]]
+
+# For each field: values at the edges of what is allowed, and values just outside.
+RANGES = {
+    "optimizer": (["sgd", "adamw"], ["adam", "SGD", "", None, 1, []]),
+    "schedule": (["one-cycle", "cosine"], ["one_cycle", "constant", "", None, 0, []]),
+    "learning_rate": ([1e-9, 1, 99.9], [0, 0.0, -0.1, 100, 10**400, *NO_NUMBERS]),
+    "momentum": ([0, 0.0, 0.999], [-0.1, 1, 1.0, *NO_NUMBERS]),
+    "weight_decay": ([0, 0.0, 0.999], [-1e-9, 1, *NO_NUMBERS]),
+    "warmup": ([0, 0.5, 0.999], [-0.1, 1, *NO_NUMBERS]),
+    "augmentation": ([0, 1, 3.99], [-0.1, 4, *NO_NUMBERS]),
+    "label_smoothing": ([0, 0.1, 0.999], [-0.1, 1, *NO_NUMBERS]),
+    "batch_size": ([2, 10**6], [1, 0, -1, 2.0, 64.5, *NO_NUMBERS]),
+    "epochs": ([1, 19, 100], [0, -1, 1.0, 2.5, *NO_NUMBERS]),
+    "flip": ([True, False], [0, 1, "yes", None, 1.0]),
+}
+
+
+def test_table_covers_every_field_of_a_recipe():
+    assert RANGES.keys() == {field.name for field in fields(Recipe)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, (good, _) in RANGES.items() for value in good]
+)
+def test_value_in_range_is_accepted(name, value):
+    assert getattr(Recipe(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(name, value, id=f"{name}-{repr(value)[:12]}")
+        for name, (_, bad) in RANGES.items()
+        for value in bad
+    ],
+)
+def test_value_out_of_range_is_an_error_that_names_the_field(name, value):
+    with pytest.raises(InvalidCandidateError, match=f"^recipe: {name} must be .* was "):
+        Recipe(**{name: value})
+
+
+def test_default_recipe_trains_for_fewer_than_20_epochs():
+    assert Recipe().epochs == MAX_EPOCHS == 19
+
+
+OTHER = Recipe(
+    optimizer="adamw",
+    learning_rate=0.003,
+    momentum=0.8,
+    weight_decay=0.01,
+    schedule="cosine",
+    warmup=0.1,
+    batch_size=64,
+    epochs=7,
+    augmentation=0.5,
+    flip=True,
+    label_smoothing=0.1,
+)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), OTHER], ids=["default", "other"])
+def test_json_text_gives_the_recipe_back(recipe):
+    data = json.loads(json.dumps(recipe.to_json()))
+    assert Recipe.from_json(data) == recipe
+    assert data.keys() == RANGES.keys()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        3,
+        "sgd",
+        ["sgd"],
+        {"optimiser": "sgd"},
+        Recipe().to_json() | {"nesterov": True},
+        {"learning_rate": "0.1"},
+        {"epochs": 0},
+    ],
+    ids=repr,
+)
+def test_json_of_no_recipe_is_rejected(data):
+    with pytest.raises(InvalidCandidateError, match="recipe"):
+        Recipe.from_json(data)
+
+
+def test_json_error_names_the_unknown_field():
+    with pytest.raises(InvalidCandidateError, match="nesterov"):
+        Recipe.from_json({"nesterov": True})
+
+
+ARCHITECTURE = Architecture((1, 8, 8), [Conv(4), Flatten(), Linear(3)])
+
+
+def test_every_field_of_the_recipe_changes_the_fingerprint():
+    candidates = [Candidate(ARCHITECTURE, Recipe())]
+    candidates += [
+        Candidate(ARCHITECTURE, replace(Recipe(), **{field.name: getattr(OTHER, field.name)}))
+        for field in fields(Recipe)
+    ]
+    assert len({candidate.fingerprint for candidate in candidates}) == 1 + len(fields(Recipe))
+
+
+def test_the_network_changes_the_fingerprint():
+    wider = Architecture((1, 8, 8), [Conv(5), Flatten(), Linear(3)])
+    assert Candidate(wider, OTHER).fingerprint != Candidate(ARCHITECTURE, OTHER).fingerprint
+
+
+def test_the_same_network_and_recipe_have_the_same_fingerprint():
+    described = Architecture((1, 8, 8), [Conv(4), Dropout(0), Flatten(), Linear(3)])
+    recipe = Recipe.from_json(json.loads(json.dumps(OTHER.to_json())))
+    assert Candidate(described, recipe).fingerprint == Candidate(ARCHITECTURE, OTHER).fingerprint
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "augmentation", "label_smoothing"])
+def test_equal_recipes_have_the_same_fingerprint_however_the_number_is_written(name):
+    value = 0 if name == "label_smoothing" else 1
+    whole, fraction = Recipe(**{name: value}), Recipe(**{name: float(value)})
+    assert whole == fraction
+    candidates = Candidate(ARCHITECTURE, whole), Candidate(ARCHITECTURE, fraction)
+    assert candidates[0].fingerprint == candidates[1].fingerprint
+
+
+def test_summary_is_a_few_readable_words():
+    assert Recipe().summary() == "sgd 0.1 one-cycle b128 aug 1 19 ep"
+    assert OTHER.summary() == "adamw 0.003 cosine b64 aug 0.5 7 ep"
+    assert Recipe(learning_rate=0.0123456, augmentation=1 / 3).summary() == (
+        "sgd 0.0123 one-cycle b128 aug 0.33 19 ep"
+    )

@@ -1,0 +1,134 @@
+"""What a search prints, in each of its forms."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+
+import pytest
+from rich.console import Console
+
+from nas.display import (
+    JsonDisplay,
+    LiveDisplay,
+    PlainDisplay,
+    counts_text,
+    duration_text,
+    make_display,
+)
+from nas.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded, TrialStarted
+from nas.studies import Reason
+from nas.training import EpochMetrics
+
+STARTED = SearchStarted(
+    "s", "sqlite:///studies.db", True, "blocks", "digits", 1369, 124, "cpu", 20000, 3, 19,
+    {}, None, None, 60.0,
+)  # fmt: skip
+STORY = [
+    Note("a note with [brackets]"),
+    STARTED,
+    TrialEnded(0, Reason.OVER_BUDGET, "too many", 25000, None, None, False),
+    TrialStarted(1, 12345, 10**6, 19, "sgd 0.1"),
+    EpochEnded(1, EpochMetrics(1, 0.5, 0.4, 0.91, 2.5)),
+    EpochEnded(1, EpochMetrics(2, 0.4, 0.3, 0.93, 2.5)),
+    TrialEnded(1, None, "", 12345, 0.93, 5.0, True),
+    SearchEnded("s", "done", {"trained": 1, "over budget": 1}, 1, 0.93, 12345),
+]
+
+
+def tell(display):
+    with display:
+        for event in STORY:
+            display(event)
+
+
+def test_json_display_prints_one_object_a_line_and_nothing_else(capsys):
+    tell(JsonDisplay())
+    out, err = capsys.readouterr()
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [e["event"] for e in events] == [
+        "note", "search_started", "trial_ended", "trial_started", "epoch_ended", "epoch_ended",
+        "trial_ended", "search_ended",
+    ]  # fmt: skip
+    assert events[4]["metrics"]["valid_accuracy"] == 0.91
+    assert events[2]["reason"] == "over budget"
+    assert err == ""
+
+
+def test_plain_display_prints_one_line_a_trial(capsys):
+    tell(PlainDisplay())
+    lines = capsys.readouterr().out.splitlines()
+    trials = [line for line in lines if line.startswith("trial ") and "first epoch" not in line]
+    assert len(trials) == 2
+    assert trials[0] == "trial 0:  over budget (too many)"
+    assert "93.00%" in trials[1]
+    assert "12,345 parameters" in trials[1]
+    assert "best so far" in trials[1]
+    assert sum("first epoch" in line for line in lines) == 1
+    assert "a note with [brackets]" in lines
+    assert "\x1b" not in "".join(lines)
+
+
+def test_quiet_display_prints_the_summary_alone(capsys):
+    tell(PlainDisplay(is_quiet=True))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "search ended: done"
+    assert lines[1] == "trials: 1 trained, 1 over budget"
+    assert lines[2].startswith("best: trial 1, validation accuracy 93.00%")
+
+
+def test_live_display_shows_trial_budget_best_counts_and_time_left():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, markup=False, highlight=False)
+    display = LiveDisplay(console)
+    with display:
+        for event in STORY[:6]:
+            display(event)
+        with console.capture() as capture:
+            console.print(display._render())
+        frame = capture.get()
+        for event in STORY[6:]:
+            display(event)
+    for words in ("trial 1", "epoch 2/19", "12,345 of 20,000", "93.00%", "1 over budget", "left"):
+        assert words in frame
+    text = out.getvalue()
+    assert "best so far" in text
+    assert "search ended: done" in text
+    assert "too many" not in text  # rejected proposals are only counted
+
+
+def test_live_display_fits_a_narrow_terminal():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=40, color_system=None)
+    display = LiveDisplay(console)
+    for event in STORY[1:6]:
+        display(event)
+    with console.capture() as capture:
+        console.print(display._render())
+    assert max(len(line) for line in capture.get().splitlines()) <= 40
+
+
+def test_display_follows_the_options_and_the_terminal(monkeypatch):
+    assert isinstance(make_display(True, False), JsonDisplay)
+    assert isinstance(make_display(False, True), PlainDisplay)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert isinstance(make_display(False, False), LiveDisplay)
+
+
+def test_search_without_a_winner_says_what_to_do(capsys):
+    PlainDisplay()(SearchEnded("s", "the time limit", {}, None, None, None))
+    assert "--timeout" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5 s"), (120, "2 min"), (5000, "83 min"), (7200, "2.0 h")]
+)
+def test_durations_are_short(seconds, text):
+    assert duration_text(seconds) == text
+
+
+def test_counts_keep_their_order_and_leave_out_zeros():
+    counts = Counter({"unfinished": 1, "over budget": 3, "trained": 2, "diverged": 0})
+    assert counts_text(counts) == "2 trained, 3 over budget, 1 unfinished"
+    assert counts_text(Counter()) == "none yet"

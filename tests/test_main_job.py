@@ -1,0 +1,133 @@
+"""The main job from the command line, with the real engine: search, interrupt, go on, export."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from nas.cli import main
+from nas.storage import open_storage
+from nas.studies import open_study, read_trials
+
+SEARCH = ["search", "--budget", "3k", "--dataset", "digits", "--epochs", "2"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def records():
+    return read_trials(open_study(open_storage(None)))
+
+
+def test_search_show_and_export_work_in_a_row(folder, capsys):
+    assert main([*SEARCH, "--trials", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "new study blocks-digits-3000" in out
+    assert all(r.num_params < 3000 for r in records() if r.candidate)
+    command = re.search(r"take it home: nas (.*)", out)[1]
+    assert main(command.split()) == 0
+    assert "validation images differ by at most" in capsys.readouterr().out
+    (exported,) = folder.glob("blocks-digits-3000-trial-*")
+    check = "import sys; sys.modules['nas'] = None; import network; network.load()"
+    subprocess.run([sys.executable, "-c", check], cwd=exported, check=True)
+
+
+def test_same_command_again_continues_the_study_and_says_so(capsys):
+    main([*SEARCH, "--trials", "1"])
+    capsys.readouterr()
+    assert main([*SEARCH, "--trials", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "continuing study blocks-digits-3000" in out
+    assert "so far: 1 trained" in out
+    assert sum(r.is_complete for r in records()) == 2
+
+
+def test_search_on_other_terms_is_refused_and_changes_nothing(folder, capsys):
+    main([*SEARCH, "--trials", "1", "--study", "s"])
+    before = [(r.number, r.state) for r in records()]
+    capsys.readouterr()
+    assert main([*SEARCH, "--trials", "9", "--study", "s", "--budget", "4000"]) == 2
+    assert "--budget was 3000, now it is 4000" in capsys.readouterr().err
+    assert main([*SEARCH, "--trials", "9", "--study", "s", "--split-seed", "1"]) == 2
+    assert "--split-seed changed" in capsys.readouterr().err
+    assert [(r.number, r.state) for r in records()] == before
+
+
+def test_json_prints_nothing_but_json_on_standard_output(capsys):
+    assert main([*SEARCH, "--trials", "1", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[0]["event"] == "search_started"
+    assert events[-1]["event"] == "search_ended"
+    assert events[-1]["best_trial"] is not None
+
+
+def test_quiet_prints_the_summary_alone(capsys):
+    assert main([*SEARCH, "--trials", "1", "--quiet"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_hopeless_search_ends_with_a_sentence_and_exit_code_1(folder, capsys):
+    (folder / "big.py").write_text(
+        '"""Too big, but for one."""\n'
+        "from nas import Architecture, Candidate, Flatten, Linear, Recipe\n"
+        "def suggest(trial, task):\n"
+        "    width = trial.suggest_int('width', 1, 10**6)\n"
+        "    layers = [Flatten(), Linear(width), Linear(task.num_classes)]\n"
+        "    return Candidate(Architecture(task.input_shape, layers), Recipe())\n"
+    )
+    code = main([*SEARCH, "--space", "./big.py", "--max-rejected", "5"])
+    assert code == 1
+    assert "5 proposals in a row were turned away before training" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_interrupted_search_closes_its_trial_and_can_go_on(folder, name, code):
+    long = [sys.executable, "-m", "nas", *SEARCH, "--epochs", "10000", "--pruner", "none"]
+    # A process started in the background may ignore Ctrl-C: give it back its meaning.
+    process = subprocess.Popen(
+        [*long, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    for line in process.stdout:
+        if json.loads(line)["event"] == "epoch_ended":
+            break
+    os.kill(process.pid, getattr(signal, name))
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert json.loads(rest.splitlines()[-1])["why"] == "interrupted"
+    last = records()[-1]
+    assert (last.reason, last.state.name) == ("interrupted", "FAIL")
+    assert not any(r.outcome == "unfinished" for r in records())
+
+
+def test_mnist_search_reaches_a_good_network_and_opens_no_test_image(mnist_dir, folder):
+    """One real epoch, in a process that reports every file it opens."""
+    script = (
+        "import sys\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda e, a: e == 'open' and opened.append(str(a[0])))\n"
+        "from nas.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "tests = [p for p in opened if 't10k' in p]\n"
+        "print('opened', tests, sum('train-images' in p for p in opened))\n"
+        "sys.exit(code)\n"
+    )
+    arguments = ["search", "--budget", "5000", "--dataset", "mnist", "--data-dir", str(mnist_dir)]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments, "--trials", "1", "--epochs", "1"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert re.search(r"opened \[\] [1-9]", done.stdout), done.stdout
+    (best,) = [r for r in records() if r.is_complete]
+    assert best.valid_accuracy > 0.9
+    assert best.num_params < 5000

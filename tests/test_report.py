@@ -1,0 +1,102 @@
+"""Tables of a study and of a trial."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from rich.console import Console
+
+from nas.architecture import Architecture
+from nas.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
+from nas.report import (
+    leaderboard,
+    learning_curve,
+    network_table,
+    print_report,
+    studies_table,
+    trial_page,
+)
+from nas.studies import read_trials
+from nas.training import EpochMetrics
+from tests.test_search import engine, make_search  # noqa: F401 - fixtures
+
+
+def text_of(report):
+    console = Console(width=160, markup=False, highlight=False)
+    with console.capture() as capture:
+        console.print(report)
+    return capture.get()
+
+
+@pytest.fixture
+def study(make_search, engine):  # noqa: F811
+    search = make_search(trials=4)
+    search.run()
+    return search.study
+
+
+def test_leaderboard_lists_the_best_first_and_counts_all(study):
+    text = text_of(leaderboard(study, 3))
+    rows = [line.split() for line in text.splitlines() if line[:1].isdigit()]
+    assert len(rows) == 3
+    scores = [float(row[1].rstrip("%")) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert "4 trained" in text
+    assert "over budget" in text
+
+
+def test_study_without_a_winner_says_so():
+    study = optuna.create_study()
+    study.ask()
+    assert "no candidate was trained to its end yet" in text_of(leaderboard(study, 10))
+
+
+def test_page_of_a_trained_trial_shows_network_recipe_and_curve(study):
+    record = next(r for r in read_trials(study) if r.is_complete)
+    text = text_of(trial_page(study, record))
+    for words in ("Conv2d(", "Linear(", "receptive field", "recipe: sgd", "epoch", "seed"):
+        assert words in text
+    assert f"{record.num_params:,} parameters" in text
+
+
+def test_page_of_a_rejected_trial_shows_the_reason_and_the_proposal(study):
+    record = next(r for r in read_trials(study) if not r.is_complete)
+    text = text_of(trial_page(study, record))
+    assert "over budget: " in text
+    assert f"width = {record.params['width']}" in text
+
+
+def test_network_table_has_torchinfos_counts_and_the_receptive_field():
+    layers = [Conv(4), BatchNorm(), ReLU(), MaxPool(2), Conv(8), GlobalAvgPool(), Flatten()]
+    architecture = Architecture((1, 12, 12), [*layers, Linear(10)])
+    lines = text_of(network_table(architecture)).splitlines()
+    cells = [line.split() for line in lines]
+    assert lines[1].startswith("Conv2d(1, 4, 3, padding=1, bias=False)")
+    assert cells[1][-4:] == ["4x12x12", "36", "5,184", "3x3"]
+    assert cells[4][-1] == "4x4"
+    assert cells[5][-1] == "8x8"
+    assert f"{architecture.num_params:,}" in cells[-1]
+
+
+def test_learning_curve_bar_runs_from_lowest_to_highest():
+    history = [EpochMetrics(i, 1.0, 1.0, a, 0.1) for i, a in enumerate((0.5, 0.75, 1.0), 1)]
+    bars = [line.count("█") for line in text_of(learning_curve(history)).splitlines()[1:]]
+    assert bars == [1, 15, 30]
+    flat = text_of(learning_curve(history[:1]))
+    assert flat.count("█") == 30
+
+
+def test_studies_table_lists_every_study():
+    storage = optuna.storages.InMemoryStorage()
+    assert studies_table(storage) == "no studies yet"
+    for name in ("b", "a [x]"):
+        study = optuna.create_study(study_name=name, storage=storage)
+        study.tell(study.ask(), 0.5)
+    text = text_of(studies_table(storage))
+    assert text.index("a [x]") < text.index("\nb ")
+    assert "50.00%" in text
+
+
+def test_piped_report_keeps_its_lines_whole(capsys):
+    print_report("x" * 150)
+    assert capsys.readouterr().out == "x" * 150 + "\n"

@@ -1,0 +1,122 @@
+"""Records of studies and trials, in a real SQLite file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from nas.errors import StudyError
+from nas.storage import open_storage
+from nas.studies import (
+    DataFacts,
+    StudyFacts,
+    check_study_name,
+    find_trial,
+    open_or_create_study,
+    open_study,
+    read_trials,
+    study_data,
+    study_facts,
+)
+
+FACTS = StudyFacts("blocks", "a" * 64, 20000, "mnist", "b" * 64, "c" * 64, 19, 0)
+DATA = DataFacts("mnist", None, "1/12", 0, (1, 28, 28), ("0", "1"), (0.13,), (0.31,), 55000, 5000)
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+
+
+def test_study_is_created_once_and_then_continued(storage):
+    _, is_new = open_or_create_study(storage, "s", FACTS, DATA, "text")
+    study, is_new_again = open_or_create_study(storage, "s", FACTS, DATA, "text")
+    assert (is_new, is_new_again) == (True, False)
+    assert study_facts(study) == FACTS
+    assert study_data(study) == DATA
+    assert study.user_attrs["space_source"] == "text"
+    assert study.metric_names == ["valid_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"space": "mine"}, "--space was blocks, now it is mine"),
+        ({"space_sha256": "d" * 64}, "the text of the space file changed"),
+        ({"budget": 10000}, "--budget was 20000, now it is 10000"),
+        ({"dataset": "kmnist"}, "--dataset was mnist, now it is kmnist"),
+        ({"data_sha256": "d" * 64}, "the images of --dataset changed"),
+        ({"split_sha256": "d" * 64}, "--valid-share or --split-seed changed"),
+        ({"epochs": 5}, "--epochs was 19, now it is 5"),
+        ({"seed": 1}, "--seed was 0, now it is 1"),
+    ],
+)
+def test_study_that_searched_something_else_is_refused_with_the_difference(storage, change, words):
+    open_or_create_study(storage, "s", FACTS, DATA, "text")
+    with pytest.raises(StudyError) as error:
+        open_or_create_study(storage, "s", replace(FACTS, **change), DATA, "text")
+    assert words in str(error.value)
+    assert "--study" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_study_of_another_program_is_refused(storage):
+    optuna.create_study(study_name="theirs", storage=storage)
+    with pytest.raises(StudyError, match="not made by nas"):
+        open_or_create_study(storage, "theirs", FACTS, DATA, "text")
+    with pytest.raises(StudyError, match="not made by nas"):
+        study_data(open_study(storage, "theirs"))
+
+
+def test_study_without_a_name_is_the_one_last_searched(storage):
+    for name in ("old", "new", "empty"):
+        open_or_create_study(storage, name, FACTS, DATA, "text")
+    open_study(storage, "old").ask()
+    open_study(storage, "new").ask()
+    assert open_study(storage).study_name == "new"
+
+
+def test_unknown_study_is_answered_with_those_there_are(storage):
+    with pytest.raises(StudyError, match="holds no studies"):
+        open_study(storage)
+    open_or_create_study(storage, "s", FACTS, DATA, "text")
+    with pytest.raises(StudyError, match="no study 'x' in the storage: there are s"):
+        open_study(storage, "x")
+
+
+def test_trial_is_found_by_number_or_as_the_best(storage):
+    study, _ = open_or_create_study(storage, "s", FACTS, DATA, "text")
+    with pytest.raises(StudyError, match="no completed trial"):
+        find_trial(study, None)
+    for value in (0.5, 0.9, 0.7):
+        study.tell(study.ask(), value)
+    assert find_trial(study, None).number == 1
+    assert find_trial(study, 2).valid_accuracy == 0.7
+    with pytest.raises(StudyError, match=r"no trial 3: it has 3 \(0 to 2\)"):
+        find_trial(study, 3)
+
+
+def test_trial_of_a_process_that_ended_without_a_word_is_unfinished(storage):
+    study, _ = open_or_create_study(storage, "s", FACTS, DATA, "text")
+    study.ask()
+    assert read_trials(study)[0].outcome == "unfinished"
+
+
+@pytest.mark.parametrize("name", ["a", "blocks-mnist-20000", "Zürich 7", "x" * 128, "日本"])
+def test_good_study_names_are_taken(name):
+    assert check_study_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", " a", "a ", "-a", "a/b", "a\\b", "x" * 129, "a\nb", "a\0b", "a\x1b[31m", "\udcff"],
+)
+def test_bad_study_names_are_refused(name):
+    with pytest.raises(StudyError, match="is no good name"):
+        check_study_name(name)
+
+
+def test_study_names_are_stored_in_composed_form():
+    assert check_study_name("u\u0308") == "ü"

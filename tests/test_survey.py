@@ -1,0 +1,189 @@
+"""Drawing from a search space without a study, and its smallest network."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from nas.architecture import Architecture
+from nas.candidate import Candidate, Recipe, Task
+from nas.errors import InvalidCandidateError, SpaceError
+from nas.layers import Conv, Flatten, Linear
+from nas.search_space import SearchSpace, load_space
+from nas.survey import DrawnTrial, draw, smallest
+
+SHAPES = [(1, 28, 28), (3, 32, 32), (1, 8, 8)]
+
+
+def make_task(shape=(1, 8, 8), max_params=20_000):
+    return Task(shape, num_classes=10, max_params=max_params)
+
+
+def make_space(suggest):
+    return SearchSpace("made", Path("made.py"), "", suggest)
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    return load_space("blocks")
+
+
+# Trials
+
+
+def draws(call, num=300):
+    rng = random.Random(0)
+    return [call(DrawnTrial(rng)) for _ in range(num)]
+
+
+def test_whole_numbers_cover_their_range_and_no_more():
+    assert set(draws(lambda t: t.suggest_int("x", 2, 5))) == {2, 3, 4, 5}
+    assert set(draws(lambda t: t.suggest_int("x", 1, 8, step=3))) == {1, 4, 7}
+    assert set(draws(lambda t: t.suggest_int("x", 3, 3))) == {3}
+
+
+def test_whole_numbers_on_a_log_scale_favour_the_small():
+    values = draws(lambda t: t.suggest_int("x", 1, 100, log=True), 1000)
+    assert (min(values), max(values)) >= (1, 90)
+    assert max(values) <= 100
+    assert sorted(values)[500] == pytest.approx(10, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(0.0, 0.15, 0.01), (0.0, 0.3, 0.1), (0.5, 1.0, 0.2), (-1.0, 1.0, 1.0)]
+)
+def test_floats_keep_to_their_steps_and_range(low, high, step):
+    values = set(draws(lambda t: t.suggest_float("x", low, high, step=step)))
+    num_steps = int((high - low) / step + 1e-9)
+    assert len(values) == num_steps + 1
+    assert sorted(values) == pytest.approx([low + step * i for i in range(num_steps + 1)])
+    assert min(values) >= low
+    assert max(values) <= high
+
+
+def test_floats_keep_to_their_range():
+    values = draws(lambda t: t.suggest_float("x", 2.0, 4.0), 1000)
+    assert 2 <= min(values) < 2.1
+    assert 3.9 < max(values) <= 4
+    assert sorted(values)[500] == pytest.approx(3, abs=0.2)
+
+
+def test_floats_on_a_log_scale_favour_the_small():
+    values = draws(lambda t: t.suggest_float("x", 1e-4, 1.0, log=True), 1000)
+    assert 1e-4 <= min(values) < 2e-4
+    assert 0.5 < max(values) <= 1
+    assert 0.005 < sorted(values)[500] < 0.02
+
+
+def test_choices_are_all_drawn():
+    assert set(draws(lambda t: t.suggest_categorical("x", ["a", "b", None]))) == {"a", "b", None}
+    assert set(draws(lambda t: t.suggest_categorical("x", (True, False)))) == {True, False}
+
+
+def test_fixed_values_are_given_back():
+    trial = DrawnTrial(random.Random(0), fixed={"i": 7, "f": 0.25, "c": None})
+    assert trial.suggest_int("i", 1, 100) == 7
+    assert trial.suggest_float("f", 0, 1) == 0.25
+    assert trial.suggest_categorical("c", ["a", None]) is None
+    assert trial.params == {"i": 7, "f": 0.25, "c": None}
+
+
+def test_same_name_gives_same_value():
+    trial = DrawnTrial(random.Random(0))
+    assert len({trial.suggest_int("i", 1, 10**6) for _ in range(10)}) == 1
+    assert len({trial.suggest_float("f", 0, 1) for _ in range(10)}) == 1
+    assert len({trial.suggest_categorical("c", range(10**6)) for _ in range(10)}) == 1
+
+
+def test_without_a_source_of_chance_every_value_is_the_first():
+    trial = DrawnTrial()
+    assert trial.suggest_int("i", 2, 9) == 2
+    assert trial.suggest_int("l", 2, 9, log=True) == 2
+    assert trial.suggest_float("f", 0.5, 1, step=0.1) == 0.5
+    assert trial.suggest_float("g", 1e-3, 1, log=True) == 1e-3
+    assert trial.suggest_categorical("c", ["b", "a"]) == "b"
+
+
+def test_attributes_are_taken_and_forgotten():
+    trial = DrawnTrial()
+    trial.set_user_attr("why", "no reason")
+    assert trial.params == {}
+
+
+# Draws
+
+
+def test_draws_are_the_same_for_the_same_seed(blocks):
+    first, again, other = (
+        [c.fingerprint for c in islice(draw(blocks, make_task(), seed), 20)] for seed in (3, 3, 4)
+    )
+    assert first == again != other
+    assert len(set(first)) == 20
+
+
+def test_draws_number_their_trials():
+    numbers = []
+
+    def suggest(trial, task):
+        numbers.append(trial.number)
+        raise InvalidCandidateError("no")
+
+    list(islice(draw(make_space(suggest), make_task(), 0), 3))
+    assert numbers == [0, 1, 2]
+
+
+def test_draw_that_cannot_exist_is_given_as_its_reason():
+    def suggest(trial, task):
+        layers = [Conv(trial.suggest_int("channels", 0, 1)), Flatten(), Linear(task.num_classes)]
+        return Candidate(Architecture(task.input_shape, layers), Recipe())
+
+    kinds = {type(drawn) for drawn in islice(draw(make_space(suggest), make_task(), 0), 50)}
+    assert kinds == {Candidate, InvalidCandidateError}
+
+
+# The smallest
+
+
+@pytest.mark.parametrize("max_params", [500, 20_000])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_drawn_from_blocks_is_smaller_than_its_smallest(blocks, shape, max_params):
+    task = make_task(shape, max_params)
+    drawn = [c.architecture.num_params for c in islice(draw(blocks, task, 0), 3000)]
+    assert smallest(blocks, task).architecture.num_params <= min(drawn)
+
+
+def test_smallest_is_found_where_the_lowest_values_are_not_the_smallest():
+    def suggest(trial, task):
+        channels = 20 - trial.suggest_int("channels_less", 0, 19)
+        layers = [Conv(channels, 1), Flatten(), Linear(task.num_classes)]
+        return Candidate(Architecture(task.input_shape, layers), Recipe())
+
+    assert smallest(make_space(suggest), make_task()).architecture.num_params == 1 + 640 + 10
+
+
+def test_smallest_is_found_where_the_lowest_values_cannot_exist():
+    def suggest(trial, task):
+        kernel_size = trial.suggest_int("kernel_size", 2, 5)  # 'same' needs an odd one
+        layers = [Conv(1, kernel_size), Flatten(), Linear(task.num_classes)]
+        return Candidate(Architecture(task.input_shape, layers), Recipe())
+
+    assert smallest(make_space(suggest), make_task()).architecture.num_params == 9 + 640 + 10
+
+
+def test_space_that_can_build_nothing_is_refused():
+    def suggest(trial, task):
+        raise InvalidCandidateError("no")
+
+    with pytest.raises(SpaceError, match=r"made\.py: none of \d+ proposals can be built"):
+        smallest(make_space(suggest), make_task())
+
+
+def test_broken_space_is_refused():
+    def suggest(trial, task):
+        raise ValueError("no")
+
+    with pytest.raises(SpaceError, match="suggest raised ValueError"):
+        smallest(make_space(suggest), make_task())

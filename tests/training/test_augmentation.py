@@ -1,0 +1,186 @@
+"""Random affine changes: none when switched off, and never beyond the stated ranges.
+
+Letters: N images, C channels, H height, W width.
+"""
+
+import math
+
+import pytest
+import torch
+
+from nas.training import augmentation
+from nas.training.augmentation import ROTATION, SCALE, SHEAR, SHIFT, augment
+
+SIZE = 28
+MIDDLE = (SIZE - 1) / 2
+NUM_IMAGES = 400
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Switch off every range but one."""
+
+    def switch_off_others(name):
+        for other in {"ROTATION", "SCALE", "SHEAR", "SHIFT"} - {name}:
+            monkeypatch.setattr(augmentation, other, 0.0)
+
+    return switch_off_others
+
+
+def blob(row, column):
+    """NUM_IMAGES equal images of a soft round dot, so that its centre can be measured."""
+    rows, columns = torch.arange(SIZE).view(-1, 1), torch.arange(SIZE).view(1, -1)
+    distance = (rows - row) ** 2 + (columns - column) ** 2
+    return torch.exp(-distance / 4).repeat(NUM_IMAGES, 1, 1, 1)
+
+
+def centres(images):
+    """Centre of mass of each image (N, 1, H, W) as (row, column)."""
+    places = torch.arange(SIZE)
+    mass = images.sum(dim=(1, 2, 3))
+    rows = (images.sum(dim=(1, 3)) * places).sum(1) / mass
+    columns = (images.sum(dim=(1, 2)) * places).sum(1) / mass
+    return rows, columns
+
+
+def test_strength_0_without_flip_changes_nothing():
+    images = torch.rand(5, 3, 8, 6)
+    assert torch.equal(augment(images, 0, False, generator()), images)
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 8, 8), (1, 3, 7, 12), (4, 2, 28, 28)])
+def test_shape_and_type_are_kept(shape):
+    result = augment(torch.rand(shape), 1.0, True, generator())
+    assert result.shape == shape
+    assert result.dtype == torch.float32
+    assert result.isfinite().all()
+
+
+def test_images_given_are_not_changed_in_place():
+    images = torch.rand(5, 1, 8, 8)
+    given = images.clone()
+    augment(images, 1.0, True, generator())
+    assert torch.equal(images, given)
+
+
+def test_draws_in_the_middle_of_every_range_give_the_image_back(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, 0.5))
+    images = torch.linspace(0, 1, 4 * 64).view(4, 1, 8, 8)
+    torch.testing.assert_close(augment(images, 1.0, False, generator()), images)
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.25, 0.5, 0.75])
+def test_flip_gives_the_image_or_its_mirror_whatever_is_drawn(monkeypatch, draw):
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, draw))
+    image = torch.linspace(0, 1, 64).view(1, 1, 8, 8)
+    result = augment(image, 0, True, generator())
+    # 0.5 is the middle of the draws: neither side, and yet no third kind of image.
+    expected = image if torch.allclose(result, image, atol=1e-4) else image.flip(3)
+    torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)
+
+
+def test_flip_mirrors_about_half_of_the_images_left_to_right():
+    images = torch.rand(NUM_IMAGES, 2, 9, 6)
+    result = augment(images, 0, True, generator())
+    is_same = (result - images).abs().amax(dim=(1, 2, 3)) < 1e-4
+    is_mirrored = (result - images.flip(3)).abs().amax(dim=(1, 2, 3)) < 1e-4
+    assert (is_same ^ is_mirrored).all()
+    assert 0.4 < is_mirrored.float().mean() < 0.6
+
+
+def test_no_flip_never_mirrors(only):
+    only("SHIFT")
+    _, columns = centres(augment(blob(MIDDLE, 7), 1.0, False, generator()))
+    assert (columns < MIDDLE).all()
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
+def test_shift_reaches_but_does_not_exceed_its_range(only, strength):
+    only("SHIFT")
+    limit = SHIFT * SIZE * strength
+    for places in centres(augment(blob(MIDDLE, MIDDLE), strength, False, generator())):
+        moved = places - MIDDLE
+        assert moved.abs().max() < limit + 0.02
+        assert moved.max() > 0.9 * limit
+        assert moved.min() < -0.9 * limit
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
+def test_rotation_reaches_but_does_not_exceed_its_range(only, strength):
+    only("ROTATION")
+    limit = ROTATION * strength
+    rows, columns = centres(augment(blob(MIDDLE, MIDDLE + 8), strength, False, generator()))
+    rows, columns = rows - MIDDLE, columns - MIDDLE
+    angles = torch.atan2(rows, columns)
+    assert angles.abs().max() < limit + 0.01
+    assert angles.max() > 0.9 * limit
+    assert angles.min() < -0.9 * limit
+    torch.testing.assert_close(
+        torch.hypot(rows, columns), torch.full_like(rows, 8), atol=0.1, rtol=0
+    )
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
+def test_zoom_reaches_but_does_not_exceed_its_range(only, strength):
+    only("SCALE")
+    rows, columns = centres(augment(blob(MIDDLE, MIDDLE + 6), strength, False, generator()))
+    zooms = 6 / (columns - MIDDLE)
+    limit = SCALE * strength
+    assert (zooms - 1).abs().max() < limit + 0.01
+    assert (zooms - 1).max() > 0.9 * limit
+    assert (zooms - 1).min() < -0.9 * limit
+    torch.testing.assert_close(rows, torch.full_like(rows, MIDDLE), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
+def test_shear_moves_sideways_alone_and_within_its_range(only, strength):
+    only("SHEAR")
+    rows, columns = centres(augment(blob(MIDDLE - 8, MIDDLE), strength, False, generator()))
+    slopes = (columns - MIDDLE) / 8
+    limit = SHEAR * strength
+    assert slopes.abs().max() < limit + 0.01
+    assert slopes.max() > 0.9 * limit
+    assert slopes.min() < -0.9 * limit
+    torch.testing.assert_close(rows, torch.full_like(rows, MIDDLE - 8), atol=0.02, rtol=0)
+
+
+def test_all_changes_together_move_a_dot_no_further_than_their_ranges_allow():
+    distance = 5
+    rows, columns = centres(augment(blob(MIDDLE, MIDDLE + distance), 1.0, False, generator()))
+    # Read position = A @ position + shift, so position = A^-1 @ (read position - shift).
+    shift = math.hypot(SHIFT * SIZE, SHIFT * SIZE)
+    limit = (distance + shift) * (1 + SHEAR) / (1 - SCALE)
+    assert torch.hypot(rows - MIDDLE, columns - MIDDLE).max() < limit
+
+
+def test_what_comes_in_from_outside_is_0(only):
+    only("SHIFT")
+    result = augment(torch.ones(NUM_IMAGES, 1, SIZE, SIZE), 1.0, False, generator())
+    corners = result[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners.amin(1) < 0.01).any()
+    assert result.min() >= 0
+    assert result.max() < 1 + 1e-5
+
+
+def test_seeded_generator_gives_the_same_images_again():
+    images = torch.rand(8, 1, 8, 8)
+    first, second, other = (augment(images, 1.0, True, generator(seed)) for seed in (3, 3, 4))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_the_global_random_state_is_not_used():
+    before = torch.get_rng_state()
+    augment(torch.rand(8, 1, 8, 8, generator=generator()), 1.0, True, generator())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_image_is_changed_by_its_own_amount():
+    result = augment(torch.rand(1, 1, 8, 8).repeat(20, 1, 1, 1), 1.0, False, generator())
+    for i in range(20):
+        for j in range(i):
+            assert not torch.allclose(result[i], result[j], atol=1e-4)

@@ -43,7 +43,7 @@ class Architecture:
     layers: tuple[Layer, ...]
 
     def __init__(self, input_shape: Sequence[int], layers: Sequence[Layer]) -> None:
-        if len(input_shape) != 3 or any(not isinstance(n, int) or n < 1 for n in input_shape):
+        if len(input_shape) != 3 or any(type(n) is not int or n < 1 for n in input_shape):
             raise InvalidCandidateError(f"input shape must be (C, H, W), was {input_shape!r}")
         if not layers:
             raise InvalidCandidateError("an architecture needs at least one layer")

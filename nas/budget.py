@@ -42,8 +42,9 @@ def parse_budget(text: str) -> int:
         NasError: anything else, or a number outside 1 to 10^9.
     """
     match = re.fullmatch(r"(\d{1,3}(?:_\d{3})+|\d+)(k?)", text, re.ASCII)
-    value = int(match[1][:12].replace("_", "")) * (1000 if match[2] else 1) if match else 0
-    if not match or len(match[1]) > 12 or not 1 <= value <= LARGEST_BUDGET:
+    digits = match[1].replace("_", "").lstrip("0") if match else ""
+    value = int(digits) * (1000 if match and match[2] else 1) if 0 < len(digits) <= 10 else 0
+    if not 1 <= value <= LARGEST_BUDGET:
         raise NasError(
             f"--budget {text!r} is no number of parameters: "
             f"give a whole number from 1 to {LARGEST_BUDGET:,}, such as 20000, 20_000 or 20k"

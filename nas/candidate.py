@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -85,12 +84,14 @@ class Recipe:
     ) -> None:
         value = getattr(self, name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        is_good = is_number and math.isfinite(value) and low <= value < high
+        is_good = is_number and low <= value < high  # neither nan nor infinity passes
         self._check(
             is_good and (low_is_allowed or value > low),
             name,
             f"{low} {'<=' if low_is_allowed else '<'} x < {high}",
         )
+        # 1 and 1.0 are one recipe, with one fingerprint.
+        object.__setattr__(self, name, float(value))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -52,8 +52,9 @@ def make_parser() -> argparse.ArgumentParser:
 
     search = _verb(verbs, "search", "search for the best network under a budget")
     search.add_argument(
-        "--budget", type=_checked(parse_budget), required=True, metavar="N",
-        help="a network fits when it has fewer parameters than this: 20000, 20_000 or 20k",
+        "--budget", type=_checked(parse_budget), metavar="N",
+        help="required: a network fits when it has fewer parameters than this; 20000, 20_000 or "
+        "20k",
     )  # fmt: skip
     search.add_argument(
         "--space", default="blocks", metavar="SPACE",
@@ -166,7 +167,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 2 bad input, 130 interrupted, 1 else."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = make_parser().parse_args(arguments)
+        parser = make_parser()
+        options = parser.parse_args(arguments)
+        # argparse would ask for --budget before it names a misspelt --bugdet.
+        if options.verb == "search" and options.budget is None:
+            parser.error("search: --budget is required, such as --budget 20000")
         from nas import verbs
 
         run = {

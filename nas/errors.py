@@ -62,3 +62,8 @@ class SearchError(NasError):
     """A search that cannot go on: nothing fits, or every candidate fails."""
 
     exit_code = 1
+
+
+def describe(error: BaseException) -> str:
+    """An error's class and text on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

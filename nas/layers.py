@@ -187,6 +187,7 @@ class Dropout(Layer):
     def __post_init__(self) -> None:
         if isinstance(self.p, bool) or not isinstance(self.p, int | float) or not 0 <= self.p < 1:
             raise InvalidCandidateError(f"dropout: p must be in 0 <= p < 1, was {self.p!r}")
+        object.__setattr__(self, "p", float(self.p))  # numpy's floats write themselves otherwise
 
     def call(self, shape: Shape) -> Call:
         return Call(nn.Dropout, (self.p,))
@@ -309,7 +310,7 @@ def layer_from_json(data: Any) -> Layer:
     Raises:
         InvalidCandidateError: an unknown kind, a missing or unknown field, a value out of range.
     """
-    if not isinstance(data, dict) or data.get("kind") not in LAYERS:
+    if not isinstance(data, dict) or data.get("kind") not in list(LAYERS):
         raise InvalidCandidateError(f"unknown layer {data!r}: the kinds are {', '.join(LAYERS)}")
     values = {name: value for name, value in data.items() if name != "kind"}
     try:

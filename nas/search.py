@@ -14,14 +14,21 @@ from typing import Literal
 import optuna
 import torch
 from optuna.trial import TrialState
+from safetensors import SafetensorError
 
 from nas import __version__
 from nas.budget import Budget
 from nas.candidate import Candidate, Task
 from nas.datasets import Dataset
-from nas.errors import DivergedError, InvalidCandidateError, OverBudgetError, SearchError
-from nas.events import EpochEnded, Observer, SearchEnded, TrialEnded, TrialStarted
-from nas.search_space import SearchSpace, describe
+from nas.errors import (
+    DivergedError,
+    InvalidCandidateError,
+    OverBudgetError,
+    SearchError,
+    describe,
+)
+from nas.events import EpochEnded, Note, Observer, SearchEnded, TrialEnded, TrialStarted
+from nas.search_space import SearchSpace
 from nas.stopping import StopRequest
 from nas.studies import (
     TRAINED,
@@ -221,7 +228,10 @@ class Search:
             assert score is not None
             best = self.best()
             is_best = best is None or score > (best.valid_accuracy or 0)
-            self.weights.keep(trial, result.state_dict, score)
+            try:
+                self.weights.keep(trial, result.state_dict, score)
+            except (OSError, SafetensorError) as error:  # a full disk must not cost the score
+                self.observer(Note(f"weights of trial {trial.number} not kept: {error}"))
             self.study.tell(trial, score)
         else:
             record_reason(trial, reason, detail)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.errors import InvalidCandidateError, SpaceError
+from nas.errors import InvalidCandidateError, SpaceError, describe
 
 if TYPE_CHECKING:  # listing spaces must not load torch
     from nas.candidate import Candidate, Task
@@ -138,9 +138,13 @@ def load_space(name_or_path: str) -> SearchSpace:
     module.__file__ = str(path)
     sys.modules[module_name] = module  # dataclasses in the file look their module up here
     try:
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        code = compile(source, str(path), "exec")
     except SyntaxError as error:
         raise SpaceError(f"{path}:{error.lineno or 1}: {error.msg}") from error
+    except ValueError as error:  # a null byte, in some versions of Python
+        raise SpaceError(f"{path}:1: {error}") from error
+    try:
+        exec(code, module.__dict__)
     except (Exception, SystemExit) as error:
         line = _line_in(path, error) or 1
         raise SpaceError(f"{path}:{line}: {describe(error)}") from error
@@ -149,11 +153,6 @@ def load_space(name_or_path: str) -> SearchSpace:
         raise SpaceError(f"{path}:1: no function suggest(trial, task) in this file")
     start = getattr(module, "start", None)
     return SearchSpace(path.stem, path, source, suggest, start if callable(start) else None)
-
-
-def describe(error: BaseException) -> str:
-    """An error's class and text on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _folders() -> Iterator[Path]:

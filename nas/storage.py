@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import sqlite3
 from pathlib import Path
 
 import optuna
@@ -13,20 +15,20 @@ from nas.errors import StudyError
 
 DEFAULT_STORAGE = "sqlite:///studies.db"
 
-_SQLITE_PREFIX = "sqlite:///"
 _SQLITE_HEADER = b"SQLite format 3\x00"
 _LOCK_TIMEOUT_SECONDS = 60  # the driver's own default of 5 loses results when a dashboard is busy
 
 
 def sqlite_path(url: str | None) -> Path | None:
     """The file behind a SQLite URL, or None for any other storage."""
-    url = url or DEFAULT_STORAGE
-    return Path(url.removeprefix(_SQLITE_PREFIX)) if url.startswith(_SQLITE_PREFIX) else None
+    match = re.match(r"sqlite(?:\+\w+)?:///([^?]*)", DEFAULT_STORAGE if url is None else url)
+    return Path(match[1]) if match else None
 
 
 def masked(url: str | None) -> str:
     """The URL without its password, for people to read."""
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url or DEFAULT_STORAGE)
+    shown = re.sub(r"(://[^:/@]*:)[^/?]*@", r"\1***@", DEFAULT_STORAGE if url is None else url)
+    return re.sub(r"([?&](?:password|passwd|passfile)=)[^&]*", r"\1***", shown)
 
 
 def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
@@ -39,7 +41,7 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
     Raises:
         StudyError: it is not there, is no database, or cannot be reached.
     """
-    url = url or DEFAULT_STORAGE
+    url = DEFAULT_STORAGE if url is None else url
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if "://" not in url:
@@ -82,3 +84,12 @@ def _check_sqlite(url: str, path: Path, create: bool) -> None:
     if header != _SQLITE_HEADER:
         what = "is empty" if not header else "is no SQLite database"
         raise StudyError(f"--storage {url}: {path} {what}; move it away, or name another file")
+    try:
+        # Looked at read-only first: Optuna would add its tables to any database.
+        uri = f"{path.resolve().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
+            tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error as error:
+        raise StudyError(f"--storage {url}: {path} cannot be read: {error}") from error
+    if tables and "studies" not in tables:
+        raise StudyError(f"--storage {url}: {path} belongs to another program; name another file")

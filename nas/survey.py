@@ -43,12 +43,14 @@ class DrawnTrial:
     ) -> float:
         drawn = low
         if self.rng and step:
-            drawn = low + step * self.rng.randint(0, math.floor((high - low) / step + 1e-9))
+            steps = self.rng.randint(0, math.floor((high - low) / step + 1e-9))
+            drawn = min(low + step * steps, high)
         elif self.rng and log:
             drawn = math.exp(self.rng.uniform(math.log(low), math.log(high)))
         elif self.rng:
             drawn = self.rng.uniform(low, high)
-        return float(self._take(name, drawn, (low, high)))
+        top = low + math.floor((high - low) / step + 1e-9) * step if step else high
+        return float(self._take(name, drawn, (low, min(top, high))))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         return self._take(

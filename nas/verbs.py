@@ -54,7 +54,8 @@ def search(options: Namespace, arguments: list[str]) -> int:
             f"{smallest + 1:,} or more"
         )
 
-    is_folder = data.name not in datasets.NAMES
+    # A folder may have the name of a known data set: `./digits` is not `digits`.
+    is_folder = options.dataset is not None and options.dataset not in datasets.NAMES
     facts = StudyFacts(
         space=space.name,
         space_sha256=space.sha256,

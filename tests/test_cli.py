@@ -212,7 +212,7 @@ def test_option_without_its_value_is_refused(refuse, option):
 
 
 def test_budget_is_required(refuse):
-    assert "required: --budget" in refuse("search", "--dataset", "digits")
+    assert "--budget is required" in refuse("search", "--dataset", "digits")
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def test_study_is_shown(searched, run, trial):
 def test_output_that_nobody_reads_is_no_fault(searched):
     command = f"{sys.executable} -m nas show --storage {searched.url} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stderr == ""
 
 
 def test_folder_with_the_name_of_a_data_set_stays_a_folder(run, cwd):

@@ -16,7 +16,7 @@ import torch
 
 from nas.datasets.dataset import TrainingImages
 from nas.datasets.folder import load_folder
-from nas.errors import DataError
+from nas.errors import DataError, describe
 
 DATA_DIR_VARIABLE = "NAS_DATA_DIR"
 DOWNLOAD_TIMEOUT_SECONDS = 20
@@ -35,7 +35,7 @@ class _Source:
     class_name: str
     flips: bool
     folder: str  # where torchvision keeps it, below the data directory
-    train_sha256: str | None = None  # of the training images, uint8 (N, C, H, W), where known
+    train_sha256: str | None = None  # of the training images, then labels, as bytes; where known
 
 
 _SOURCES = {
@@ -43,7 +43,7 @@ _SOURCES = {
         "MNIST",
         flips=False,
         folder="MNIST/raw",
-        train_sha256="741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+        train_sha256="edc0d1098aa497be14ace79ddd5171e5a3dcf9c4d196c015389203eb3ba1f59b",
     ),
     "fashion-mnist": _Source("FashionMNIST", flips=True, folder="FashionMNIST/raw"),
     "kmnist": _Source("KMNIST", flips=False, folder="KMNIST/raw"),
@@ -105,39 +105,60 @@ def _mnist_or_digits(data_dir: Path) -> TrainingImages:
 
 
 def _load_torchvision(name: str, data_dir: Path) -> TrainingImages:
-    import torchvision
-
     source = _SOURCES[name]
-    make: Any = getattr(torchvision.datasets, source.class_name)
+    folder = data_dir / source.folder
+    dataset = _without_test_files(source.class_name)
     notes: tuple[str, ...] = ()
+    if not all((folder / file).is_file() for file in _file_names(dataset)):
+        _download(dataset, name, data_dir)
+        notes = (f"downloaded {name} to {folder}",)
     try:
-        data = make(str(data_dir), train=True, download=False)
-    except RuntimeError:  # torchvision's way to say that the files are not there, or are damaged
-        _download(make, name, data_dir)
-        data = make(str(data_dir), train=True, download=False)
-        notes = (f"downloaded {name} to {data_dir / source.folder}",)
-    except (ValueError, AssertionError, OSError, EOFError) as error:
-        raise DataError(f"{name} in {data_dir / source.folder} cannot be read: {error}") from error
+        data = dataset(str(data_dir), train=True, download=False)
+        images = torch.as_tensor(data.data)
+        labels = torch.as_tensor(data.targets, dtype=torch.int64)
+        if len(images) != len(labels) or not 0 <= labels.min() <= labels.max() < len(data.classes):
+            raise ValueError("images and labels do not fit each other")
+    except Exception as error:  # torchvision lets through whatever its parsers meet
+        raise _damaged(name, folder, describe(error)) from error
 
-    images = torch.as_tensor(data.data)
     # torchvision gives (N, H, W) for grey images and (N, H, W, C) for colour.
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
-    if source.train_sha256 not in (None, hashlib.sha256(images.numpy().tobytes()).hexdigest()):
-        raise DataError(
-            f"{name} in {data_dir / source.folder} is damaged: its training images do not have "
-            "the published checksum. Delete that folder to download it again"
-        )
-    labels = torch.as_tensor(data.targets, dtype=torch.int64)
+    content = images.numpy().tobytes() + labels.to(torch.uint8).numpy().tobytes()
+    if source.train_sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        raise _damaged(name, folder, "its training images do not have the published checksum")
     return TrainingImages(name, images, labels, tuple(data.classes), source.flips, notes)
 
 
-def _download(make: Any, name: str, data_dir: Path) -> None:
+def _without_test_files(class_name: str) -> Any:
+    """torchvision's data set, made unable to download, check or open test images on their own."""
+    import torchvision
+
+    dataset = getattr(torchvision.datasets, class_name)
+    if hasattr(dataset, "test_list"):
+        limits: dict[str, Any] = {"test_list": []}
+    else:  # images and labels to train on come first
+        limits = {"resources": dataset.resources[:2]}
+    return type(class_name, (dataset,), limits)  # its folder is named after the class
+
+
+def _file_names(dataset: Any) -> list[str]:
+    """The files with training images, below the data set's folder."""
+    if hasattr(dataset, "train_list"):
+        return [name for name, _ in dataset.train_list]
+    return [name.removesuffix(".gz") for name, _ in dataset.resources]
+
+
+def _damaged(name: str, folder: Path, what: str) -> DataError:
+    return DataError(f"{name} in {folder} is damaged: {what}. Delete that folder to get it again")
+
+
+def _download(dataset: Any, name: str, data_dir: Path) -> None:
     """Download through torchvision, which checks the published checksum of every archive."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         # torchvision shows a bar for each file on standard error and sets no time limit.
         with contextlib.redirect_stderr(io.StringIO()), _socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
-            make(str(data_dir), train=True, download=True)
+            dataset(str(data_dir), train=True, download=True)
     except (OSError, RuntimeError) as error:
         raise _NotAtHandError(
             f"{name} is not in {data_dir} and cannot be downloaded: say where it is with "

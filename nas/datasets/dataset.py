@@ -143,7 +143,7 @@ def parse_share(text: str) -> Fraction:
         r"(\d{1,9}/\d{1,9}|\d?\.?\d{1,9})|(\d{1,2}(?:\.\d{1,6})?)%", text, re.ASCII
     )
     share = Fraction(0)
-    if match and not text.endswith("/0"):
+    if match and not re.fullmatch(r"\d+/0+", text):
         share = Fraction(match[1]) if match[1] else Fraction(match[2]) / 100
     if not 0 < share <= Fraction(1, 2):
         raise DataError(

@@ -76,7 +76,12 @@ def _list_images(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]
         )
     files: list[tuple[Path, int]] = []
     for label, class_folder in enumerate(class_folders):
-        found = sorted(p for p in class_folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(
+            path
+            for path in class_folder.rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES
+            and not any(part.startswith(".") for part in path.relative_to(class_folder).parts)
+        )
         if not has_parts:
             found = [p for i, p in enumerate(found) if i % _TEST_SHARE]
         files += [(p, label) for p in found]
@@ -90,9 +95,17 @@ def _list_images(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]
 
 def _cache_key(folder: Path, files: list[tuple[Path, int]], image_size: int | None) -> str:
     """Changes with any file's name, size or time of change, and with the wanted size."""
-    listing = [(str(p), label, p.stat().st_size, p.stat().st_mtime_ns) for p, label in files]
+    listing = [(str(p), label, *_size_and_time(p)) for p, label in files]
     text = json.dumps([str(folder.resolve()), image_size, listing])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nothing: decoding will name it
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _read_cache(cache: Path) -> tuple[Tensor, Tensor, list[str]] | None:
@@ -109,6 +122,7 @@ def _read_cache(cache: Path) -> tuple[Tensor, Tensor, list[str]] | None:
 def _decode_into(
     cache: Path, folder: Path, files: list[tuple[Path, int]], image_size: int | None
 ) -> tuple[Tensor, Tensor, list[str]]:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     images, labels, unreadable = _decode(folder, files, image_size)
@@ -123,7 +137,7 @@ def _decode_into(
             os.replace(part, cache)
         finally:
             Path(part).unlink(missing_ok=True)
-    except OSError:
+    except (OSError, SafetensorError):
         pass  # without a cache the next start decodes again, and nothing else is lost
     return images, labels, unreadable
 

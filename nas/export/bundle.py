@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -108,7 +109,7 @@ def export_trial(
             if out.exists():
                 shutil.rmtree(out)
             os.replace(folder, out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ExportError(f"--out {out} cannot be written: {error}") from error
     accuracy = None
     if data is not None:

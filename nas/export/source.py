@@ -28,6 +28,7 @@ INPUT_SHAPE = {input_shape}  # channels, height, width
 CLASSES = {classes}
 MEAN = {mean}  # of each channel of the training images, in 0..1
 STD = {std}
+WEIGHTS = Path(__file__).with_name("weights.safetensors")
 
 
 class Network(nn.Sequential):
@@ -46,7 +47,7 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() / 255 - mean) / std
 
 
-def load(path: Path = Path(__file__).with_name("weights.safetensors")) -> Network:
+def load(path: Path = WEIGHTS) -> Network:
     """The network with the weights in `path`, ready to classify."""
     model = Network()
     model.load_state_dict(read_safetensors(path))

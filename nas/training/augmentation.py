@@ -37,11 +37,14 @@ def augment(images: Tensor, strength: float, flip: bool, generator: torch.Genera
     angle, zoom = angle * (ROTATION * strength), 1 + zoom * (SCALE * strength)
     shear = shear * (SHEAR * strength)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-    mirror = torch.sign(side) if flip else 1.0
-    # Rows of the matrix that takes an output position to the input position it is read from;
-    # positions run from -1 to 1, so a shift by the whole size is 2.
-    to_x = torch.stack([cos * mirror, shear * cos - sin, right * (2 * SHIFT * strength)], dim=1)
-    to_y = torch.stack([sin * mirror, shear * sin + cos, down * (2 * SHIFT * strength)], dim=1)
-    matrix = torch.stack([to_x, to_y], dim=1)  # (N, 2, 3)
+    # Not torch.sign: a draw of exactly 0 would fold the image into one column.
+    mirror = torch.where(side < 0, -1.0, 1.0) if flip else 1.0
+    # Rows of the matrix that takes an output position to the input position it is read from.
+    # Positions run from -1 to 1 along either side, so a shift by the whole size is 2, and turning
+    # x into y takes the ratio of the sides.
+    ratio = images.shape[2] / images.shape[3]
+    to_x = [cos * mirror, (shear * cos - sin) * ratio, right * (2 * SHIFT * strength)]
+    to_y = [sin * mirror / ratio, shear * sin + cos, down * (2 * SHIFT * strength)]
+    matrix = torch.stack([torch.stack(to_x, dim=1), torch.stack(to_y, dim=1)], dim=1)  # (N, 2, 3)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)  # (N, H, W, 2)
     return F.grid_sample(images, grid, align_corners=False)

@@ -37,7 +37,7 @@ class TrainResult:
     """A training, finished or stopped."""
 
     history: tuple[EpochMetrics, ...]
-    state_dict: dict[str, Tensor]  # weights after the last epoch, on the CPU
+    state_dict: dict[str, Tensor]  # weights after the last step, on the CPU
     train_seconds: float  # from building the network to the last validation
     is_finished: bool  # False when a callback stopped it
 

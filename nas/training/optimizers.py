@@ -40,7 +40,8 @@ def learning_rates(recipe: Recipe, num_steps: int) -> list[float]:
     a cosine to almost 0 (after Smith and Topin, "Super-Convergence", arXiv 1708.07120, with the
     cosine in place of the line down); 'cosine' falls from the first step on.
     """
-    num_warmup = round(recipe.warmup * num_steps) if recipe.schedule == "one-cycle" else 0
+    share = recipe.warmup if recipe.schedule == "one-cycle" else 0
+    num_warmup = min(round(share * num_steps), num_steps - 1)
     rates = []
     for step in range(num_steps):
         if step < num_warmup:

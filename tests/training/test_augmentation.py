@@ -3,8 +3,6 @@
 Letters: N images, C channels, H height, W width.
 """
 
-import math
-
 import pytest
 import torch
 
@@ -148,13 +146,29 @@ def test_shear_moves_sideways_alone_and_within_its_range(only, strength):
     torch.testing.assert_close(rows, torch.full_like(rows, MIDDLE - 8), atol=0.02, rtol=0)
 
 
-def test_all_changes_together_move_a_dot_no_further_than_their_ranges_allow():
-    distance = 5
-    rows, columns = centres(augment(blob(MIDDLE, MIDDLE + distance), 1.0, False, generator()))
-    # Read position = A @ position + shift, so position = A^-1 @ (read position - shift).
-    shift = math.hypot(SHIFT * SIZE, SHIFT * SIZE)
-    limit = (distance + shift) * (1 + SHEAR) / (1 - SCALE)
-    assert torch.hypot(rows - MIDDLE, columns - MIDDLE).max() < limit
+@pytest.mark.parametrize("flip", [False, True])
+def test_all_changes_together_are_one_affine_map_within_the_stated_ranges(flip):
+    # Two channels, column and row: each output pixel shows the position that it was read from.
+    places = torch.arange(SIZE) - MIDDLE
+    ramps = torch.stack([places.expand(SIZE, SIZE), places.view(-1, 1).expand(SIZE, SIZE)])
+    read = augment(ramps.repeat(NUM_IMAGES, 1, 1, 1), 1.0, flip, generator())
+    # Pixels 8 and 19 lie at -5.5 and 5.5. Position read = matrix @ (column, row) + shift.
+    top_left, top_right, bottom_left = read[:, :, 8, 8], read[:, :, 8, 19], read[:, :, 19, 8]
+    matrix = torch.stack([top_right - top_left, bottom_left - top_left], dim=2) / 11
+    shift = (top_right + bottom_left) / 2
+    mirror = torch.linalg.det(matrix).sign()
+    zoom = torch.hypot(matrix[:, 0, 0], matrix[:, 1, 0])
+    angle = torch.atan2(mirror * matrix[:, 1, 0], mirror * matrix[:, 0, 0])
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    to_shear = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1) @ matrix
+
+    torch.testing.assert_close(read[:, :, 19, 19] - bottom_left, top_right - top_left)
+    assert (zoom - 1).abs().max() < SCALE + 1e-3
+    assert angle.abs().max() < ROTATION + 1e-3
+    assert shift.abs().max() < SHIFT * SIZE + 1e-3
+    assert to_shear[:, 0, 1].abs().max() < SHEAR + 1e-3
+    torch.testing.assert_close(to_shear[:, 1, 1], torch.ones(NUM_IMAGES), atol=1e-3, rtol=0)
+    assert mirror.unique().tolist() == ([-1, 1] if flip else [1])
 
 
 def test_what_comes_in_from_outside_is_0(only):

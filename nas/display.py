@@ -192,7 +192,7 @@ def plain_console() -> Console:
 def start_text(event: SearchStarted) -> str:
     verb = "new" if event.is_new else "continuing"
     text = (
-        f"{verb} study {event.study} in {event.storage}: space {event.space} on {event.dataset} "
+        f"{verb} study {event.study}: space {event.space} on {event.dataset} "
         f"({event.num_train:,} images to train on, {event.num_valid:,} to validate), fewer than "
         f"{event.max_params:,} parameters, up to {event.epochs} epochs on {event.device}"
     )

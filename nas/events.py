@@ -20,8 +20,6 @@ class Note:
 @dataclass(frozen=True)
 class SearchStarted:
     study: str
-    storage: str
-    is_new: bool
     space: str
     dataset: str
     num_train: int
@@ -34,6 +32,10 @@ class SearchStarted:
     best_trial: int | None
     best_accuracy: float | None
     seconds_left: float | None  # until the time limit
+
+    @property
+    def is_new(self) -> bool:
+        return not self.counts
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,15 @@ from nas.errors import (
     SearchError,
     describe,
 )
-from nas.events import EpochEnded, Note, Observer, SearchEnded, TrialEnded, TrialStarted
+from nas.events import (
+    EpochEnded,
+    Note,
+    Observer,
+    SearchEnded,
+    SearchStarted,
+    TrialEnded,
+    TrialStarted,
+)
 from nas.search_space import SearchSpace
 from nas.stopping import StopRequest
 from nas.studies import (
@@ -111,6 +119,7 @@ class Search:
             SpaceError: the space file raised an error, or returned no candidate.
             SearchError: several candidates in a row could not be trained.
         """
+        self._tell_start()
         num_rejected = num_errors = 0
         while (why := self._why_end(num_rejected)) is None:
             reason = self._run_trial(self._ask())
@@ -131,6 +140,26 @@ class Search:
         )
         self.observer(ended)
         return ended
+
+    def _tell_start(self) -> None:
+        best = self.best()
+        self.observer(
+            SearchStarted(
+                study=self.study.study_name,
+                space=self.space.name,
+                dataset=self.data.name,
+                num_train=len(self.data.train_index),
+                num_valid=len(self.data.valid_index),
+                device=device_name(self.data.images.device),
+                max_params=self.task.max_params,
+                trials=self.settings.trials,
+                epochs=self.task.epochs,
+                counts=dict(self.counts),
+                best_trial=best.number if best else None,
+                best_accuracy=best.valid_accuracy if best else None,
+                seconds_left=self.stop.seconds_left,
+            )
+        )
 
     def _ask(self) -> optuna.Trial:
         # Seeded anew for each trial, so that a search that was interrupted and resumed proposes

@@ -96,15 +96,20 @@ class SearchSpace:
         except (Exception, SystemExit) as error:
             raise self._error(f"start raised {describe(error)}", error) from error
         if not isinstance(params, dict) or not all(isinstance(name, str) for name in params):
-            raise self._error(f"start must return a dict of parameter values, returned {params!r}")
+            message = f"start must return a dict of parameter values, returned {params!r}"
+            raise self._error(message, function=self.start)
         return params
 
-    def _error(self, message: str, error: BaseException | None = None) -> SpaceError:
+    def _error(
+        self,
+        message: str,
+        error: BaseException | None = None,
+        function: Callable[..., Any] | None = None,
+    ) -> SpaceError:
+        """The message behind the place it is about: where `error` was raised, or a function."""
         line = _line_in(self.path, error) if error else None
-        line = line or (
-            getattr(self.suggest, "__code__", None) and self.suggest.__code__.co_firstlineno
-        )
-        return SpaceError(f"{self.path}:{line or 1}: {message}")
+        code = getattr(function or self.suggest, "__code__", None)
+        return SpaceError(f"{self.path}:{line or (code and code.co_firstlineno) or 1}: {message}")
 
 
 def list_spaces() -> list[SpaceEntry]:

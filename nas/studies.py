@@ -183,8 +183,8 @@ def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
 
 def open_or_create_study(
     storage: BaseStorage, name: str, facts: StudyFacts, data: DataFacts, space_source: str
-) -> tuple[optuna.Study, bool]:
-    """The study to search in, and whether it is new.
+) -> optuna.Study:
+    """The study to search in, made when there is none of that name.
 
     Raises:
         StudyError: a study of this name searched something else.
@@ -200,7 +200,7 @@ def open_or_create_study(
                 f"study {name!r} cannot go on: {difference}. "
                 "Go back to what it was, or start another study with --study NAME"
             )
-        return study, False
+        return study
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
     with warnings.catch_warnings():  # Optuna still calls this one experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -209,7 +209,7 @@ def open_or_create_study(
         study.set_user_attr(key, value)
     study.set_user_attr("data", asdict(data))
     study.set_user_attr("space_source", space_source)
-    return study, True
+    return study
 
 
 def study_facts(study: optuna.Study) -> StudyFacts | None:

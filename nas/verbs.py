@@ -14,26 +14,21 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from nas.datasets import Dataset
-    from nas.studies import DataFacts
+    from nas.search_space import SearchSpace
+    from nas.studies import DataFacts, StudyFacts
 
 
 def search(options: Namespace, arguments: list[str]) -> int:
     """Search; every check runs before the first write."""
     from nas import datasets, display, survey
     from nas.candidate import Task
-    from nas.events import Note, SearchStarted
+    from nas.events import Note
     from nas.search import Search, SearchSettings
     from nas.search_space import load_space
     from nas.stopping import StopRequest
-    from nas.storage import masked, open_storage
-    from nas.studies import (
-        DataFacts,
-        StudyFacts,
-        check_study_name,
-        open_or_create_study,
-    )
+    from nas.storage import open_storage
+    from nas.studies import check_study_name, open_or_create_study
     from nas.training import choose_device
-    from nas.training.device import device_name
     from nas.weights import WeightsStore, default_artifact_dir
 
     if options.study is not None:
@@ -54,33 +49,10 @@ def search(options: Namespace, arguments: list[str]) -> int:
             f"{smallest + 1:,} or more"
         )
 
-    # A folder may have the name of a known data set: `./digits` is not `digits`.
-    is_folder = options.dataset is not None and options.dataset not in datasets.NAMES
-    facts = StudyFacts(
-        space=space.name,
-        space_sha256=space.sha256,
-        budget=options.budget,
-        dataset=data.name,
-        data_sha256=data.sha256,
-        split_sha256=data.split_sha256,
-        epochs=options.epochs,
-        seed=options.seed,
-    )
-    data_facts = DataFacts(
-        source=str(Path(options.dataset).resolve()) if is_folder else data.name,
-        image_size=options.image_size,
-        valid_share=str(valid_share),
-        split_seed=options.split_seed,
-        input_shape=data.input_shape,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        num_train=len(data.train_index),
-        num_valid=len(data.valid_index),
-    )
     name = options.study or check_study_name(f"{space.name}-{data.name}-{options.budget}")
+    facts, data_facts = _facts(options, space, data)
     storage = open_storage(options.storage, create=True)
-    study, is_new = open_or_create_study(storage, name, facts, data_facts, space.source)
+    study = open_or_create_study(storage, name, facts, data_facts, space.source)
     settings = SearchSettings(
         trials=options.trials,
         max_rejected=options.max_rejected,
@@ -95,33 +67,44 @@ def search(options: Namespace, arguments: list[str]) -> int:
     ):
         for note in images.notes:
             show(Note(note))
-        running = Search(study, space, task, data.to(device), settings, weights, show, stop)
-        best = running.best()
-        show(
-            SearchStarted(
-                study=name,
-                storage=masked(options.storage),
-                is_new=is_new,
-                space=space.name,
-                dataset=data.name,
-                num_train=data_facts.num_train,
-                num_valid=data_facts.num_valid,
-                device=device_name(device),
-                max_params=options.budget,
-                trials=options.trials,
-                epochs=options.epochs,
-                counts=dict(running.counts),
-                best_trial=best.number if best else None,
-                best_accuracy=best.valid_accuracy if best else None,
-                seconds_left=stop.seconds_left,
-            )
-        )
-        ended = running.run()
+        ended = Search(study, space, task, data.to(device), settings, weights, show, stop).run()
     if not (options.json or options.quiet):
         _print_next_steps(options, arguments, name, stop.exit_code, ended.best_trial is not None)
     if stop.exit_code:
         return stop.exit_code
     return 0 if ended.best_trial is not None else 1
+
+
+def _facts(options: Namespace, space: SearchSpace, data: Dataset) -> tuple[StudyFacts, DataFacts]:
+    """What the study will remember: of the search, and of the images."""
+    from nas import datasets
+    from nas.studies import DataFacts, StudyFacts
+
+    facts = StudyFacts(
+        space=space.name,
+        space_sha256=space.sha256,
+        budget=options.budget,
+        dataset=data.name,
+        data_sha256=data.sha256,
+        split_sha256=data.split_sha256,
+        epochs=options.epochs,
+        seed=options.seed,
+    )
+    # A folder may have the name of a known data set: `./digits` is not `digits`.
+    is_folder = options.dataset is not None and options.dataset not in datasets.NAMES
+    data_facts = DataFacts(
+        source=str(Path(options.dataset).resolve()) if is_folder else data.name,
+        image_size=options.image_size,
+        valid_share=str(datasets.parse_share(options.valid_share)),
+        split_seed=options.split_seed,
+        input_shape=data.input_shape,
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+        num_train=len(data.train_index),
+        num_valid=len(data.valid_index),
+    )
+    return facts, data_facts
 
 
 def _print_next_steps(

@@ -18,7 +18,7 @@ from tests.test_studies import DATA, FACTS
 
 def test_dashboard_serves_the_studies_on_loopback(tmp_path):
     storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
-    study, _ = open_or_create_study(storage, "shown", FACTS, DATA, "text")
+    study = open_or_create_study(storage, "shown", FACTS, DATA, "text")
     study.tell(study.ask(), 0.9)
     address = []
     ready = threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -13,7 +14,7 @@ from optuna.trial import TrialState
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe, Task
 from nas.errors import DivergedError, SearchError, SpaceError
-from nas.events import EpochEnded, SearchEnded, TrialEnded, TrialStarted
+from nas.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded, TrialStarted
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.search import Search, SearchSettings, derive_seed, make_pruner, make_sampler
 from nas.stopping import StopRequest
@@ -229,6 +230,17 @@ def test_interrupted_and_resumed_search_equals_the_uninterrupted_one(make_search
     assert seeds == [t.user_attrs.get("seed") for t in straight.study.trials]
 
 
+def test_search_begins_where_the_space_says_and_only_once(make_search, engine):
+    space = replace(make_space(), start=lambda task: {"width": 7})
+    search = make_search(space, trials=4)
+    search.run()
+    make_search(space, trials=8).run()
+    widths = [t.params["width"] for t in search.study.trials]
+    assert widths[0] == 7
+    assert widths[1:].count(7) < len(widths[1:])
+    assert sum(bool(t.system_attrs.get("fixed_params")) for t in search.study.trials) == 1
+
+
 def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, engine):
     stop = StopRequest(3600)
     engine.score = lambda _: setattr(stop, "_deadline", 0.0) or 0.5  # passes in the first epoch
@@ -264,7 +276,7 @@ def test_events_tell_the_whole_story_in_order(make_search, engine):
     search = make_search(fixed_space(5), trials=1, epochs=2)
     search.run()
     kinds = [type(event) for event in search.events]
-    assert kinds == [TrialStarted, EpochEnded, EpochEnded, TrialEnded, SearchEnded]
+    assert kinds == [SearchStarted, TrialStarted, EpochEnded, EpochEnded, TrialEnded, SearchEnded]
     assert search.events[-2].is_best
     assert search.events[-1].best_trial == 0
 

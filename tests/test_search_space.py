@@ -288,3 +288,29 @@ def test_loading_leaves_the_search_path_of_modules_alone(write):
     before = list(sys.path)
     load_space(str(write(GOOD)))
     assert sys.path == before
+
+
+# Where to begin
+
+
+def test_space_may_say_where_to_begin(write):
+    assert load_space(str(write(GOOD))).first_params(TASK) == {}
+    start = "\n\ndef start(task):\n    return {'width': task.epochs}\n"
+    assert load_space(str(write(GOOD + start))).first_params(TASK) == {"width": 5}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise KeyError('x')", "start raised KeyError"),
+        ("return [1]", "start must return a dict"),
+        ("return {1: 2}", "start must return a dict"),
+    ],
+)
+def test_broken_start_is_one_line_with_its_place(write, body, words):
+    path = write(GOOD + f"\n\ndef start(task):\n    {body}\n")
+    space = load_space(str(path))
+    with pytest.raises(SpaceError, match=words) as error:
+        space.first_params(TASK)
+    line = GOOD.count("\n") + (4 if "raise" in body else 3)
+    assert f"{path}:{line}:" in one_line(error)

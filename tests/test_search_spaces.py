@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -77,6 +78,22 @@ def test_candidates_fit_the_task(candidates, task):
 def test_some_draws_fit_the_budget_and_use_half_of_it(candidates, task):
     counts = [c.architecture.num_params for c in candidates]
     assert [n for n in counts if task.max_params / 2 <= n < task.max_params]
+
+
+@pytest.mark.parametrize("budget", [1_000, 2_000, 5_000, 20_000, 100_000])
+def test_start_is_a_proposal_that_fits_and_uses_most_of_the_budget(space, task, budget):
+    if space.start is None:
+        pytest.skip("this space does not say where to begin")
+    task = replace(task, max_params=budget)
+    first = space.first_params(task)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.enqueue_trial(first)
+    trial = study.ask()
+    candidate = space.propose(trial, task)
+    asked = {name: value for name, value in trial.params.items() if name in first}
+    assert asked == {name: first[name] for name in asked}
+    assert len(asked) >= len(first) - 4  # where the image is small, some questions fall away
+    assert budget / 2 <= candidate.architecture.num_params < budget
 
 
 def test_candidates_survive_json(candidates):

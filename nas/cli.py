@@ -172,6 +172,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # argparse would ask for --budget before it names a misspelt --bugdet.
         if options.verb == "search" and options.budget is None:
             parser.error("search: --budget is required, such as --budget 20000")
+        # Read when torch is loaded: after this many turns its idle threads go to sleep. By default
+        # they spin so long that two searches on two cores slow each other down a hundredfold.
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
         from nas import verbs
 
         run = {

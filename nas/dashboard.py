@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -39,6 +40,8 @@ def serve(
     Raises:
         NasError: the port is taken.
     """
+    # Optuna warns of every plot that few trials make uncertain: that would bury the address.
+    warnings.simplefilter("ignore", UserWarning)
     artifacts = FileSystemArtifactStore(str(artifact_dir)) if artifact_dir.is_dir() else None
     app = optuna_dashboard.wsgi(storage, artifact_store=artifacts)
     try:

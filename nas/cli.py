@@ -112,6 +112,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="auto, cpu, cuda, cuda:1, mps (default: %(default)s, the fastest there is)",
     )  # fmt: skip
     search.add_argument(
+        "--workers", type=_whole(1, 1024), metavar="N",
+        help="candidates trained at once, each by a process of one thread (default: one for each "
+        "core on a CPU, 1 elsewhere)",
+    )  # fmt: skip
+    search.add_argument(
         "--sampler", choices=("tpe", "random"), default="tpe",
         help="how candidates are proposed (default: %(default)s)",
     )  # fmt: skip

@@ -82,8 +82,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         self.console = console
         self._start: SearchStarted | None = None
         self._deadline: float | None = None
-        self._trial: TrialStarted | None = None
-        self._epoch: EpochEnded | None = None
+        self._running: dict[int, tuple[TrialStarted, EpochEnded | None]] = {}
         self._counts = Counter[str]()
         self._best = ""
         self._trial_seconds: list[float] = []
@@ -110,9 +109,9 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
                 self.console.print(Text(start_text(event)))
                 self._begin(event)
             case TrialStarted():
-                self._trial, self._epoch = event, None
+                self._running[event.trial] = (event, None)
             case EpochEnded():
-                self._epoch = event
+                self._running[event.trial] = (self._running[event.trial][0], event)
             case TrialEnded():
                 self._end_trial(event)
             case SearchEnded():
@@ -130,7 +129,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
 
     def _end_trial(self, event: TrialEnded) -> None:
         self._counts[str(event.reason or TRAINED)] += 1
-        self._trial = None
+        self._running.pop(event.trial, None)
         if event.is_best and event.valid_accuracy is not None:
             self._best = (
                 f"{event.valid_accuracy:.2%} with {event.num_params:,} parameters "
@@ -144,31 +143,18 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
     def _render(self) -> Group:
         if self._start is None:
             return Group()
-        lines = [self._trial_line(self._start.max_params)]
+        lines = [trial_line(*pair, self._start.max_params) for pair in self._running.values()]
         lines.append(f"best   {self._best or 'none yet'}")
         lines.append(f"trials {counts_text(self._counts)}    {self._time_left()}")
         return Group(*(Text(line, "cyan", no_wrap=True, overflow="ellipsis") for line in lines))
-
-    def _trial_line(self, max_params: int) -> str:
-        if self._trial is None:
-            return "asking for the next candidate"
-        filled = round(_BAR_WIDTH * min(self._trial.num_params / max_params, 1))
-        bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
-        epoch, score = 0, ""
-        if self._epoch:
-            epoch = self._epoch.metrics.epoch
-            score = f"  {self._epoch.metrics.valid_accuracy:.2%}"
-        return (
-            f"now    trial {self._trial.trial}  epoch {epoch}/{self._trial.epochs}  "
-            f"{bar} {self._trial.num_params:,} of {max_params:,} parameters{score}"
-        )
 
     def _time_left(self) -> str:
         assert self._start is not None
         guesses = []
         if self._trial_seconds:
             num_left = max(self._start.trials - count_trained(self._counts), 0)
-            guesses.append(num_left * statistics.mean(self._trial_seconds))
+            seconds = num_left * statistics.mean(self._trial_seconds)
+            guesses.append(seconds / self._start.workers)
         if self._deadline is not None:
             guesses.append(max(self._deadline - time.monotonic(), 0))
         return f"about {duration_text(min(guesses))} left" if guesses else ""
@@ -194,11 +180,23 @@ def start_text(event: SearchStarted) -> str:
     text = (
         f"{verb} study {event.study}: space {event.space} on {event.dataset} "
         f"({event.num_train:,} images to train on, {event.num_valid:,} to validate), fewer than "
-        f"{event.max_params:,} parameters, up to {event.epochs} epochs on {event.device}"
+        f"{event.max_params:,} parameters, up to {event.epochs} epochs, {event.workers} at a time "
+        f"on {event.device}"
     )
     if not event.is_new:
         text += f"\nso far: {counts_text(Counter(event.counts))}"
     return text
+
+
+def trial_line(trial: TrialStarted, epoch: EpochEnded | None, max_params: int) -> str:
+    """A candidate in work, with its parameters as a bar."""
+    filled = round(_BAR_WIDTH * min(trial.num_params / max_params, 1))
+    bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
+    number, score = (epoch.metrics.epoch, epoch.metrics.valid_accuracy) if epoch else (0, None)
+    return (
+        f"now    trial {trial.trial}  epoch {number}/{trial.epochs}  {bar} {trial.num_params:,} "
+        f"of {max_params:,} parameters" + (f"  {score:.2%}" if score is not None else "")
+    )
 
 
 def trial_text(event: TrialEnded) -> str:

@@ -25,6 +25,7 @@ class SearchStarted:
     num_train: int
     num_valid: int
     device: str
+    workers: int  # candidates trained at once
     max_params: int
     trials: int  # trained candidates the study is to reach
     epochs: int

@@ -6,10 +6,8 @@ ask the sampler for a trial -> the space makes a candidate of it -> count -> gat
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from dataclasses import dataclass
-from typing import Literal
 
 import optuna
 import torch
@@ -21,7 +19,6 @@ from nas.budget import Budget
 from nas.candidate import Candidate, Task
 from nas.datasets import Dataset
 from nas.errors import (
-    DivergedError,
     InvalidCandidateError,
     OverBudgetError,
     SearchError,
@@ -36,6 +33,7 @@ from nas.events import (
     TrialEnded,
     TrialStarted,
 )
+from nas.samplers import PrunerName, SamplerName, derive_seed, make_pruner, make_sampler
 from nas.search_space import SearchSpace
 from nas.stopping import StopRequest
 from nas.studies import (
@@ -51,14 +49,13 @@ from nas.studies import (
     record_rejection,
     record_training,
 )
-from nas.training import EpochMetrics, TrainResult, train
+from nas.training import TrainResult
 from nas.training.device import device_name
 from nas.weights import WeightsStore
-
-SamplerName = Literal["tpe", "random"]
-PrunerName = Literal["median", "halving", "none"]
+from nas.workers import EpochDone, Failed, Job, Message, Trained, WorkerPool
 
 MAX_ERRORS_IN_A_ROW = 3
+POLL_SECONDS = 0.2  # how soon a signal or the time limit is noticed while all workers train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +71,15 @@ class SearchSettings:
     seed: int = 0
 
 
+@dataclass
+class Running:
+    """A candidate that a worker trains."""
+
+    trial: optuna.Trial
+    candidate: Candidate
+    is_pruned: bool = False  # the pruner has stopped it
+
+
 class Search:
     """One search in one study.
 
@@ -81,8 +87,9 @@ class Search:
         study: where every proposal is recorded.
         space: makes a candidate of a trial.
         task: the images' shape and the limits.
-        data: train and validation images, on the device to train on.
+        data: train and validation images.
         settings: how long and how to search.
+        pool: the workers that train on those images.
         weights: keeps the weights of the best trials.
         observer: told of everything that happens.
         stop: asked before each proposal and each step.
@@ -95,6 +102,7 @@ class Search:
         task: Task,
         data: Dataset,
         settings: SearchSettings,
+        pool: WorkerPool,
         weights: WeightsStore,
         observer: Observer,
         stop: StopRequest,
@@ -104,11 +112,15 @@ class Search:
         self.task = task
         self.data = data
         self.settings = settings
+        self.pool = pool
         self.weights = weights
         self.observer = observer
         self.stop = stop
         self.budget = Budget(task.max_params)
         self.counts = count_outcomes(read_trials(study))
+        self.running: dict[int, Running] = {}
+        self.num_rejected = 0  # in a row
+        self.num_errors = 0  # in a row
         self.first_params = space.first_params(task)
         study.pruner = make_pruner(settings.pruner, task.epochs)
 
@@ -120,15 +132,18 @@ class Search:
             SearchError: several candidates in a row could not be trained.
         """
         self._tell_start()
-        num_rejected = num_errors = 0
-        while (why := self._why_end(num_rejected)) is None:
-            reason = self._run_trial(self._ask())
-            self.counts[str(reason or TRAINED)] += 1
-            num_rejected = num_rejected + 1 if is_rejection(reason) else 0
-            num_errors = num_errors + 1 if reason == Reason.ERROR else 0
-            if num_errors == MAX_ERRORS_IN_A_ROW:
-                last = read_trials(self.study)[-1]
-                raise SearchError(f"{num_errors} candidates in a row failed: {last.detail}")
+        try:
+            while (why := self._why_end()) is None or self.running:
+                if why is None and self.pool.num_idle and self._wants_more():
+                    self._propose()
+                    continue
+                if self.stop():
+                    self.pool.stop()
+                for message in self.pool.wait(POLL_SECONDS):
+                    self._hear(message)
+        finally:  # on an error, or the second Ctrl-C: close what is still in work
+            for running in list(self.running.values()):
+                self._end(running, Reason.INTERRUPTED, "the search broke off")
         best = self.best()
         ended = SearchEnded(
             self.study.study_name,
@@ -150,7 +165,8 @@ class Search:
                 dataset=self.data.name,
                 num_train=len(self.data.train_index),
                 num_valid=len(self.data.valid_index),
-                device=device_name(self.data.images.device),
+                device=device_name(self.pool.device),
+                workers=self.pool.num_workers,
                 max_params=self.task.max_params,
                 trials=self.settings.trials,
                 epochs=self.task.epochs,
@@ -171,36 +187,47 @@ class Search:
             self.study.enqueue_trial(self.first_params)
         return self.study.ask()
 
-    def _run_trial(self, trial: optuna.Trial) -> Reason | None:
-        """Gate one proposal and train it; None when it was trained to its end."""
+    def _wants_more(self) -> bool:
+        """Whether the candidates in work, once trained, would not be enough."""
+        return count_trained(self.counts) + len(self.running) < self.settings.trials
+
+    def _propose(self) -> None:
+        """Ask for one proposal and gate it; start to train what fits."""
+        trial = self._ask()
         try:
             candidate = self.space.propose(trial, self.task)
             num_params = self.budget.check(candidate.architecture)
         except OverBudgetError as error:
             trial.set_constraint("num_params", self.budget.excess(error.num_params))
-            return self._reject(trial, Reason.OVER_BUDGET, str(error), error.num_params)
+            self._reject(trial, Reason.OVER_BUDGET, str(error), error.num_params)
         except InvalidCandidateError as error:
-            return self._reject(trial, Reason.INVALID, str(error))
+            self._reject(trial, Reason.INVALID, str(error))
         except BaseException as error:  # the search cannot go on, but the trial is closed
             record_reason(trial, Reason.ERROR, describe(error))
             self.study.tell(trial, state=TrialState.FAIL)
             raise
-        trial.set_constraint("num_params", self.budget.excess(num_params))
-        return self._train(trial, candidate)
+        else:
+            trial.set_constraint("num_params", self.budget.excess(num_params))
+            self._start(Running(trial, candidate))
 
     def _reject(
         self, trial: optuna.Trial, reason: Reason, detail: str, num_params: int | None = None
-    ) -> Reason:
+    ) -> None:
         """Turn a proposal away before training. PRUNED, not FAIL: samplers learn from PRUNED."""
         record_rejection(trial, reason, detail, num_params)
         self.study.tell(trial, state=TrialState.PRUNED)
+        self.counts[reason] += 1
+        self.num_rejected += 1
         self.observer(TrialEnded(trial.number, reason, detail, num_params, None, None, False))
-        return reason
 
-    def _train(self, trial: optuna.Trial, candidate: Candidate) -> Reason | None:
-        seed = derive_seed(self.settings.seed, trial.number, "training")
-        record_candidate(trial, candidate, seed, device_name(self.data.images.device), versions())
+    def _start(self, running: Running) -> None:
+        """Give a candidate that passed the gate to a worker."""
+        self.num_rejected = 0
+        trial, candidate = running.trial, running.candidate
         architecture, recipe = candidate.architecture, candidate.recipe
+        seed = derive_seed(self.settings.seed, trial.number, "training")
+        record_candidate(trial, candidate, seed, device_name(self.pool.device), versions())
+        self.running[trial.number] = running
         self.observer(
             TrialStarted(
                 trial.number,
@@ -210,44 +237,45 @@ class Search:
                 recipe.summary(),
             )
         )
+        self.pool.start(Job(trial.number, architecture, recipe, seed))
 
-        def on_epoch_end(metrics: EpochMetrics) -> bool:
-            trial.report(metrics.valid_accuracy, metrics.epoch)
-            self.observer(EpochEnded(trial.number, metrics))
-            return trial.should_prune()
+    def _hear(self, message: Message) -> None:
+        """Record what a worker says of a candidate, and answer."""
+        running = self.running[message.number]
+        match message:
+            case EpochDone(number, metrics):
+                running.trial.report(metrics.valid_accuracy, metrics.epoch)
+                self.observer(EpochEnded(number, metrics))
+                running.is_pruned = running.trial.should_prune()
+                self.pool.answer(number, running.is_pruned)
+            case Trained(_, result) if result.is_finished:
+                self._end(running, None, "", result)
+            case Trained(_, result):
+                pruned = Reason.STOPPED_BY_PRUNER if running.is_pruned else None
+                reason = pruned or self.stop.reason or Reason.INTERRUPTED
+                detail = f"after {len(result.history)} of {running.candidate.recipe.epochs} epochs"
+                self._end(running, reason, detail, result)
+            case Failed(_, has_diverged, detail):
+                self._end(running, Reason.DIVERGED if has_diverged else Reason.ERROR, detail)
+                self._count_errors(not has_diverged, detail)
 
-        try:
-            result = train(
-                architecture,
-                recipe,
-                self.data,
-                seed=seed,
-                on_epoch_end=on_epoch_end,
-                should_stop=self.stop,
-            )
-        except DivergedError as error:
-            return self._end(trial, candidate, Reason.DIVERGED, str(error))
-        except KeyboardInterrupt:  # the second Ctrl-C
-            self._end(trial, candidate, Reason.INTERRUPTED, "interrupted twice")
-            raise
-        except Exception as error:  # one bad candidate must not end the search
-            return self._end(trial, candidate, Reason.ERROR, describe(error))
-        record_training(trial, result)
-        if not result.is_finished:
-            detail = f"after {len(result.history)} of {recipe.epochs} epochs"
-            reason = self.stop.reason or Reason.STOPPED_BY_PRUNER
-            return self._end(trial, candidate, reason, detail, result)
-        return self._end(trial, candidate, None, "", result)
+    def _count_errors(self, is_error: bool, detail: str) -> None:
+        """One bad candidate must not end the search; several in a row are no accident."""
+        self.num_errors = self.num_errors + 1 if is_error else 0
+        if self.num_errors == MAX_ERRORS_IN_A_ROW:
+            raise SearchError(f"{self.num_errors} candidates in a row failed: {detail}")
 
     def _end(
         self,
-        trial: optuna.Trial,
-        candidate: Candidate,
+        running: Running,
         reason: Reason | None,
         detail: str,
         result: TrainResult | None = None,
-    ) -> Reason | None:
+    ) -> None:
         """Tell the study what became of a training, and keep the weights of a good one."""
+        trial = running.trial
+        if result is not None:
+            record_training(trial, result)
         # The last epoch's score, not the best epoch's: picking an epoch on the validation images
         # would flatter it, and the weights that are kept are those of the last epoch.
         score = result.history[-1].valid_accuracy if result and result.history else None
@@ -262,20 +290,22 @@ class Search:
             except (OSError, SafetensorError) as error:  # a full disk must not cost the score
                 self.observer(Note(f"weights of trial {trial.number} not kept: {error}"))
             self.study.tell(trial, score)
+            self.num_errors = 0
         else:
             record_reason(trial, reason, detail)
             was_pruned = reason == Reason.STOPPED_BY_PRUNER
             self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
-        num_params = candidate.architecture.num_params
+        del self.running[trial.number]
+        self.counts[reason or TRAINED] += 1
+        num_params = running.candidate.architecture.num_params
         seconds = result.train_seconds if result else None
         self.observer(TrialEnded(trial.number, reason, detail, num_params, score, seconds, is_best))
-        return reason
 
     def best(self) -> TrialRecord | None:
         """The best completed trial so far, of every process that searches in this study."""
         return next(iter(best_trials(read_trials(self.study))), None)
 
-    def _why_end(self, num_rejected: int) -> str | None:
+    def _why_end(self) -> str | None:
         """Why the search ends here, in a sentence, or None to go on."""
         if self.stop.reason == Reason.INTERRUPTED:
             return "interrupted"
@@ -284,41 +314,14 @@ class Search:
         num_trained = count_trained(self.counts)
         if num_trained >= self.settings.trials:
             return f"the study holds {num_trained} trained candidates, as asked with --trials"
-        if num_rejected >= self.settings.max_rejected:
-            over = self.counts[str(Reason.OVER_BUDGET)]
+        if self.num_rejected >= self.settings.max_rejected:
+            over = self.counts[Reason.OVER_BUDGET]
             return (
-                f"{num_rejected} proposals in a row were turned away before training ({over} of "
-                f"all so far had {self.task.max_params:,} parameters or more): raise --budget, "
+                f"{self.num_rejected} proposals in a row were turned away before training ({over} "
+                f"of all so far had {self.task.max_params:,} parameters or more): raise --budget, "
                 "or change the space so that more of it fits"
             )
         return None
-
-
-def is_rejection(reason: Reason | None) -> bool:
-    """Whether a proposal was turned away before any training."""
-    return reason in (Reason.OVER_BUDGET, Reason.INVALID)
-
-
-def derive_seed(study_seed: int, trial_number: int, purpose: str) -> int:
-    """A seed of 32 bits that depends on nothing but its arguments."""
-    text = f"{study_seed}/{trial_number}/{purpose}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-
-
-def make_sampler(name: SamplerName, seed: int) -> optuna.samplers.BaseSampler:
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed)
-
-
-def make_pruner(name: PrunerName, epochs: int) -> optuna.pruners.BasePruner:
-    """The pruner; none of them decides in the first third of the epochs, where scores are noise."""
-    warmup = max(epochs // 3, 1)
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=warmup)
-    if name == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=warmup, reduction_factor=3)
-    return optuna.pruners.NopPruner()
 
 
 def versions() -> dict[str, str]:

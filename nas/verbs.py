@@ -30,11 +30,13 @@ def search(options: Namespace, arguments: list[str]) -> int:
     from nas.studies import check_study_name, open_or_create_study
     from nas.training import choose_device
     from nas.weights import WeightsStore, default_artifact_dir
+    from nas.workers import WorkerPool, default_workers
 
     if options.study is not None:
         options.study = check_study_name(options.study)
     valid_share = datasets.parse_share(options.valid_share)
     device = choose_device(options.device)
+    num_workers = options.workers or default_workers(device)
     space = load_space(options.space)
     images = datasets.load_training_images(
         options.dataset, options.data_dir or datasets.default_data_dir(), options.image_size
@@ -67,7 +69,9 @@ def search(options: Namespace, arguments: list[str]) -> int:
     ):
         for note in images.notes:
             show(Note(note))
-        ended = Search(study, space, task, data.to(device), settings, weights, show, stop).run()
+        with WorkerPool(data, device, num_workers) as pool:
+            search = Search(study, space, task, data, settings, pool, weights, show, stop)
+            ended = search.run()
     if not (options.json or options.quiet):
         _print_next_steps(options, arguments, name, stop.exit_code, ended.best_trial is not None)
     if stop.exit_code:

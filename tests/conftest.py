@@ -16,8 +16,7 @@ if TYPE_CHECKING:  # torch is loaded by the fixtures that need it
 DATA_BESIDE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.fixture(scope="session")
-def tiny_data() -> Dataset:
+def make_tiny_data() -> Dataset:
     """240 images of 1x8x8 in 4 classes: noise, with the quadrant of its class brighter."""
     import torch
 
@@ -31,6 +30,11 @@ def tiny_data() -> Dataset:
         image[:, top : top + 4, left : left + 4] += 90
     data = TrainingImages("tiny", images, labels, ("a", "b", "c", "d"))
     return split(data, Fraction(1, 4), seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> Dataset:
+    return make_tiny_data()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from nas.studies import Reason
 from nas.training import EpochMetrics
 
 STARTED = SearchStarted(
-    "s", "blocks", "digits", 1369, 124, "cpu", 20000, 3, 19,
+    "s", "blocks", "digits", 1369, 124, "cpu", 1, 20000, 3, 19,
     {}, None, None, 60.0,
 )  # fmt: skip
 STORY = [

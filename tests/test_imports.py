@@ -23,6 +23,8 @@ ORDER = (
     "budget",
     "datasets",
     "training",
+    "workers",
+    "samplers",
     "search_space",
     "survey",
     "storage",
@@ -43,10 +45,11 @@ ORDER = (
 # Who may import the two libraries that are slow to load. What `nas --help` loads is not among them.
 MAY_IMPORT = {
     "torch": {
-        "layers", "architecture", "datasets", "training", "search", "export", "weights",
+        "layers", "architecture", "datasets", "training", "workers", "search", "export",
+        "weights",
     },
     "optuna": {
-        "storage", "studies", "weights", "search", "report", "dashboard",
+        "storage", "studies", "samplers", "weights", "search", "report", "dashboard",
         "verbs",  # for type checkers
     },
 }  # fmt: skip

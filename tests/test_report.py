@@ -18,7 +18,7 @@ from nas.report import (
 )
 from nas.studies import read_trials
 from nas.training import EpochMetrics
-from tests.test_search import engine, make_search  # noqa: F401 - fixtures
+from tests.test_search import make_search, pool  # noqa: F401 - fixtures
 
 
 def text_of(report):
@@ -29,7 +29,7 @@ def text_of(report):
 
 
 @pytest.fixture
-def study(make_search, engine):  # noqa: F811
+def study(make_search, pool):  # noqa: F811
     search = make_search(trials=4)
     search.run()
     return search.study

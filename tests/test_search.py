@@ -1,8 +1,7 @@
-"""The story of a search, with an engine that costs nothing."""
+"""The story of a search, with workers that cost nothing."""
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 from dataclasses import replace
@@ -16,28 +15,27 @@ from nas.candidate import Candidate, Recipe, Task
 from nas.errors import DivergedError, SearchError, SpaceError
 from nas.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded, TrialStarted
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
-from nas.search import Search, SearchSettings, derive_seed, make_pruner, make_sampler
+from nas.samplers import derive_seed
+from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
 from nas.studies import Reason, best_trials, read_trials
 from nas.weights import WeightsStore
-from tests.fakes import FakeEngine, make_space, suggest
+from tests.fakes import FakePool, make_space, suggest
 
 LIMIT = 150  # of parameters: widths 1 to 10 fit, 11 to 30 do not
 
 
 @pytest.fixture
-def engine(monkeypatch):
-    fake = FakeEngine()
-    monkeypatch.setattr("nas.search.train", fake)
-    return fake
+def pool():
+    return FakePool()
 
 
 @pytest.fixture
-def make_search(tiny_data, tmp_path):
+def make_search(tiny_data, tmp_path, pool):
     """Makes a search in one study, with the settings given."""
     study = optuna.create_study(direction="maximize")
 
-    def make(space=None, stop=None, max_params=LIMIT, epochs=3, study=study, **settings):
+    def make(space=None, stop=None, max_params=LIMIT, epochs=3, study=study, pool=pool, **settings):
         task = Task(tiny_data.input_shape, len(tiny_data.classes), max_params, epochs)
         events = []
         search = Search(
@@ -46,6 +44,7 @@ def make_search(tiny_data, tmp_path):
             task,
             tiny_data,
             SearchSettings(**{"trials": 5, "sampler": "random", "pruner": "none"} | settings),
+            pool,
             WeightsStore(study, tmp_path / "artifacts"),
             events.append,
             stop or StopRequest(),
@@ -67,40 +66,37 @@ def fixed_space(width):
     return make_space(propose)
 
 
-def test_trials_counts_trained_candidates_and_not_proposals_over_budget(make_search, engine):
+def test_trials_counts_trained_candidates_and_not_proposals_over_budget(make_search, pool):
     search = make_search(trials=5)
     search.run()
     records = read_trials(search.study)
-    assert sum(r.is_complete for r in records) == 5 == len(engine.trained)
+    assert sum(r.is_complete for r in records) == 5 == len(pool.trained)
     assert any(r.reason == Reason.OVER_BUDGET for r in records)
 
 
-def test_no_candidate_of_the_limit_or_more_is_trained(make_search, engine):
+def test_no_candidate_of_the_limit_or_more_is_trained(make_search, pool):
     make_search(trials=30).run()
-    assert max(engine.trained) < LIMIT
+    assert max(pool.trained) < LIMIT
 
 
 @pytest.mark.parametrize(("excess", "is_trained"), [(-1, True), (0, False), (1, False)])
-def test_gate_is_strict_around_the_limit(make_search, engine, excess, is_trained):
+def test_gate_is_strict_around_the_limit(make_search, pool, excess, is_trained):
     num_params = 9 * 5 + 4 * 5 + 4  # width 5, one channel in, four classes
     search = make_search(fixed_space(5), max_params=num_params - excess, trials=1, max_rejected=2)
     search.run()
-    assert engine.trained == ([num_params] if is_trained else [])
+    assert pool.trained == ([num_params] if is_trained else [])
 
 
-def test_engine_is_never_called_for_a_rejected_candidate(make_search, monkeypatch):
-    def explode(*args, **kwargs):
-        raise AssertionError("the engine was called")
-
-    monkeypatch.setattr("nas.search.train", explode)
+def test_worker_is_never_given_a_rejected_candidate(make_search, pool):
     search = make_search(fixed_space(30), max_rejected=4)
     ended = search.run()
+    assert pool.jobs == []
     assert ended.counts == {"over budget": 4}
     assert "4 proposals in a row were turned away" in ended.why
     assert f"{LIMIT:,}" in ended.why
 
 
-def test_rejected_proposal_is_pruned_with_reason_count_and_constraint(make_search, engine):
+def test_rejected_proposal_is_pruned_with_reason_count_and_constraint(make_search, pool):
     search = make_search(fixed_space(20), max_rejected=1)
     search.run()
     (trial,) = search.study.trials
@@ -111,14 +107,14 @@ def test_rejected_proposal_is_pruned_with_reason_count_and_constraint(make_searc
     assert trial.constraints["num_params"] > 0
 
 
-def test_trained_candidate_carries_a_satisfied_constraint(make_search, engine):
+def test_trained_candidate_carries_a_satisfied_constraint(make_search, pool):
     search = make_search(fixed_space(5), trials=1)
     search.run()
     (trial,) = search.study.trials
     assert trial.constraints["num_params"] <= 0
 
 
-def test_proposal_that_cannot_exist_is_pruned_as_invalid(make_search, engine):
+def test_proposal_that_cannot_exist_is_pruned_as_invalid(make_search, pool):
     def too_large_a_kernel(trial, task):
         layers = [Conv(4, 9, "valid"), Flatten(), Linear(task.num_classes)]
         return Candidate(Architecture(task.input_shape, layers), Recipe())
@@ -129,7 +125,7 @@ def test_proposal_that_cannot_exist_is_pruned_as_invalid(make_search, engine):
     assert "does not fit" in search.study.trials[0].user_attrs["detail"]
 
 
-def test_space_that_raises_ends_the_search_and_closes_its_trial(make_search, engine):
+def test_space_that_raises_ends_the_search_and_closes_its_trial(make_search, pool):
     def broken(trial, task):
         raise KeyError("nothing")
 
@@ -139,13 +135,13 @@ def test_space_that_raises_ends_the_search_and_closes_its_trial(make_search, eng
     assert [t.state for t in search.study.trials] == [TrialState.FAIL]
 
 
-def test_trained_trial_records_what_it_takes_to_train_it_again(make_search, engine):
+def test_trained_trial_records_what_it_takes_to_train_it_again(make_search, pool):
     search = make_search(trials=1)
     search.run()
     (record,) = [r for r in read_trials(search.study) if r.is_complete]
-    assert record.candidate.architecture.num_params == record.num_params == engine.trained[0]
+    assert record.candidate.architecture.num_params == record.num_params == pool.trained[0]
     assert record.candidate.fingerprint == record.fingerprint
-    assert record.seed == engine.seeds[0] == derive_seed(0, record.number, "training")
+    assert record.seed == pool.jobs[0].seed == derive_seed(0, record.number, "training")
     assert record.epochs == 3 == len(record.history)
     assert record.device == "cpu"
     assert set(record.versions) == {"nas", "torch", "optuna", "python"}
@@ -157,16 +153,8 @@ def test_trained_trial_records_what_it_takes_to_train_it_again(make_search, engi
         assert name in trial.user_attrs
 
 
-def test_pruner_stops_a_weak_candidate_and_it_counts_as_trained(make_search, monkeypatch):
-    scores = iter([0.9] * 5 + [0.1])
-    engine = FakeEngine(lambda _: next_score[0])
-    next_score = [0.9]
-
-    def train(*args, **kwargs):
-        next_score[0] = next(scores)
-        return engine(*args, **kwargs)
-
-    monkeypatch.setattr("nas.search.train", train)
+def test_pruner_stops_a_weak_candidate_and_it_counts_as_trained(make_search, pool):
+    pool.score = lambda _: 0.9 if len(pool.jobs) <= 5 else 0.1
     search = make_search(fixed_space(5), trials=6, pruner="median", epochs=9)
     ended = search.run()
     assert ended.counts == {"trained": 5, "stopped by pruner": 1}
@@ -176,16 +164,13 @@ def test_pruner_stops_a_weak_candidate_and_it_counts_as_trained(make_search, mon
     assert last.detail == f"after {last.epochs} of 9 epochs"
 
 
-def test_diverged_candidate_fails_with_its_reason_and_the_search_goes_on(make_search, monkeypatch):
-    engine = FakeEngine()
-
-    def train(architecture, recipe, data, **kwargs):
-        if len(engine.trained) == 0:
-            engine.trained.append(architecture.num_params)
+def test_diverged_candidate_fails_with_its_reason_and_the_search_goes_on(make_search, pool):
+    def score(num_params):
+        if len(pool.jobs) == 1:
             raise DivergedError(2)
-        return engine(architecture, recipe, data, **kwargs)
+        return 0.5
 
-    monkeypatch.setattr("nas.search.train", train)
+    pool.score = score
     search = make_search(fixed_space(5), trials=3)
     assert search.run().counts == {"diverged": 1, "trained": 2}
     first = search.study.trials[0]
@@ -193,30 +178,73 @@ def test_diverged_candidate_fails_with_its_reason_and_the_search_goes_on(make_se
     assert first.user_attrs["detail"] == "loss or weights not finite in epoch 2"
 
 
-def test_three_errors_in_a_row_end_the_search_with_the_cause(make_search, monkeypatch):
-    def train(*args, **kwargs):
+def test_three_errors_in_a_row_end_the_search_with_the_cause(make_search, pool):
+    def score(num_params):
         raise RuntimeError("the device\nis gone")
 
-    monkeypatch.setattr("nas.search.train", train)
+    pool.score = score
     search = make_search(fixed_space(5))
     with pytest.raises(SearchError, match=r"3 candidates in a row failed: .*the device is gone"):
         search.run()
-    assert {t.state for t in search.study.trials} == {TrialState.FAIL}
+    assert [t.state for t in search.study.trials] == [TrialState.FAIL] * 3
 
 
-def test_search_continues_the_count_of_its_study(make_search, engine):
+def test_errors_that_are_not_in_a_row_do_not_end_the_search(make_search, pool):
+    def score(num_params):
+        if len(pool.jobs) % 3:
+            raise RuntimeError("now and then")
+        return 0.5
+
+    pool.score = score
+    ended = make_search(fixed_space(5), trials=9).run()
+    assert ended.counts == {"error": 6, "trained": 3}
+
+
+@pytest.mark.parametrize("num_workers", [2, 3])
+def test_workers_train_at_once_and_the_total_is_exact(make_search, num_workers):
+    pool = FakePool(num_workers)
+    search = make_search(pool=pool, trials=7)
+    ended = search.run()
+    assert ended.counts["trained"] == 7 == len(pool.jobs)
+    assert pool.most_at_once == num_workers
+    assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
+
+
+def test_error_with_several_workers_closes_every_trial(make_search):
+    def score(num_params):
+        raise RuntimeError("broken")
+
+    search = make_search(fixed_space(5), pool=FakePool(2, score))
+    with pytest.raises(SearchError):
+        search.run()
+    assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
+
+
+def test_second_interrupt_closes_what_is_in_work(make_search, pool):
+    def score(num_params):
+        raise KeyboardInterrupt
+
+    pool.score = score
+    search = make_search(fixed_space(5))
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    (record,) = read_trials(search.study)
+    assert (record.state, record.reason) == (TrialState.FAIL, Reason.INTERRUPTED)
+
+
+def test_search_continues_the_count_of_its_study(make_search, pool):
     make_search(trials=3).run()
-    assert len(engine.trained) == 3
+    assert len(pool.trained) == 3
     second = make_search(trials=5)
     second.run()
-    assert len(engine.trained) == 5
+    assert len(pool.trained) == 5
     ended = make_search(trials=5).run()
-    assert len(engine.trained) == 5
+    assert len(pool.trained) == 5
     assert "5 trained candidates" in ended.why
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_interrupted_and_resumed_search_equals_the_uninterrupted_one(make_search, engine, sampler):
+def test_interrupted_and_resumed_search_equals_the_uninterrupted_one(make_search, pool, sampler):
     straight = make_search(
         trials=14, sampler=sampler, study=optuna.create_study(direction="maximize")
     )
@@ -230,7 +258,7 @@ def test_interrupted_and_resumed_search_equals_the_uninterrupted_one(make_search
     assert seeds == [t.user_attrs.get("seed") for t in straight.study.trials]
 
 
-def test_search_begins_where_the_space_says_and_only_once(make_search, engine):
+def test_search_begins_where_the_space_says_and_only_once(make_search, pool):
     space = replace(make_space(), start=lambda task: {"width": 7})
     search = make_search(space, trials=4)
     search.run()
@@ -241,9 +269,9 @@ def test_search_begins_where_the_space_says_and_only_once(make_search, engine):
     assert sum(bool(t.system_attrs.get("fixed_params")) for t in search.study.trials) == 1
 
 
-def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, engine):
+def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, pool):
     stop = StopRequest(3600)
-    engine.score = lambda _: setattr(stop, "_deadline", 0.0) or 0.5  # passes in the first epoch
+    pool.score = lambda _: setattr(stop, "_deadline", 0.0) or 0.5  # passes in the first epoch
     search = make_search(stop=stop)
     ended = search.run()
     assert ended.why == "the time limit of 3600 s is reached"
@@ -252,9 +280,9 @@ def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, en
     assert last.epochs == 1
 
 
-def test_signal_closes_the_running_trial_and_ends_the_search(make_search, engine):
+def test_signal_closes_the_running_trial_and_ends_the_search(make_search, pool):
     with StopRequest() as stop:
-        engine.score = lambda _: os.kill(os.getpid(), signal.SIGINT) or 0.5
+        pool.score = lambda _: os.kill(os.getpid(), signal.SIGINT) or 0.5
         search = make_search(stop=stop)
         ended = search.run()
     assert ended.why == "interrupted"
@@ -263,16 +291,15 @@ def test_signal_closes_the_running_trial_and_ends_the_search(make_search, engine
     assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
 
 
-def test_interrupted_candidate_does_not_use_up_a_trial(make_search, engine):
+def test_interrupted_candidate_does_not_use_up_a_trial(make_search, pool):
     with StopRequest() as stop:
-        engine.score = lambda _: os.kill(os.getpid(), signal.SIGINT) or 0.5
+        pool.score = lambda _: os.kill(os.getpid(), signal.SIGINT) or 0.5
         make_search(stop=stop, trials=2).run()
-    engine.score = lambda _: 0.5
-    ended = make_search(trials=2).run()
+    ended = make_search(trials=2, pool=FakePool()).run()
     assert ended.counts["trained"] == 2
 
 
-def test_events_tell_the_whole_story_in_order(make_search, engine):
+def test_events_tell_the_whole_story_in_order(make_search, pool):
     search = make_search(fixed_space(5), trials=1, epochs=2)
     search.run()
     kinds = [type(event) for event in search.events]
@@ -281,46 +308,12 @@ def test_events_tell_the_whole_story_in_order(make_search, engine):
     assert search.events[-1].best_trial == 0
 
 
-def test_best_is_the_highest_score_and_among_equals_the_smallest_network(make_search, engine):
-    engine.score = lambda _: 0.5
+def test_best_is_the_highest_score_and_among_equals_the_smallest_network(make_search, pool):
+    pool.score = lambda _: 0.5
     search = make_search(trials=6)
     search.run()
     best = best_trials(read_trials(search.study))[0]
-    assert best.num_params == min(engine.trained)
-
-
-def test_seeds_differ_by_study_trial_and_purpose():
-    seeds = {derive_seed(s, n, p) for s in range(9) for n in range(99) for p in ("a", "b")}
-    assert len(seeds) == 9 * 99 * 2
-    assert all(0 <= seed < 2**32 for seed in seeds)
-
-
-@pytest.mark.parametrize("name", ["tpe", "random"])
-def test_samplers_of_one_seed_propose_alike(name):
-    def proposals(seed):
-        study = optuna.create_study(sampler=make_sampler(name, seed))
-        return [study.ask().suggest_float("x", 0, 1) for _ in range(3)]
-
-    assert proposals(1) == proposals(1) != proposals(2)
-
-
-@pytest.mark.parametrize("name", ["median", "halving"])
-@pytest.mark.parametrize("epochs", [1, 2, 3, 19])
-def test_pruners_stay_silent_in_the_first_third(name, epochs):
-    study = optuna.create_study(direction="maximize", pruner=make_pruner(name, epochs))
-    for _ in range(8):
-        trial = study.ask()
-        for epoch in range(1, epochs + 1):
-            trial.report(0.9, epoch)
-        study.tell(trial, 0.9)
-    weak = study.ask()
-    stopped_at = math.inf
-    for epoch in range(1, epochs + 1):
-        weak.report(0.1, epoch)
-        if weak.should_prune():
-            stopped_at = epoch
-            break
-    assert stopped_at >= max(epochs // 3, 1)
+    assert best.num_params == min(pool.trained)
 
 
 def test_toy_space_is_what_the_tests_take_it_for(tiny_data):

@@ -16,6 +16,7 @@ from nas.datasets import Dataset
 from nas.errors import DivergedError
 from nas.training.augmentation import augment
 from nas.training.device import has_fast_bf16
+from nas.training.dropout import pool_dropout
 from nas.training.optimizers import learning_rates, make_optimizer
 
 EVALUATION_BATCH = 500  # images; small enough to stay in a CPU's cache
@@ -72,6 +73,8 @@ def train(
     torch.manual_seed(seed)  # initial weights and dropout
     generator = torch.Generator(device).manual_seed(seed)  # order and augmentation
     model = architecture.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == "cpu":
+        pool_dropout(model, generator)
     optimizer = make_optimizer(model.parameters(), recipe)
     batch_size = min(recipe.batch_size, len(data.train_index))
     num_batches = len(data.train_index) // batch_size

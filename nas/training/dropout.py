@@ -8,6 +8,8 @@ see the same piece of it.
 
 from __future__ import annotations
 
+import random
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ class MaskPool:
 
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
+        self._places = random.Random(generator.initial_seed())  # reads no tensor, unlike torch
         self._pools: dict[tuple[float, torch.dtype], Tensor] = {}
         self._ages: dict[tuple[float, torch.dtype], int] = {}
 
@@ -36,8 +39,7 @@ class MaskPool:
             pool, age = _draw(size, p, like.dtype, self._generator), 0
             self._pools[key] = pool
         self._ages[key] = age + 1
-        last = len(pool) - like.numel()
-        start = int(torch.randint(last + 1, (), generator=self._generator))
+        start = self._places.randint(0, len(pool) - like.numel())
         return pool.as_strided(like.size(), like.stride(), start)
 
 

@@ -20,6 +20,7 @@ from nas.training.dropout import pool_dropout
 from nas.training.optimizers import learning_rates, make_optimizer
 
 EVALUATION_BATCH = 500  # images; small enough to stay in a CPU's cache
+MEMORY_FORMAT = torch.channels_last  # what the fast convolutions of CPUs and GPUs work on
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def train(
     device = data.images.device
     torch.manual_seed(seed)  # initial weights and dropout
     generator = torch.Generator(device).manual_seed(seed)  # order and augmentation
-    model = architecture.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = architecture.build().to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
     if device.type == "cpu":
         pool_dropout(model, generator)
     optimizer = make_optimizer(model.parameters(), recipe)
@@ -154,7 +155,7 @@ class _Normalise:
 
     def __call__(self, images: Tensor) -> Tensor:
         normalised = (images - self.mean) / self.std
-        return normalised.contiguous(memory_format=torch.channels_last)
+        return normalised.contiguous(memory_format=MEMORY_FORMAT)
 
 
 def _is_finite(loss: float, model: nn.Module) -> bool:

@@ -25,9 +25,9 @@ def make_sampler(name: SamplerName, seed: int) -> optuna.samplers.BaseSampler:
 
 def make_pruner(name: PrunerName, epochs: int) -> optuna.pruners.BasePruner:
     """The pruner; none of them decides in the first third of the epochs, where scores are noise."""
-    warmup = max(epochs // 3, 1)
+    first = epochs // 3 + 1  # the first epoch after which a candidate may be stopped
     if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=warmup)
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first)
     if name == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=warmup, reduction_factor=3)
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
     return optuna.pruners.NopPruner()

@@ -160,7 +160,7 @@ def test_pruner_stops_a_weak_candidate_and_it_counts_as_trained(make_search, poo
     assert ended.counts == {"trained": 5, "stopped by pruner": 1}
     last = read_trials(search.study)[-1]
     assert last.state == TrialState.PRUNED
-    assert 9 // 3 <= last.epochs < 9
+    assert 9 // 3 < last.epochs < 9
     assert last.detail == f"after {last.epochs} of 9 epochs"
 
 

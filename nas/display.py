@@ -135,9 +135,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
                 f"{event.valid_accuracy:.2%} with {event.num_params:,} parameters "
                 f"(trial {event.trial})"
             )
-        if event.train_seconds is not None:
+        if event.train_seconds is not None:  # others were turned away, and are only counted
             self._trial_seconds.append(event.train_seconds)
-        if event.reason not in (Reason.OVER_BUDGET, Reason.INVALID):  # those are only counted
             self.console.print(Text(trial_text(event), "bold" if event.is_best else ""))
 
     def _render(self) -> Group:
@@ -217,9 +216,9 @@ def trial_text(event: TrialEnded) -> str:
 def summary_text(event: SearchEnded) -> str:
     lines = [f"search ended: {event.why}", f"trials: {counts_text(Counter(event.counts))}"]
     if event.best_trial is None:
-        lines.append(
-            "no candidate was trained to its end: give it more --timeout or fewer --epochs"
-        )
+        lines.append("no candidate was trained to its end")
+        if Reason.TIME_LIMIT in event.counts:
+            lines[-1] += ": give it more --timeout or fewer --epochs"
     else:
         lines.append(
             f"best: trial {event.best_trial}, validation accuracy {event.best_accuracy:.2%}, "
@@ -231,8 +230,10 @@ def summary_text(event: SearchEnded) -> str:
 def counts_text(counts: Counter[str]) -> str:
     """For example `12 trained, 3 stopped by pruner, 40 over budget`."""
     order = [TRAINED, *map(str, Reason)]
-    names = sorted((n for n in counts if counts[n]), key=lambda n: (n not in order, n))
-    names.sort(key=lambda n: order.index(n) if n in order else len(order))
+    names = sorted(
+        (name for name in counts if counts[name]),
+        key=lambda name: (order.index(name) if name in order else len(order), name),
+    )
     return ", ".join(f"{counts[name]:,} {name}" for name in names) or "none yet"
 
 

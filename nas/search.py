@@ -7,7 +7,8 @@ ask the sampler for a trial -> the space makes a candidate of it -> count -> gat
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import optuna
 import torch
@@ -43,13 +44,14 @@ from nas.studies import (
     best_trials,
     count_outcomes,
     count_trained,
+    rank_key,
     read_trials,
     record_candidate,
     record_reason,
     record_rejection,
     record_training,
 )
-from nas.training import TrainResult
+from nas.training import EpochMetrics, TrainResult
 from nas.training.device import device_name
 from nas.weights import WeightsStore
 from nas.workers import EpochDone, Failed, Job, Message, Trained, WorkerPool
@@ -77,6 +79,7 @@ class Running:
 
     trial: optuna.Trial
     candidate: Candidate
+    history: list[EpochMetrics] = field(default_factory=list)
     is_pruned: bool = False  # the pruner has stopped it
 
 
@@ -117,7 +120,10 @@ class Search:
         self.observer = observer
         self.stop = stop
         self.budget = Budget(task.max_params)
-        self.counts = count_outcomes(read_trials(study))
+        records = read_trials(study)
+        self.counts = count_outcomes(records)
+        # What was trained, as far as the pruner let it, by fingerprint.
+        self.seen = {r.fingerprint: r.number for r in records if r.used_training and r.fingerprint}
         self.running: dict[int, Running] = {}
         self.num_rejected = 0  # in a row
         self.num_errors = 0  # in a row
@@ -143,7 +149,8 @@ class Search:
                     self._hear(message)
         finally:  # on an error, or the second Ctrl-C: close what is still in work
             for running in list(self.running.values()):
-                self._end(running, Reason.INTERRUPTED, "the search broke off")
+                with suppress(Exception):  # each is closed, whatever happens to another
+                    self._end(running, Reason.INTERRUPTED, "the search broke off")
         best = self.best()
         ended = SearchEnded(
             self.study.study_name,
@@ -178,8 +185,8 @@ class Search:
         )
 
     def _ask(self) -> optuna.Trial:
-        # Seeded anew for each trial, so that a search that was interrupted and resumed proposes
-        # what it would have proposed without the interruption.
+        # Seeded anew for each trial, so that one worker's search that ended between two trials and
+        # was resumed proposes what it would have proposed without the break.
         number = len(self.study.get_trials(deepcopy=False))
         seed = derive_seed(self.settings.seed, number, "sampler")
         self.study.sampler = make_sampler(self.settings.sampler, seed)
@@ -203,12 +210,17 @@ class Search:
         except InvalidCandidateError as error:
             self._reject(trial, Reason.INVALID, str(error))
         except BaseException as error:  # the search cannot go on, but the trial is closed
-            record_reason(trial, Reason.ERROR, describe(error))
+            is_interrupt = isinstance(error, KeyboardInterrupt)
+            reason = Reason.INTERRUPTED if is_interrupt else Reason.ERROR
+            record_reason(trial, reason, describe(error))
             self.study.tell(trial, state=TrialState.FAIL)
             raise
         else:
-            trial.set_constraint("num_params", self.budget.excess(num_params))
-            self._start(Running(trial, candidate))
+            if candidate.fingerprint in self.seen:
+                detail = f"trial {self.seen[candidate.fingerprint]} is the same"
+                self._reject(trial, Reason.DUPLICATE, detail, num_params)
+            else:
+                self._start(Running(trial, candidate))
 
     def _reject(
         self, trial: optuna.Trial, reason: Reason, detail: str, num_params: int | None = None
@@ -225,9 +237,11 @@ class Search:
         self.num_rejected = 0
         trial, candidate = running.trial, running.candidate
         architecture, recipe = candidate.architecture, candidate.recipe
+        self.running[trial.number] = running  # from here on it is closed whatever happens
+        self.seen[candidate.fingerprint] = trial.number
+        trial.set_constraint("num_params", self.budget.excess(architecture.num_params))
         seed = derive_seed(self.settings.seed, trial.number, "training")
         record_candidate(trial, candidate, seed, device_name(self.pool.device), versions())
-        self.running[trial.number] = running
         self.observer(
             TrialStarted(
                 trial.number,
@@ -244,6 +258,7 @@ class Search:
         running = self.running[message.number]
         match message:
             case EpochDone(number, metrics):
+                running.history.append(metrics)
                 running.trial.report(metrics.valid_accuracy, metrics.epoch)
                 self.observer(EpochEnded(number, metrics))
                 running.is_pruned = running.trial.should_prune()
@@ -255,15 +270,13 @@ class Search:
                 reason = pruned or self.stop.reason or Reason.INTERRUPTED
                 detail = f"after {len(result.history)} of {running.candidate.recipe.epochs} epochs"
                 self._end(running, reason, detail, result)
-            case Failed(_, has_diverged, detail):
-                self._end(running, Reason.DIVERGED if has_diverged else Reason.ERROR, detail)
-                self._count_errors(not has_diverged, detail)
-
-    def _count_errors(self, is_error: bool, detail: str) -> None:
-        """One bad candidate must not end the search; several in a row are no accident."""
-        self.num_errors = self.num_errors + 1 if is_error else 0
-        if self.num_errors == MAX_ERRORS_IN_A_ROW:
-            raise SearchError(f"{self.num_errors} candidates in a row failed: {detail}")
+            case Failed(_, True, detail):
+                self._end(running, Reason.DIVERGED, detail)
+            case Failed(_, False, detail):
+                self._end(running, Reason.ERROR, detail)
+                # One bad candidate must not end the search; several in a row are no accident.
+                if self.num_errors == MAX_ERRORS_IN_A_ROW:
+                    raise SearchError(f"{self.num_errors} candidates in a row failed: {detail}")
 
     def _end(
         self,
@@ -273,32 +286,32 @@ class Search:
         result: TrainResult | None = None,
     ) -> None:
         """Tell the study what became of a training, and keep the weights of a good one."""
-        trial = running.trial
-        if result is not None:
-            record_training(trial, result)
+        trial, history = running.trial, running.history
+        seconds = result.train_seconds if result else sum(m.seconds for m in history)
+        record_training(trial, history, seconds)
         # The last epoch's score, not the best epoch's: picking an epoch on the validation images
         # would flatter it, and the weights that are kept are those of the last epoch.
-        score = result.history[-1].valid_accuracy if result and result.history else None
+        score = history[-1].valid_accuracy if history else None
+        num_params = running.candidate.architecture.num_params
         is_best = False
         if reason is None:
             assert result is not None
             assert score is not None
             best = self.best()
-            is_best = best is None or score > (best.valid_accuracy or 0)
+            rank = rank_key(score, num_params, trial.number)
+            is_best = best is None or rank < best.rank
             try:
-                self.weights.keep(trial, result.state_dict, score)
+                self.weights.keep(trial, result.state_dict, rank)
             except (OSError, SafetensorError) as error:  # a full disk must not cost the score
                 self.observer(Note(f"weights of trial {trial.number} not kept: {error}"))
             self.study.tell(trial, score)
-            self.num_errors = 0
         else:
             record_reason(trial, reason, detail)
             was_pruned = reason == Reason.STOPPED_BY_PRUNER
             self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
         del self.running[trial.number]
         self.counts[reason or TRAINED] += 1
-        num_params = running.candidate.architecture.num_params
-        seconds = result.train_seconds if result else None
+        self.num_errors = self.num_errors + 1 if reason == Reason.ERROR else 0
         self.observer(TrialEnded(trial.number, reason, detail, num_params, score, seconds, is_best))
 
     def best(self) -> TrialRecord | None:
@@ -310,7 +323,7 @@ class Search:
         if self.stop.reason == Reason.INTERRUPTED:
             return "interrupted"
         if self.stop.reason == Reason.TIME_LIMIT:
-            return f"the time limit of {self.stop.timeout_seconds:g} s is reached"
+            return f"the time limit of {self.stop.timeout_seconds:,.0f} s is reached"
         num_trained = count_trained(self.counts)
         if num_trained >= self.settings.trials:
             return f"the study holds {num_trained} trained candidates, as asked with --trials"

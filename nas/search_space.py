@@ -59,6 +59,7 @@ class SearchSpace:
             SpaceError: `suggest` raised anything else, or returned no candidate for this task.
         """
         from nas.candidate import Candidate
+        from nas.layers import LAYERS
 
         try:
             candidate = self.suggest(trial, task)
@@ -70,6 +71,12 @@ class SearchSpace:
             given = type(candidate).__name__
             raise self._error(f"suggest must return a nas.Candidate, returned {given}")
         architecture = candidate.architecture
+        for layer in architecture.layers:
+            if type(layer) not in LAYERS.values():
+                raise self._error(
+                    f"suggest used a layer of its own, {type(layer).__name__}: "
+                    f"the layers are {', '.join(LAYERS)}"
+                )
         if architecture.input_shape != task.input_shape:
             raise self._error(
                 f"suggest made a network for {architecture.input_shape} images, "

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -63,6 +64,20 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         # Drivers repeat the URL, and with it the password, in the first line of what they say.
         first_line = masked(str(error).split("\n")[0]).replace(url, masked(url))
         raise StudyError(f"--storage {masked(url)} cannot be opened: {first_line}") from None
+
+
+@contextlib.contextmanager
+def storage_errors(url: str | None) -> Iterator[None]:
+    """Turn what a database refuses, such as writing to a full disk, into one line.
+
+    Raises:
+        StudyError: in place of Optuna's own error.
+    """
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        cause = str(error.__cause__ or error).split("\n")[0]
+        raise StudyError(f"--storage {masked(url)} failed: {cause}") from error
 
 
 def _check_sqlite(url: str, path: Path, create: bool) -> None:

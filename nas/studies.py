@@ -1,7 +1,7 @@
 """Studies and trials as records: the only file that reads or writes what stands in the storage.
 
 A study's user attributes say what was searched (`StudyFacts`); a trial's say what was proposed,
-what became of it and what made it. The names are those of `StudyFacts` and `TrialRecord`.
+what became of it and what made it. The names are those of the fields below.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
 from nas.errors import StudyError
-from nas.training import EpochMetrics, TrainResult
+from nas.training import EpochMetrics
 
 METRIC = "valid_accuracy"
 
@@ -32,6 +32,7 @@ class Reason(StrEnum):
 
     OVER_BUDGET = "over budget"
     INVALID = "invalid"
+    DUPLICATE = "duplicate"
     STOPPED_BY_PRUNER = "stopped by pruner"
     DIVERGED = "diverged"
     ERROR = "error"
@@ -39,12 +40,14 @@ class Reason(StrEnum):
     TIME_LIMIT = "time limit"
 
 
+Rank = tuple[float, int, int]
+
 TRAINED = "trained"  # in counts, beside the reasons: trained to its end
 UNFINISHED = "unfinished"  # in counts: its process ended without a word
 
-# What counts towards `--trials`: these used up training. The others were turned away at the gate,
-# or cut off from outside.
-_USED_TRAINING = (TRAINED, Reason.STOPPED_BY_PRUNER, Reason.DIVERGED, Reason.ERROR)
+# What counts towards `--trials`: these had their training. The others were turned away at the gate,
+# cut off from outside, or lost to an error.
+_USED_TRAINING = (TRAINED, Reason.STOPPED_BY_PRUNER, Reason.DIVERGED)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,15 @@ class TrialRecord:
         return self.state == TrialState.COMPLETE
 
     @property
+    def used_training(self) -> bool:
+        """Whether it counts towards `--trials`."""
+        return self.outcome in _USED_TRAINING
+
+    @property
+    def rank(self) -> Rank:
+        return rank_key(self.valid_accuracy or 0.0, self.num_params or 0, self.number)
+
+    @property
     def outcome(self) -> str:
         """`TRAINED`, a reason, or `UNFINISHED`."""
         return str(self.reason or (TRAINED if self.is_complete else UNFINISHED))
@@ -174,11 +186,18 @@ def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
     names = study_names(storage)
     if not names:
         raise StudyError("the storage holds no studies yet: start with `nas search --budget 20000`")
-    if name is None:
-        name = max(names, key=lambda n: _last_start(storage, n))
-    if name not in names:
+    if name is not None and name not in names:
         raise StudyError(f"no study {name!r} in the storage: there are {', '.join(names)}")
-    return optuna.load_study(study_name=name, storage=storage)
+    studies = [
+        optuna.load_study(study_name=n, storage=storage)
+        for n in (names if name is None else [name])
+    ]
+    ours = [study for study in studies if study_facts(study) is not None]
+    if not ours:
+        raise StudyError(
+            f"not made by nas: {', '.join(s.study_name for s in studies)}; look with nas dashboard"
+        )
+    return max(ours, key=_last_start)
 
 
 def open_or_create_study(
@@ -240,10 +259,15 @@ def read_trials(study: optuna.Study) -> list[TrialRecord]:
     return [_record(trial) for trial in study.get_trials(deepcopy=False)]
 
 
+def rank_key(valid_accuracy: float, num_params: int, number: int) -> Rank:
+    """Sorts the best first: by accuracy, then by fewer parameters, then by age."""
+    return -valid_accuracy, num_params, number
+
+
 def best_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Completed trials, best first: by validation accuracy, then by fewer parameters."""
+    """Completed trials, best first."""
     done = [r for r in records if r.is_complete and r.valid_accuracy is not None]
-    return sorted(done, key=lambda r: (-(r.valid_accuracy or 0), r.num_params or 0, r.number))
+    return sorted(done, key=lambda record: record.rank)
 
 
 def count_outcomes(records: Sequence[TrialRecord]) -> Counter[str]:
@@ -293,17 +317,12 @@ def record_candidate(
     )
 
 
-def record_training(trial: optuna.Trial, result: TrainResult) -> None:
-    """Store what came of a training, finished or stopped."""
-    columns = [list(asdict(metrics).values()) for metrics in result.history]
-    _set(
-        trial,
-        epochs=len(result.history),
-        train_seconds=round(result.train_seconds, 3),
-        history=columns,
-    )
-    if result.history:
-        _set(trial, valid_loss=result.history[-1].valid_loss)
+def record_training(
+    trial: optuna.Trial, history: Sequence[EpochMetrics], train_seconds: float
+) -> None:
+    """Store what came of a training, finished or not."""
+    columns = [list(asdict(metrics).values()) for metrics in history]
+    _set(trial, epochs=len(history), train_seconds=round(train_seconds, 3), history=columns)
 
 
 def record_reason(trial: optuna.Trial, reason: Reason, detail: str) -> None:
@@ -348,8 +367,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
     )
 
 
-def _last_start(storage: BaseStorage, name: str) -> float:
-    study_id = storage.get_study_id_from_name(name)
-    trials = storage.get_all_trials(study_id, deepcopy=False)
+def _last_start(study: optuna.Study) -> float:
+    trials = study.get_trials(deepcopy=False)
     starts = [t.datetime_start.timestamp() for t in trials if t.datetime_start]
     return max(starts, default=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ class DrawnTrial:
             drawn = round(math.exp(self.rng.uniform(math.log(low), math.log(high))))
         else:
             drawn = self.rng.randrange(low, high + 1, step) if self.rng else low
+        self._check(name, low, high)
         return int(self._take(name, drawn, (low, low + (high - low) // step * step)))
 
     def suggest_float(
@@ -49,16 +51,24 @@ class DrawnTrial:
             drawn = math.exp(self.rng.uniform(math.log(low), math.log(high)))
         elif self.rng:
             drawn = self.rng.uniform(low, high)
+        self._check(name, low, high)
         top = low + math.floor((high - low) / step + 1e-9) * step if step else high
         return float(self._take(name, drawn, (low, min(top, high))))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        if name in self.fixed and self.fixed[name] not in choices:
+            raise InvalidCandidateError(f"{name} = {self.fixed[name]!r} is none of {choices}")
         return self._take(
             name, self.rng.choice(choices) if self.rng else choices[0], tuple(choices)
         )
 
     def set_user_attr(self, key: str, value: Any) -> None:
         """Nothing is kept: the trial is in no study."""
+
+    def _check(self, name: str, low: float, high: float) -> None:
+        value = self.fixed.get(name, low)
+        if not isinstance(value, int | float) or not low <= value <= high:
+            raise InvalidCandidateError(f"{name} = {value!r} is not within {low} to {high}")
 
     def _take(self, name: str, drawn: Any, options: tuple[Any, ...]) -> Any:
         self.options.setdefault(name, options)
@@ -108,6 +118,20 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
                 ):
                     best, best_trial, is_better = candidate, trial, True
     return best
+
+
+def check_start(space: SearchSpace, task: Task) -> None:
+    """Try out where the space says to begin.
+
+    Raises:
+        SpaceError: a value is of the wrong kind, out of range, or makes no candidate.
+    """
+    params = space.first_params(task)
+    try:
+        json.dumps(params)
+        space.propose(DrawnTrial(fixed=params), task)
+    except (TypeError, ValueError, InvalidCandidateError) as error:
+        raise SpaceError(f"{space.path}: start(task) cannot be proposed: {error}") from error
 
 
 def _try(space: SearchSpace, task: Task, trial: DrawnTrial) -> Candidate | None:

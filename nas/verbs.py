@@ -26,7 +26,7 @@ def search(options: Namespace, arguments: list[str]) -> int:
     from nas.search import Search, SearchSettings
     from nas.search_space import load_space
     from nas.stopping import StopRequest
-    from nas.storage import open_storage
+    from nas.storage import open_storage, storage_errors
     from nas.studies import check_study_name, open_or_create_study
     from nas.training import choose_device
     from nas.weights import WeightsStore, default_artifact_dir
@@ -50,11 +50,11 @@ def search(options: Namespace, arguments: list[str]) -> int:
             f"{space.name} for {data.name} has {smallest:,} parameters, so give "
             f"{smallest + 1:,} or more"
         )
+    survey.check_start(space, task)
+    pool = WorkerPool(data, device, min(num_workers, options.trials))
 
     name = options.study or check_study_name(f"{space.name}-{data.name}-{options.budget}")
     facts, data_facts = _facts(options, space, data)
-    storage = open_storage(options.storage, create=True)
-    study = open_or_create_study(storage, name, facts, data_facts, space.source)
     settings = SearchSettings(
         trials=options.trials,
         max_rejected=options.max_rejected,
@@ -62,18 +62,25 @@ def search(options: Namespace, arguments: list[str]) -> int:
         pruner=options.pruner,
         seed=options.seed,
     )
-    weights = WeightsStore(study, default_artifact_dir(options.storage))
     with (
+        storage_errors(options.storage),
         StopRequest(options.timeout) as stop,
         display.make_display(options.json, options.quiet) as show,
     ):
+        storage = open_storage(options.storage, create=True)
+        study = open_or_create_study(storage, name, facts, data_facts, space.source)
+        weights = WeightsStore(study, default_artifact_dir(options.storage))
         for note in images.notes:
             show(Note(note))
-        with WorkerPool(data, device, num_workers) as pool:
+        with pool:
             search = Search(study, space, task, data, settings, pool, weights, show, stop)
             ended = search.run()
-    if not (options.json or options.quiet):
-        _print_next_steps(options, arguments, name, stop.exit_code, ended.best_trial is not None)
+    if stop.exit_code:
+        # Not among JSON lines or a bare summary, but to be seen all the same.
+        out = sys.stderr if options.json or options.quiet else sys.stdout
+        print(f"go on with: nas {shlex.join(arguments)}", file=out, flush=True)
+    if ended.best_trial is not None and not (options.json or options.quiet):
+        _print_next_steps(options, name)
     if stop.exit_code:
         return stop.exit_code
     return 0 if ended.best_trial is not None else 1
@@ -111,16 +118,11 @@ def _facts(options: Namespace, space: SearchSpace, data: Dataset) -> tuple[Study
     return facts, data_facts
 
 
-def _print_next_steps(
-    options: Namespace, arguments: list[str], study: str, exit_code: int, has_best: bool
-) -> None:
+def _print_next_steps(options: Namespace, study: str) -> None:
     where = f" --study {shlex.quote(study)}"
     if options.storage is not None:
         where += f" --storage {shlex.quote(options.storage)}"
-    if exit_code:
-        print(f"go on with: nas {shlex.join(arguments)}", flush=True)
-    if has_best:
-        print(f"look at it: nas show best{where}\ntake it home: nas export{where}", flush=True)
+    print(f"look at it: nas show best{where}\ntake it home: nas export{where}", flush=True)
 
 
 def spaces(options: Namespace, arguments: list[str]) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nas.errors import StudyError
 from nas.storage import sqlite_path
+from nas.studies import Rank, rank_key
 
 NUM_KEPT = 5
 FILENAME = "weights.safetensors"
@@ -42,13 +43,13 @@ class WeightsStore:
         self.artifact_dir = artifact_dir
         self._store = FileSystemArtifactStore(str(artifact_dir))
 
-    def keep(self, trial: optuna.Trial, state_dict: dict[str, Tensor], value: float) -> None:
-        """Keep the weights of a trial that is about to complete with `value`, if it ranks.
+    def keep(self, trial: optuna.Trial, state_dict: dict[str, Tensor], rank: Rank) -> None:
+        """Keep the weights of a trial that is about to complete, if its rank is good enough.
 
         What it pushes out of the best `NUM_KEPT` is deleted.
         """
-        ranked = sorted(self._kept(), key=lambda t: (-(t.value or 0), t.number))
-        if len(ranked) >= NUM_KEPT and value <= (ranked[NUM_KEPT - 1].value or 0):
+        ranked = sorted(self._kept(), key=_rank)
+        if len(ranked) >= NUM_KEPT and rank > _rank(ranked[NUM_KEPT - 1]):
             return
         self.artifact_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.artifact_dir, prefix=".part-") as folder:
@@ -95,3 +96,7 @@ class WeightsStore:
             if meta.filename == FILENAME and (self.artifact_dir / meta.artifact_id).is_file():
                 return meta.artifact_id
         return None
+
+
+def _rank(trial: FrozenTrial) -> Rank:
+    return rank_key(trial.value or 0.0, trial.user_attrs.get("num_params", 0), trial.number)

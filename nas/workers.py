@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -25,7 +26,7 @@ import torch
 from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.datasets import Dataset
-from nas.errors import DivergedError, describe
+from nas.errors import DataError, DivergedError, describe
 from nas.training import EpochMetrics, TrainResult, train
 
 JOIN_SECONDS = 5  # that a worker is given to end by itself
@@ -101,6 +102,9 @@ class WorkerPool:
         data: train and validation images, on the CPU; moved into shared memory once.
         device: where the workers train.
         num_workers: candidates trained at once.
+
+    Raises:
+        DataError: the images do not fit into shared memory.
     """
 
     def __init__(self, data: Dataset, device: torch.device, num_workers: int) -> None:
@@ -111,13 +115,20 @@ class WorkerPool:
             self._context.set_forkserver_preload(["nas.workers"])
         # Plain shared memory without a lock: a worker that is killed cannot leave it locked.
         self._stop = self._context.RawValue(ctypes.c_bool, False)
-        self._data = replace(
-            data,
-            images=data.images.share_memory_(),
-            labels=data.labels.share_memory_(),
-            train_index=data.train_index.share_memory_(),
-            valid_index=data.valid_index.share_memory_(),
-        )
+        try:
+            self._data = replace(
+                data,
+                images=data.images.share_memory_(),
+                labels=data.labels.share_memory_(),
+                train_index=data.train_index.share_memory_(),
+                valid_index=data.valid_index.share_memory_(),
+            )
+        except RuntimeError as error:
+            num_bytes = data.images.numel()
+            raise DataError(
+                f"the {num_bytes / 2**20:,.0f} MiB of images do not fit into shared memory: make "
+                "/dev/shm larger (in a container with --shm-size)"
+            ) from error
         self.device = device
         self.num_workers = num_workers
         self._workers: list[_Worker] = []
@@ -152,7 +163,8 @@ class WorkerPool:
         if not worker.process.is_alive():
             self._renew(worker)
         worker.number = job.number
-        worker.connection.send(job)
+        with suppress(OSError):  # one that dies just now is found by wait(), too
+            worker.connection.send(job)
 
     def stop(self) -> None:
         """Ask every training to stop before its next step; each ends as `Trained`, unfinished."""
@@ -204,7 +216,8 @@ class WorkerPool:
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self._data, self.device, self._stop)
         process = self._context.Process(target=_work, args=arguments, daemon=True)
-        with _environment(ALLOCATOR):
+        # Without the current folder on its path: a file `token.py` there is none of its business.
+        with _environment(ALLOCATOR | {"PYTHONSAFEPATH": "1"}), _signals_held_back():
             process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -258,6 +271,20 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Keep a Ctrl-C from what is being started: it could not handle one yet."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def widths(task: Task) -> tuple[int, int]:
 def start(task: Task) -> dict[str, object]:
     """Three blocks of two 3x3 convolutions, the first network of a search.
 
-    It fits any budget from 1,000 on and uses most of it.
+    For ten classes it fits any budget from 1,000 on and uses most of it.
     """
     narrowest, widest = widths(task)
     return {

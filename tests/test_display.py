@@ -117,8 +117,10 @@ def test_display_follows_the_options_and_the_terminal(monkeypatch):
 
 
 def test_search_without_a_winner_says_what_to_do(capsys):
-    PlainDisplay()(SearchEnded("s", "the time limit", {}, None, None, None))
+    PlainDisplay()(SearchEnded("s", "the end", {"time limit": 1}, None, None, None))
     assert "--timeout" in capsys.readouterr().out
+    PlainDisplay()(SearchEnded("s", "the end", {"over budget": 1}, None, None, None))
+    assert "--timeout" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

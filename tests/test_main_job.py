@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -108,6 +109,45 @@ def test_interrupted_search_closes_its_trial_and_can_go_on(folder, name, code):
     last = records()[-1]
     assert (last.reason, last.state.name) == ("interrupted", "FAIL")
     assert not any(r.outcome == "unfinished" for r in records())
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3, 4.5])
+def test_interrupt_while_the_search_starts_ends_it_without_a_traceback(seconds):
+    # To the whole group, as a terminal sends it: also to the processes that are just starting.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas", *SEARCH, "--epochs", "10000"], start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+
+
+def test_faulty_start_of_a_space_is_refused_before_anything_is_written(folder, capsys):
+    text = (
+        '"""Starts outside its own range."""\n'
+        "import nas\n"
+        "def start(task):\n"
+        "    return {'width': 99}\n"
+        "def suggest(trial, task):\n"
+        "    width = trial.suggest_int('width', 1, 8)\n"
+        "    layers = [nas.Conv(width), nas.GlobalAvgPool(), nas.Flatten()]\n"
+        "    layers.append(nas.Linear(task.num_classes))\n"
+        "    return nas.Candidate(nas.Architecture(task.input_shape, layers), nas.Recipe())\n"
+    )
+    (folder / "mine.py").write_text(text)
+    assert main([*SEARCH, "--space", "./mine.py"]) == 2
+    assert "width = 99 is not within 1 to 8" in capsys.readouterr().err
+    assert [p.name for p in folder.iterdir() if p.suffix != ".py"] == []
+
+
+def test_image_size_without_a_folder_is_refused(folder, capsys):
+    assert main(["search", "--budget", "3k", "--image-size", "16"]) == 2
+    assert "--image-size is for folders" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
 
 
 def test_mnist_search_reaches_a_good_network_and_opens_no_test_image(mnist_dir, folder):

@@ -59,7 +59,6 @@ def test_every_command_of_the_readme_runs(clone, capsys):
     assert (clone / "winner" / "network.py").is_file()
 
 
-@pytest.mark.skipif(not (ROOT / "studies.db").exists(), reason="no studies.db in this checkout")
 def test_study_in_the_repository_can_be_shown_and_exported(tmp_path, monkeypatch, capsys):
     shutil.copy(ROOT / "studies.db", tmp_path)
     shutil.copytree(ROOT / "studies-artifacts", tmp_path / "studies-artifacts")

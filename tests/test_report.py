@@ -16,9 +16,10 @@ from nas.report import (
     studies_table,
     trial_page,
 )
-from nas.studies import read_trials
+from nas.studies import open_or_create_study, read_trials
 from nas.training import EpochMetrics
 from tests.test_search import make_search, pool  # noqa: F401 - fixtures
+from tests.test_studies import DATA, FACTS
 
 
 def text_of(report):
@@ -90,11 +91,14 @@ def test_studies_table_lists_every_study():
     storage = optuna.storages.InMemoryStorage()
     assert studies_table(storage) == "no studies yet"
     for name in ("b", "a [x]"):
-        study = optuna.create_study(study_name=name, storage=storage)
+        study = open_or_create_study(storage, name, FACTS, DATA, "text")
         study.tell(study.ask(), 0.5)
+    theirs = optuna.create_study(study_name="two", storage=storage, directions=["minimize"] * 2)
+    theirs.tell(theirs.ask(), [1, 2])
     text = text_of(studies_table(storage))
-    assert text.index("a [x]") < text.index("\nb ")
-    assert "50.00%" in text
+    assert text.index("a [x]") < text.index("\nb ") < text.index("two")
+    assert text.count("50.00%") == 2
+    assert "not made by nas" in text
 
 
 def test_piped_report_keeps_its_lines_whole(capsys):

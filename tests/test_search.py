@@ -56,12 +56,13 @@ def make_search(tiny_data, tmp_path, pool):
 
 
 def fixed_space(width):
-    """A space that proposes one width for ever."""
+    """A space that proposes one width for ever, with another learning rate each time."""
 
     def propose(trial, task):
-        trial.suggest_int("width", width, width)
+        learning_rate = trial.suggest_float("learning_rate", 0.01, 0.1)
         layers = [Conv(width), GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
-        return Candidate(Architecture(task.input_shape, layers), Recipe(epochs=task.epochs))
+        recipe = Recipe(epochs=task.epochs, learning_rate=learning_rate)
+        return Candidate(Architecture(task.input_shape, layers), recipe)
 
     return make_space(propose)
 
@@ -196,7 +197,7 @@ def test_errors_that_are_not_in_a_row_do_not_end_the_search(make_search, pool):
         return 0.5
 
     pool.score = score
-    ended = make_search(fixed_space(5), trials=9).run()
+    ended = make_search(fixed_space(5), trials=3).run()
     assert ended.counts == {"error": 6, "trained": 3}
 
 
@@ -230,6 +231,58 @@ def test_second_interrupt_closes_what_is_in_work(make_search, pool):
         search.run()
     (record,) = read_trials(search.study)
     assert (record.state, record.reason) == (TrialState.FAIL, Reason.INTERRUPTED)
+
+
+def test_same_candidate_is_not_trained_twice_not_even_in_a_later_run(make_search, pool):
+    def one_network(trial, task):
+        trial.suggest_float("no_effect", 0, 1)
+        layers = [Conv(4), GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
+        return Candidate(Architecture(task.input_shape, layers), Recipe(epochs=task.epochs))
+
+    for _ in range(2):
+        search = make_search(make_space(one_network), max_rejected=3)
+        search.run()
+    assert len(pool.jobs) == 1
+    assert search.counts == {"trained": 1, "duplicate": 6}
+    assert search.study.trials[-1].state == TrialState.PRUNED
+    assert search.study.trials[-1].user_attrs["detail"] == "trial 0 is the same"
+
+
+def test_candidate_lost_to_an_error_does_not_use_up_a_trial(make_search, pool):
+    def score(num_params):
+        if len(pool.jobs) == 1:
+            raise RuntimeError("once")
+        return 0.5
+
+    pool.score = score
+    assert make_search(trials=1).run().counts["trained"] == 1
+
+
+def test_broken_off_training_keeps_the_epochs_it_reported(make_search, pool):
+    def score(num_params):
+        pool.calls = getattr(pool, "calls", 0) + 1
+        if pool.calls == 3:
+            raise DivergedError(3)
+        return 0.5
+
+    pool.score = score
+    search = make_search(trials=1, epochs=5)
+    search.run()
+    record = next(r for r in read_trials(search.study) if r.reason == Reason.DIVERGED)
+    assert (record.epochs, len(record.history)) == (2, 2)
+    assert record.train_seconds == pytest.approx(0.02)
+
+
+def test_trial_is_closed_even_when_nobody_listens_any_more(make_search, monkeypatch):
+    search = make_search(pool=FakePool(2))
+
+    def observer(event):
+        raise BrokenPipeError
+
+    search.observer = lambda event: observer(event) if isinstance(event, EpochEnded) else None
+    with pytest.raises(BrokenPipeError):
+        search.run()
+    assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
 
 
 def test_search_continues_the_count_of_its_study(make_search, pool):
@@ -274,7 +327,7 @@ def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, po
     pool.score = lambda _: setattr(stop, "_deadline", 0.0) or 0.5  # passes in the first epoch
     search = make_search(stop=stop)
     ended = search.run()
-    assert ended.why == "the time limit of 3600 s is reached"
+    assert ended.why == "the time limit of 3,600 s is reached"
     last = read_trials(search.study)[-1]
     assert (last.state, last.reason) == (TrialState.FAIL, Reason.TIME_LIMIT)
     assert last.epochs == 1

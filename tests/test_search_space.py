@@ -290,6 +290,15 @@ def test_loading_leaves_the_search_path_of_modules_alone(write):
     assert sys.path == before
 
 
+def test_layer_of_its_own_is_refused_by_name(write):
+    text = GOOD.replace("import Architecture", "import Layer, Architecture").replace(
+        "\n\ndef suggest", "\n\nclass Odd(Layer):\n    kind = 'odd'\n\n\ndef suggest"
+    )
+    error = propose_error(write(text.replace("[Conv(", "[Odd(), Conv(")))
+    assert "a layer of its own, Odd" in error
+    assert "conv" in error
+
+
 # Where to begin
 
 

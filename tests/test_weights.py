@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nas.errors import StudyError
+from nas.studies import best_trials, rank_key, read_trials
 from nas.weights import NUM_KEPT, WeightsStore, default_artifact_dir
 
 
@@ -15,9 +16,11 @@ def store(tmp_path):
     return WeightsStore(optuna.create_study(direction="maximize"), tmp_path / "artifacts")
 
 
-def complete(store, value):
+def complete(store, value, num_params=100):
     trial = store.study.ask()
-    store.keep(trial, {"w": torch.full((3,), value), "n": torch.tensor(7)}, value)
+    trial.set_user_attr("num_params", num_params)
+    rank = rank_key(value, num_params, trial.number)
+    store.keep(trial, {"w": torch.full((3,), value), "n": torch.tensor(7)}, rank)
     store.study.tell(trial, value)
     return trial.number
 
@@ -47,6 +50,13 @@ def test_trial_that_does_not_rank_writes_nothing(store):
     complete(store, 0.9)
     complete(store, 0.1)
     assert sorted(store.artifact_dir.iterdir()) == before
+
+
+def test_weights_of_the_best_trial_are_always_there_also_among_equals(store):
+    for num_params in (100, 90, 80, 70, 60, 50):
+        complete(store, 0.99, num_params)
+    for record in best_trials(read_trials(store.study))[:NUM_KEPT]:
+        assert store.load(record.number)
 
 
 def test_refusal_names_the_trials_whose_weights_are_there(store):

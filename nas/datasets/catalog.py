@@ -76,11 +76,12 @@ def load_training_images(
     Raises:
         DataError: no such data set, or no way to get it, or it cannot be read.
     """
+    if image_size is not None and (dataset is None or dataset in NAMES):
+        name = dataset or "the default data set"
+        raise DataError(f"--image-size is for folders of images, {name} has its own size")
     if dataset is None:
         return _mnist_or_digits(data_dir)
     if dataset in NAMES:
-        if image_size is not None:
-            raise DataError(f"--image-size is for folders of images, {dataset} has its own size")
         return _load_digits() if dataset == "digits" else _load_torchvision(dataset, data_dir)
     if not ("/" in dataset or os.sep in dataset or Path(dataset).is_dir()):
         raise DataError(

@@ -22,6 +22,8 @@ from nas.studies import DataFacts, TrialRecord
 
 NUM_RANDOM_IMAGES = 256
 
+_FILES = {"network.py", "weights.safetensors", "spec.json", "__pycache__"}
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -66,8 +68,8 @@ def export_trial(
         )
     if out.exists() and not force:
         raise ExportError(f"--out {out} exists: name another folder, or replace it with --force")
-    if out.exists() and not (out / "spec.json").is_file():
-        raise ExportError(f"--out {out} is no earlier export, so --force does not replace it")
+    if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= _FILES):
+        raise ExportError(f"--out {out} holds more than an export, so --force does not replace it")
     architecture = candidate.architecture
     provenance = Provenance(
         study=study_name,
@@ -107,7 +109,7 @@ def export_trial(
             difference = check_export(folder, images, scores, architecture.num_params)
             shutil.rmtree(folder / "__pycache__", ignore_errors=True)
             if out.exists():
-                shutil.rmtree(out)
+                os.replace(out, Path(temporary) / "before")
             os.replace(folder, out)
     except (OSError, SafetensorError) as error:
         raise ExportError(f"--out {out} cannot be written: {error}") from error

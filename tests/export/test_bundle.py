@@ -79,6 +79,9 @@ def test_existing_folder_is_replaced_only_when_forced_and_only_if_it_is_an_expor
     with pytest.raises(ExportError, match="--force"):
         export_trial(record, weights, facts, "s", None, tmp_path / "new")
     export_trial(record, weights, facts, "s", None, tmp_path / "new", force=True)
+    (tmp_path / "new" / "notes.txt").write_text("mine, too")
+    with pytest.raises(ExportError, match="holds more than an export"):
+        export_trial(record, weights, facts, "s", None, tmp_path / "new", force=True)
 
 
 def test_trial_that_was_never_trained_is_refused(trained, tmp_path):

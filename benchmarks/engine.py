@@ -243,7 +243,6 @@ def all_workers(architecture, recipe, data) -> dict[str, float]:  # type: ignore
                         raise SystemExit(message.detail)
             return trained
 
-        pool.wait(0)
         # Workers live as long as a search: their start, like the imports of the other arms, is not
         # part of a training. A stopped job makes sure that they are there.
         for number in range(pool.num_workers):

@@ -47,8 +47,6 @@ class StudyError(NasError):
 class DivergedError(NasError):
     """Loss or weights became infinite or not a number while training."""
 
-    exit_code = 1
-
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         super().__init__(f"loss or weights not finite in epoch {epoch}")
@@ -59,7 +57,7 @@ class ExportError(NasError):
 
 
 class SearchError(NasError):
-    """A search that cannot go on: nothing fits, or every candidate fails."""
+    """A search that cannot go on: one candidate after another failed."""
 
     exit_code = 1
 

@@ -54,7 +54,7 @@ def search(options: Namespace, arguments: list[str]) -> int:
     pool = WorkerPool(data, device, min(num_workers, options.trials))
 
     name = options.study or check_study_name(f"{space.name}-{data.name}-{options.budget}")
-    facts, data_facts = _facts(options, space, data)
+    facts, data_facts = _facts(options, space, data, str(valid_share))
     settings = SearchSettings(
         trials=options.trials,
         max_rejected=options.max_rejected,
@@ -86,7 +86,9 @@ def search(options: Namespace, arguments: list[str]) -> int:
     return 0 if ended.best_trial is not None else 1
 
 
-def _facts(options: Namespace, space: SearchSpace, data: Dataset) -> tuple[StudyFacts, DataFacts]:
+def _facts(
+    options: Namespace, space: SearchSpace, data: Dataset, valid_share: str
+) -> tuple[StudyFacts, DataFacts]:
     """What the study will remember: of the search, and of the images."""
     from nas import datasets
     from nas.studies import DataFacts, StudyFacts
@@ -106,7 +108,7 @@ def _facts(options: Namespace, space: SearchSpace, data: Dataset) -> tuple[Study
     data_facts = DataFacts(
         source=str(Path(options.dataset).resolve()) if is_folder else data.name,
         image_size=options.image_size,
-        valid_share=str(datasets.parse_share(options.valid_share)),
+        valid_share=valid_share,
         split_seed=options.split_seed,
         input_shape=data.input_shape,
         classes=data.classes,

@@ -112,9 +112,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="auto, cpu, cuda, cuda:1, mps (default: %(default)s, the fastest there is)",
     )  # fmt: skip
     search.add_argument(
+        "--precision", choices=("auto", "bf16", "fp32"), default="auto",
+        help="number format of convolutions while training; auto is bf16 where the hardware has it "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    search.add_argument(
         "--workers", type=_whole(1, 1024), metavar="N",
-        help="candidates trained at once, each by a process of one thread (default: one for each "
-        "core on a CPU, 1 elsewhere)",
+        help="candidates trained at once (default: one for each core on a CPU, 4 on a CUDA GPU)",
     )  # fmt: skip
     search.add_argument(
         "--sampler", choices=("tpe", "random"), default="tpe",

@@ -54,7 +54,8 @@ from nas.studies import (
 from nas.training import EpochMetrics, TrainResult
 from nas.training.device import device_name
 from nas.weights import WeightsStore
-from nas.workers import EpochDone, Failed, Job, Message, Trained, WorkerPool
+from nas.worker import EpochDone, Failed, Job, Trained
+from nas.workers import Message, Restarted, WorkerPool
 
 MAX_ERRORS_IN_A_ROW = 3
 POLL_SECONDS = 0.2  # how soon a signal or the time limit is noticed while all workers train
@@ -127,6 +128,7 @@ class Search:
         self.running: dict[int, Running] = {}
         self.num_rejected = 0  # in a row
         self.num_errors = 0  # in a row
+        self.device = device_name(pool.device, pool.precision)
         self.first_params = space.first_params(task)
         study.pruner = make_pruner(settings.pruner, task.epochs)
 
@@ -172,7 +174,7 @@ class Search:
                 dataset=self.data.name,
                 num_train=len(self.data.train_index),
                 num_valid=len(self.data.valid_index),
-                device=device_name(self.pool.device),
+                device=self.device,
                 workers=self.pool.num_workers,
                 max_params=self.task.max_params,
                 trials=self.settings.trials,
@@ -241,7 +243,7 @@ class Search:
         self.seen[candidate.fingerprint] = trial.number
         trial.set_constraint("num_params", self.budget.excess(architecture.num_params))
         seed = derive_seed(self.settings.seed, trial.number, "training")
-        record_candidate(trial, candidate, seed, device_name(self.pool.device), versions())
+        record_candidate(trial, candidate, seed, self.device, versions())
         self.observer(
             TrialStarted(
                 trial.number,
@@ -270,9 +272,12 @@ class Search:
                 reason = pruned or self.stop.reason or Reason.INTERRUPTED
                 detail = f"after {len(result.history)} of {running.candidate.recipe.epochs} epochs"
                 self._end(running, reason, detail, result)
-            case Failed(_, True, detail):
+            case Restarted(number, detail):
+                running.history.clear()
+                self.observer(Note(f"trial {number} is trained again, alone: {detail}"))
+            case Failed(_, detail, has_diverged=True):
                 self._end(running, Reason.DIVERGED, detail)
-            case Failed(_, False, detail):
+            case Failed(_, detail):
                 self._end(running, Reason.ERROR, detail)
                 # One bad candidate must not end the search; several in a row are no accident.
                 if self.num_errors == MAX_ERRORS_IN_A_ROW:

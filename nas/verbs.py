@@ -28,7 +28,7 @@ def search(options: Namespace, arguments: list[str]) -> int:
     from nas.stopping import StopRequest
     from nas.storage import open_storage, storage_errors
     from nas.studies import check_study_name, open_or_create_study
-    from nas.training import choose_device
+    from nas.training import choose_device, choose_precision
     from nas.weights import WeightsStore, default_artifact_dir
     from nas.workers import WorkerPool, default_workers
 
@@ -36,6 +36,7 @@ def search(options: Namespace, arguments: list[str]) -> int:
         options.study = check_study_name(options.study)
     valid_share = datasets.parse_share(options.valid_share)
     device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
     num_workers = options.workers or default_workers(device)
     space = load_space(options.space)
     images = datasets.load_training_images(
@@ -51,7 +52,7 @@ def search(options: Namespace, arguments: list[str]) -> int:
             f"{smallest + 1:,} or more"
         )
     survey.check_start(space, task)
-    pool = WorkerPool(data, device, min(num_workers, options.trials))
+    pool = WorkerPool(data, device, precision, min(num_workers, options.trials))
 
     name = options.study or check_study_name(f"{space.name}-{data.name}-{options.budget}")
     facts, data_facts = _facts(options, space, data, str(valid_share))

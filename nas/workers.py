@@ -1,10 +1,11 @@
-"""Processes that train candidates and report every epoch. They know nothing of studies.
+"""The processes that train candidates. They know nothing of studies.
 
-    parent: start(Job) ... wait() -> EpochDone -> answer(stop?) ... -> Trained or Failed
-    worker: one candidate at a time, on one thread, on images that all workers share
+    start(Job) ... wait() -> EpochDone -> answer(stop?) ... -> Trained or Failed
 
-One thread each, because a small network keeps one core busy and two threads mostly wait for each
-other; and a process each, because a candidate that takes its process down must cost no other.
+On a CPU each worker is a process of one thread: a small network keeps one core busy, and two
+threads mostly wait for each other. On a GPU the workers are threads of one process with a stream
+each: one process alone would be served at a time. A candidate that takes its process down, or finds
+the GPU's memory full, must cost no other: those that were beside it are trained again, alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
-import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,13 +24,12 @@ from typing import Any
 
 import torch
 
-from nas.architecture import Architecture
-from nas.candidate import Recipe
 from nas.datasets import Dataset
-from nas.errors import DataError, DivergedError, describe
-from nas.training import EpochMetrics, TrainResult, train
+from nas.errors import DataError
+from nas.worker import EpochDone, Failed, Job, Trained, work
 
 JOIN_SECONDS = 5  # that a worker is given to end by itself
+WORKERS_ON_CUDA = 4
 
 # glibc reads these when a process starts. By default it hands every large tensor back to the
 # system after each step and takes the page faults again in the next one: 1.4 to 2.3 times slower.
@@ -41,78 +41,54 @@ ALLOCATOR = {
 
 
 @dataclass(frozen=True)
-class Job:
-    """A candidate to train. `number` comes back with every message about it."""
+class Restarted:
+    """A training begins again, because it broke off for what may be another's fault."""
 
     number: int
-    architecture: Architecture
-    recipe: Recipe
-    seed: int
-
-
-@dataclass(frozen=True)
-class EpochDone:
-    """An epoch is over; the worker waits for `WorkerPool.answer`."""
-
-    number: int
-    metrics: EpochMetrics
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A training is over, finished or stopped; the worker is idle again."""
-
-    number: int
-    result: TrainResult
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A training broke off; the worker is idle again, or has been replaced."""
-
-    number: int
-    has_diverged: bool
     detail: str
 
 
-Message = EpochDone | Trained | Failed
+Message = EpochDone | Trained | Failed | Restarted
 
 
 @dataclass
 class _Worker:
-    process: Any  # of the context that starts it
+    process: Any  # of the context that starts it; several workers may share one
     connection: Connection
-    number: int | None = None  # of the job in work
+    job: Job | None = None  # in work
 
 
 def default_workers(device: torch.device) -> int:
-    """One worker for each core this process may use on a CPU, one on any other device."""
+    """One worker for each core this process may use on a CPU, a few on a CUDA GPU, else one."""
     if device.type != "cpu":
-        return 1
+        return WORKERS_ON_CUDA if device.type == "cuda" else 1
     can_tell = hasattr(os, "sched_getaffinity")
     return len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
 
 
 class WorkerPool:
-    """`num_workers` processes that share one data set.
+    """`num_workers` trainings at once, of processes that share one data set.
 
     As a context manager it starts them, and ends them whatever happens.
 
     Args:
         data: train and validation images, on the CPU; moved into shared memory once.
         device: where the workers train.
+        precision: of convolutions and matrix products, see `train`.
         num_workers: candidates trained at once.
 
     Raises:
         DataError: the images do not fit into shared memory.
     """
 
-    def __init__(self, data: Dataset, device: torch.device, num_workers: int) -> None:
+    def __init__(
+        self, data: Dataset, device: torch.device, precision: torch.dtype, num_workers: int
+    ) -> None:
         # A server that has loaded torch once forks each worker, in milliseconds.
         can_fork = "forkserver" in multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if can_fork else "spawn")
         if can_fork:
-            self._context.set_forkserver_preload(["nas.workers"])
+            self._context.set_forkserver_preload(["nas.worker"])
         # Plain shared memory without a lock: a worker that is killed cannot leave it locked.
         self._stop = self._context.RawValue(ctypes.c_bool, False)
         try:
@@ -130,39 +106,46 @@ class WorkerPool:
                 "/dev/shm larger (in a container with --shm-size)"
             ) from error
         self.device = device
+        self.precision = precision
         self.num_workers = num_workers
         self._workers: list[_Worker] = []
+        self._again: deque[Job] = deque()  # to be trained again, each alone
+        self._is_alone = False  # one of them is in work
 
     def __enter__(self) -> WorkerPool:
-        self._workers = [self._start_worker() for _ in range(self.num_workers)]
+        if self.device.type == "cpu":
+            self._workers = [self._start_process(1)[0] for _ in range(self.num_workers)]
+        else:
+            self._workers = self._start_process(self.num_workers)
         return self
 
     def __exit__(self, *error: object) -> None:
         """End every worker; one that is still training is killed."""
         for worker in self._workers:
-            if worker.number is None:
-                worker.connection.close()  # it ends when there is nobody to hear from
-            else:
+            if worker.job is not None:
                 worker.process.kill()
-        for worker in self._workers:
-            worker.process.join(JOIN_SECONDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.process.close()
-            worker.connection.close()
+            worker.connection.close()  # it ends when there is nobody to hear from
+        for process in {id(worker.process): worker.process for worker in self._workers}.values():
+            process.join(JOIN_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            process.close()
         self._workers = []
 
     @property
     def num_idle(self) -> int:
-        return sum(worker.number is None for worker in self._workers)
+        """How many jobs may be started."""
+        if self._again or self._is_alone:
+            return 0
+        return sum(worker.job is None for worker in self._workers)
 
     def start(self, job: Job) -> None:
         """Give a job to an idle worker."""
-        worker = next(w for w in self._workers if w.number is None)
-        if not worker.process.is_alive():
+        worker = next(w for w in self._workers if w.job is None)
+        if not worker.process.is_alive() and not self._jobs_of(worker):
             self._renew(worker)
-        worker.number = job.number
+        worker.job = job
         with suppress(OSError):  # one that dies just now is found by wait(), too
             worker.connection.send(job)
 
@@ -172,105 +155,82 @@ class WorkerPool:
 
     def answer(self, number: int, stop: bool) -> None:
         """Let the job go on after `EpochDone`, or stop there."""
-        worker = next(w for w in self._workers if w.number == number)
+        worker = next(w for w in self._workers if w.job and w.job.number == number)
         # A worker that died while it waited is found by the next wait().
         with suppress(OSError):
             worker.connection.send(stop)
 
     def wait(self, timeout_seconds: float) -> list[Message]:
         """What the workers have said; empty when none said anything in time."""
-        connections: list[Any] = [w.connection for w in self._workers if w.number is not None]
-        ready = wait(connections, timeout_seconds)
-        return [self._receive(worker) for worker in self._workers if worker.connection in ready]
+        if self._again and not any(worker.job for worker in self._workers):
+            self.start(self._again.popleft())
+            self._is_alone = True
+        busy = {worker.connection: worker for worker in self._workers if worker.job}
+        ready: list[Any] = wait(list(busy), timeout_seconds)
+        messages: list[Message] = []
+        for connection in ready:
+            worker = busy[connection]
+            if worker.connection is connection:  # not replaced meanwhile with its process
+                messages += self._receive(worker)
+        return messages
 
-    def _receive(self, worker: _Worker) -> Message:
-        assert worker.number is not None
+    def _receive(self, worker: _Worker) -> list[Message]:
+        assert worker.job is not None
         try:
-            message: Message = worker.connection.recv()
+            message = worker.connection.recv()
         except (EOFError, OSError):
-            message = self._bury(worker)
-        if not isinstance(message, EpochDone):
-            worker.number = None
+            return self._bury(worker)
+        if isinstance(message, EpochDone):
+            return [message]
+        was_beside_others = len(self._jobs_of(worker)) > 1
+        job, worker.job, self._is_alone = worker.job, None, False
         if isinstance(message, Trained):
             weights = {n: torch.from_numpy(a) for n, a in message.result.state_dict.items()}
-            message = Trained(message.number, replace(message.result, state_dict=weights))
-        return message
+            return [Trained(message.number, replace(message.result, state_dict=weights))]
+        if message.is_out_of_memory and was_beside_others:
+            return [self._restart(job, message.detail)]
+        return [message]
 
-    def _bury(self, worker: _Worker) -> Failed:
-        """Say what became of a worker that died, and put a new one in its place."""
-        worker.process.join(JOIN_SECONDS)
-        code = worker.process.exitcode
+    def _bury(self, worker: _Worker) -> list[Message]:
+        """Say what became of a process that died, and put a new one in its place."""
+        process = worker.process
+        process.join(JOIN_SECONDS)
+        code = process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        assert worker.number is not None
+        jobs = self._jobs_of(worker)
+        self._is_alone = False
         self._renew(worker)
-        return Failed(
-            worker.number, False, f"its process died ({how}); the system may be out of memory"
-        )
+        detail = f"its process died ({how}); the system may be out of memory"
+        if len(jobs) > 1:  # whose fault it was shows when each is alone
+            return [self._restart(job, detail) for job in jobs]
+        return [Failed(job.number, detail) for job in jobs]
+
+    def _restart(self, job: Job, detail: str) -> Restarted:
+        self._again.append(job)
+        return Restarted(job.number, detail)
+
+    def _jobs_of(self, worker: _Worker) -> list[Job]:
+        """What is in work in the worker's process."""
+        return [w.job for w in self._workers if w.process is worker.process and w.job]
 
     def _renew(self, worker: _Worker) -> None:
-        worker.connection.close()
-        fresh = self._start_worker()
-        worker.process, worker.connection = fresh.process, fresh.connection
+        """A new process for all workers that shared the one of `worker`; none of them has a job."""
+        shared = [w for w in self._workers if w.process is worker.process]
+        for old, fresh in zip(shared, self._start_process(len(shared)), strict=True):
+            old.connection.close()
+            old.process, old.connection, old.job = fresh.process, fresh.connection, None
 
-    def _start_worker(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        arguments = (theirs, self._data, self.device, self._stop)
-        process = self._context.Process(target=_work, args=arguments, daemon=True)
+    def _start_process(self, num_workers: int) -> list[_Worker]:
+        pipes = [self._context.Pipe() for _ in range(num_workers)]
+        connections = [theirs for _, theirs in pipes]
+        arguments = (connections, self._data, self.device, self.precision, self._stop)
+        process = self._context.Process(target=work, args=arguments, daemon=True)
         # Without the current folder on its path: a file `token.py` there is none of its business.
         with _environment(ALLOCATOR | {"PYTHONSAFEPATH": "1"}), _signals_held_back():
             process.start()
-        theirs.close()
-        return _Worker(process, ours)
-
-
-def _work(connection: Connection, data: Dataset, device: torch.device, stop: Any) -> None:
-    """A worker's whole life: train what comes in, until nobody sends any more."""
-    # A Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    data = data.to(device)
-    while True:
-        try:
-            job: Job = connection.recv()
-        except EOFError:
-            return
-        connection.send(_train(job, connection, data, stop))
-
-
-def _train(job: Job, connection: Connection, data: Dataset, stop: Any) -> Message:
-    def on_epoch_end(metrics: EpochMetrics) -> bool:
-        connection.send(EpochDone(job.number, metrics))
-        return bool(connection.recv())
-
-    try:
-        result = train(
-            job.architecture,
-            job.recipe,
-            data,
-            seed=job.seed,
-            on_epoch_end=on_epoch_end,
-            should_stop=lambda: bool(stop.value),
-        )
-    except DivergedError as error:
-        return Failed(job.number, True, str(error))
-    except (EOFError, BrokenPipeError):  # the parent is gone, and nobody is left to tell
-        os._exit(1)
-    except Exception as error:
-        return Failed(job.number, False, describe(error))
-    # As arrays: a tensor would travel as a handle to memory of this process, which may end first.
-    weights: Any = {name: tensor.numpy() for name, tensor in result.state_dict.items()}
-    return Trained(job.number, replace(result, state_dict=weights))
-
-
-def _end_with_parent() -> None:
-    """Leave when the parent is gone, however it went, also in the middle of a training."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+        for connection in connections:
+            connection.close()
+        return [_Worker(process, ours) for ours, _ in pipes]
 
 
 @contextmanager

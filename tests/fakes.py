@@ -14,7 +14,8 @@ from nas.errors import DivergedError, describe
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.search_space import SearchSpace
 from nas.training import EpochMetrics, TrainResult
-from nas.workers import EpochDone, Failed, Job, Message, Trained
+from nas.worker import EpochDone, Failed, Job, Trained
+from nas.workers import Message
 
 
 def suggest(trial: Any, task: Task) -> Candidate:
@@ -36,6 +37,7 @@ class FakePool:
     """
 
     device = torch.device("cpu")
+    precision = torch.float32
 
     def __init__(self, num_workers: int = 1, score: Callable[[int], float] | None = None) -> None:
         self.num_workers = num_workers
@@ -72,7 +74,7 @@ class FakePool:
         for number, talk in list(self._talks.items()):
             has_answer = number in self._answers
             message = talk.send(self._answers.pop(number)) if has_answer else next(talk)
-            if not isinstance(message, EpochDone):
+            if isinstance(message, Trained | Failed):
                 del self._talks[number]
             messages.append(message)
         return messages
@@ -87,10 +89,10 @@ class FakePool:
             try:
                 score = self.score(job.architecture.num_params)
             except DivergedError as error:
-                yield Failed(job.number, True, str(error))
+                yield Failed(job.number, str(error), has_diverged=True)
                 return
             except Exception as error:
-                yield Failed(job.number, False, describe(error))
+                yield Failed(job.number, describe(error))
                 return
             accuracy = score * epoch / job.recipe.epochs
             history.append(EpochMetrics(epoch, 1.0, 1.0 - accuracy, accuracy, 0.01))

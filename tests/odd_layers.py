@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from nas.layers import Conv, Layer, Shape, image_shape
@@ -60,3 +62,23 @@ class LyingConv(Conv):
 
     def num_params(self, shape: Shape) -> int:
         return super().num_params(shape) + self.error
+
+
+@dataclass(frozen=True)
+class GreedyConv(Conv):
+    """Needs more memory than the device has."""
+
+    kind = "greedy-conv"
+
+    def build(self, shape: Shape) -> nn.Module:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@dataclass(frozen=True)
+class CrashingConv(Conv):
+    """Takes its process down."""
+
+    kind = "crashing-conv"
+
+    def build(self, shape: Shape) -> nn.Module:
+        os._exit(3)

@@ -23,6 +23,7 @@ ORDER = (
     "budget",
     "datasets",
     "training",
+    "worker",
     "workers",
     "samplers",
     "search_space",
@@ -45,7 +46,7 @@ ORDER = (
 # Who may import the two libraries that are slow to load. What `nas --help` loads is not among them.
 MAY_IMPORT = {
     "torch": {
-        "layers", "architecture", "datasets", "training", "workers", "search", "export",
+        "layers", "architecture", "datasets", "training", "worker", "workers", "search", "export",
         "weights",
     },
     "optuna": {

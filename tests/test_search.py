@@ -19,7 +19,10 @@ from nas.samplers import derive_seed
 from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
 from nas.studies import Reason, best_trials, read_trials
+from nas.training import EpochMetrics
 from nas.weights import WeightsStore
+from nas.worker import EpochDone
+from nas.workers import Restarted
 from tests.fakes import FakePool, make_space, suggest
 
 LIMIT = 150  # of parameters: widths 1 to 10 fit, 11 to 30 do not
@@ -144,7 +147,7 @@ def test_trained_trial_records_what_it_takes_to_train_it_again(make_search, pool
     assert record.candidate.fingerprint == record.fingerprint
     assert record.seed == pool.jobs[0].seed == derive_seed(0, record.number, "training")
     assert record.epochs == 3 == len(record.history)
-    assert record.device == "cpu"
+    assert record.device == "cpu, fp32"
     assert set(record.versions) == {"nas", "torch", "optuna", "python"}
     trial = search.study.trials[record.number]
     assert trial.intermediate_values == {m.epoch: m.valid_accuracy for m in record.history}
@@ -209,6 +212,25 @@ def test_workers_train_at_once_and_the_total_is_exact(make_search, num_workers):
     assert ended.counts["trained"] == 7 == len(pool.jobs)
     assert pool.most_at_once == num_workers
     assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
+
+
+class RestartingPool(FakePool):
+    """Trains the first epoch of each candidate, and then all of it again."""
+
+    def _train(self, job):
+        yield EpochDone(job.number, EpochMetrics(1, 9.0, 9.0, 0.0, 0.01))
+        yield Restarted(job.number, "out of memory")
+        yield from super()._train(job)
+
+
+def test_restarted_training_is_recorded_once_and_from_its_beginning(make_search):
+    search = make_search(pool=RestartingPool(), trials=2)
+    search.run()
+    records = [r for r in read_trials(search.study) if r.is_complete]
+    assert len(records) == 2
+    for record in records:
+        assert [m.epoch for m in record.history] == [1, 2, 3]
+        assert record.history[0].train_loss == 1.0
 
 
 def test_error_with_several_workers_closes_every_trial(make_search):

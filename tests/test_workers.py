@@ -17,7 +17,9 @@ from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, ReLU
 from nas.training import train
-from nas.workers import EpochDone, Failed, Job, Trained, WorkerPool, default_workers
+from nas.worker import EpochDone, Failed, Job, Trained
+from nas.workers import WORKERS_ON_CUDA, Restarted, WorkerPool, default_workers
+from tests.odd_layers import CrashingConv, GreedyConv
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=2, batch_size=32)
@@ -29,7 +31,7 @@ def make_pool(tiny_data):
     pools = []
 
     def make(num_workers=1):
-        pools.append(WorkerPool(tiny_data, CPU, num_workers))
+        pools.append(WorkerPool(tiny_data, CPU, torch.float32, num_workers))
         return pools[-1].__enter__()
 
     yield make
@@ -60,7 +62,7 @@ def test_worker_trains_as_the_engine_does(make_pool, tiny_architecture, tiny_dat
     assert [(m.number, m.metrics.epoch) for m in epochs] == [(7, 1), (7, 2)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    expected = train(tiny_architecture, RECIPE, tiny_data, seed=3)
+    expected = train(tiny_architecture, RECIPE, tiny_data, seed=3, precision=torch.float32)
     torch.set_num_threads(threads)
     assert isinstance(last, Trained)
     assert last.number == 7
@@ -150,6 +152,72 @@ def test_idle_worker_that_died_is_replaced_when_it_is_needed(make_pool, tiny_arc
     assert isinstance(talk(pool)[-1], Trained)
 
 
+def odd(layer):
+    return Architecture((1, 8, 8), [layer, GlobalAvgPool(), Flatten(), Linear(4)])
+
+
+@pytest.fixture
+def shared_pool(tiny_data):
+    """Three workers in one process, as on a GPU."""
+    pool = WorkerPool(tiny_data, CPU, torch.float32, 3)
+    pool._workers = pool._start_process(3)
+    yield pool
+    pool.__exit__(None, None, None)
+
+
+def test_workers_that_share_a_process_train_at_once(shared_pool, tiny_architecture):
+    for number in range(3):
+        shared_pool.start(Job(number, tiny_architecture, RECIPE, seed=number))
+    assert shared_pool.num_idle == 0
+    said = talk(shared_pool)
+    assert {m.number for m in said if isinstance(m, Trained)} == {0, 1, 2}
+    assert len({w.process.pid for w in shared_pool._workers}) == 1
+
+
+def test_candidate_that_is_out_of_memory_beside_others_is_tried_again_alone(
+    shared_pool, tiny_architecture
+):
+    shared_pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    assert isinstance(next_message(shared_pool), EpochDone)
+    shared_pool.start(Job(1, odd(GreedyConv(4)), RECIPE, seed=0))
+    restarted = next_message(shared_pool)
+    assert isinstance(restarted, Restarted)
+    assert restarted.number == 1
+    assert shared_pool.num_idle == 0  # nobody is to join it
+    shared_pool.answer(0, stop=True)
+    stopped, failed = talk(shared_pool)
+    assert isinstance(stopped, Trained)
+    assert isinstance(failed, Failed)
+    assert failed.number == 1
+    assert "out of memory" in failed.detail
+    assert shared_pool.num_idle == 3
+
+
+def test_candidate_that_is_out_of_memory_alone_is_not_tried_again(shared_pool):
+    shared_pool.start(Job(0, odd(GreedyConv(4)), RECIPE, seed=0))
+    assert isinstance(next_message(shared_pool), Failed)
+    assert shared_pool.num_idle == 3
+
+
+def test_candidates_beside_one_that_takes_the_process_down_are_trained_again(
+    shared_pool, tiny_architecture
+):
+    shared_pool.start(Job(0, tiny_architecture, RECIPE, seed=5))
+    shared_pool.start(Job(1, tiny_architecture, RECIPE, seed=6))
+    first = {shared_pool.wait(60)[0].number for _ in range(1)}
+    shared_pool.start(Job(2, odd(CrashingConv(4)), RECIPE, seed=0))
+    said = talk(shared_pool)
+    assert {m.number for m in said if isinstance(m, Restarted)} == {0, 1, 2}
+    trained = {m.number: m.result for m in said if isinstance(m, Trained)}
+    failed = [m for m in said if isinstance(m, Failed)]
+    assert set(trained) == {0, 1}
+    assert [m.number for m in failed] == [2]
+    assert "exit code 3" in failed[0].detail
+    assert all(result.is_finished for result in trained.values())
+    assert first <= {0, 1}
+    assert shared_pool.num_idle == 3
+
+
 def test_workers_ignore_the_signals_of_the_terminal(make_pool, tiny_architecture):
     pool = make_pool()
     pool.start(Job(0, tiny_architecture, RECIPE, seed=0))
@@ -161,7 +229,7 @@ def test_workers_ignore_the_signals_of_the_terminal(make_pool, tiny_architecture
 
 
 def test_no_process_is_left_when_the_pool_ends(tiny_data, tiny_architecture):
-    with WorkerPool(tiny_data, CPU, 2) as pool:
+    with WorkerPool(tiny_data, CPU, torch.float32, 2) as pool:
         pool.start(Job(0, tiny_architecture, LONG, seed=0))  # one is busy, one is idle
         processes = [psutil.Process(w.process.pid) for w in pool._workers]
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
@@ -174,7 +242,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "from tests.conftest import make_tiny_data\n"
         "from nas.workers import WorkerPool\n"
         "if __name__ == '__main__':\n"
-        "    with WorkerPool(make_tiny_data(), torch.device('cpu'), 2) as pool:\n"
+        "    with WorkerPool(make_tiny_data(), torch.device('cpu'), torch.float32, 2) as pool:\n"
         "        print(*[w.process.pid for w in pool._workers], flush=True)\n"
         "        time.sleep(600)\n"
     )
@@ -215,6 +283,7 @@ def test_many_candidates_of_different_shape_leave_nothing_behind(make_pool, tiny
     assert seen[49][1:] == seen[4][1:]
 
 
-def test_default_is_one_worker_for_each_core_on_a_cpu_and_one_elsewhere():
+def test_default_is_one_worker_for_each_core_on_a_cpu_and_a_few_on_a_gpu():
     assert default_workers(CPU) == len(os.sched_getaffinity(0))
-    assert default_workers(torch.device("cuda")) == 1
+    assert default_workers(torch.device("cuda")) == WORKERS_ON_CUDA
+    assert default_workers(torch.device("mps")) == 1

@@ -1,6 +1,7 @@
 """The training engine. It knows no studies: plain values in, a callback after each epoch."""
 
-from nas.training.device import choose_device
-from nas.training.loop import EpochMetrics, TrainResult, evaluate, train
+from nas.training.device import choose_device, choose_precision
+from nas.training.engine import evaluate
+from nas.training.loop import EpochMetrics, TrainResult, train
 
-__all__ = ["EpochMetrics", "TrainResult", "choose_device", "evaluate", "train"]
+__all__ = ["EpochMetrics", "TrainResult", "choose_device", "choose_precision", "evaluate", "train"]

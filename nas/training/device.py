@@ -6,6 +6,8 @@ import torch
 
 from nas.errors import NasError
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 def choose_device(wanted: str) -> torch.device:
     """The device of that name; `auto` is CUDA where there is one, then Apple's MPS, then the CPU.
@@ -25,11 +27,30 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def device_name(device: torch.device) -> str:
-    """For records: what it is, not only where, for example `cuda (NVIDIA H200)`."""
+def device_name(device: torch.device, precision: torch.dtype) -> str:
+    """For records: what it is, not only where, for example `cuda (NVIDIA H200), bf16`."""
+    name = device.type
     if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return device.type
+        name = f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{name}, {next(n for n, dtype in PRECISIONS.items() if dtype == precision)}"
+
+
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """The number format of that name; `auto` is the fastest that trains as well.
+
+    Raises:
+        NasError: no such format.
+    """
+    if wanted == "auto":
+        return fastest_precision(device)
+    if wanted not in PRECISIONS:
+        raise NasError(f"--precision {wanted!r} is unknown: choose auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[wanted]
+
+
+def fastest_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes matrix products in it, else float32."""
+    return torch.bfloat16 if has_fast_bf16(device) else torch.float32
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -5,7 +5,7 @@ import torch
 
 from nas.candidate import Recipe
 from nas.errors import NasError
-from nas.training import choose_device, train
+from nas.training import choose_device, choose_precision, train
 from nas.training.device import device_name, has_fast_bf16
 
 
@@ -39,8 +39,23 @@ def test_device_that_is_not_here_is_an_error_that_names_what_is(wanted):
     assert repr(wanted) in str(error.value)
 
 
-def test_name_of_the_cpu_is_cpu():
-    assert device_name(torch.device("cpu")) == "cpu"
+def test_name_of_a_device_says_the_precision():
+    assert device_name(torch.device("cpu"), torch.float32) == "cpu, fp32"
+    assert device_name(torch.device("cpu"), torch.bfloat16) == "cpu, bf16"
+
+
+def test_precision_is_chosen_by_name_or_by_what_is_fast(monkeypatch):
+    cpu = torch.device("cpu")
+    assert choose_precision("fp32", cpu) == torch.float32
+    assert choose_precision("bf16", cpu) == torch.bfloat16
+    for answer, precision in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda answer=answer: answer)
+        assert choose_precision("auto", cpu) == precision
+
+
+def test_unknown_precision_is_refused_with_what_there_is():
+    with pytest.raises(NasError, match="'fp16' is unknown: choose auto, fp32, bf16"):
+        choose_precision("fp16", torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -71,4 +86,4 @@ def test_training_on_cuda_learns_and_gives_weights_on_the_cpu(tiny_data, tiny_ar
     )
     assert result.history[-1].valid_accuracy > 0.7
     assert {value.device.type for value in result.state_dict.values()} == {"cpu"}
-    assert device_name(data.images.device).startswith("cuda (")
+    assert device_name(data.images.device, torch.float32).startswith("cuda (")

@@ -12,7 +12,8 @@ from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.errors import CountMismatchError, DivergedError
 from nas.layers import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU
-from nas.training import evaluate, loop, train
+from nas.training import engine, evaluate, train
+from nas.training.engine import Engine
 from tests.odd_layers import FrozenConv, LyingConv
 
 QUICK = Recipe(epochs=3, batch_size=32, learning_rate=0.05, augmentation=0.5)
@@ -170,12 +171,12 @@ def test_diverging_training_is_an_error_that_names_the_epoch(tiny_data):
 def test_weights_that_are_not_finite_are_an_error_even_when_the_loss_is(
     tiny_data, monkeypatch, value
 ):
-    def evaluate_and_break(model, data):
+    def evaluate_and_break(self):
         with torch.no_grad():
-            next(model.parameters()).view(-1)[0] = value
+            next(self.model.parameters()).view(-1)[0] = value
         return 1.0, 0.5
 
-    monkeypatch.setattr(loop, "evaluate", evaluate_and_break)
+    monkeypatch.setattr(Engine, "evaluate", evaluate_and_break)
     architecture = Architecture((1, 8, 8), [Flatten(), Linear(4)])
     with pytest.raises(DivergedError) as error:
         train(architecture, QUICK, tiny_data, seed=0)
@@ -186,7 +187,7 @@ def test_weights_that_are_not_finite_are_an_error_even_when_the_loss_is(
 def test_validation_loss_that_is_not_finite_is_an_error_even_when_the_weights_are(
     tiny_architecture, tiny_data, monkeypatch, value
 ):
-    monkeypatch.setattr(loop, "evaluate", lambda model, data: (value, 0.5))
+    monkeypatch.setattr(Engine, "evaluate", lambda self: (value, 0.5))
     with pytest.raises(DivergedError) as error:
         train(tiny_architecture, QUICK, tiny_data, seed=0)
     assert error.value.epoch == 1
@@ -298,12 +299,11 @@ def plain_training(data, recipe, seed):
     ],
     ids=["sgd", "adamw"],
 )  # fmt: skip
-def test_training_equals_a_plain_pytorch_loop(tiny_data, monkeypatch, recipe):
-    monkeypatch.setattr(loop, "has_fast_bf16", lambda device: False)
+def test_training_equals_a_plain_pytorch_loop(tiny_data, recipe):
     architecture = Architecture(
         (1, 8, 8), [Conv(6), BatchNorm(), ReLU(), MaxPool(), Flatten(), Linear(4)]
     )
-    result = train(architecture, recipe, tiny_data, seed=11)
+    result = train(architecture, recipe, tiny_data, seed=11, precision=torch.float32)
     history, model = plain_training(tiny_data, recipe, seed=11)
     for metrics, (train_loss, valid_loss, accuracy) in zip(result.history, history, strict=True):
         assert metrics.train_loss == pytest.approx(train_loss, rel=1e-4)
@@ -312,11 +312,11 @@ def test_training_equals_a_plain_pytorch_loop(tiny_data, monkeypatch, recipe):
     torch.testing.assert_close(result.state_dict, dict(model.state_dict()), rtol=1e-3, atol=1e-5)
 
 
-def test_bfloat16_trains_about_as_float32_does(tiny_architecture, tiny_data, monkeypatch):
-    histories = []
-    for is_fast in (False, True):
-        monkeypatch.setattr(loop, "has_fast_bf16", lambda device, answer=is_fast: answer)
-        histories.append(train(tiny_architecture, QUICK, tiny_data, seed=0).history)
+def test_bfloat16_trains_about_as_float32_does(tiny_architecture, tiny_data):
+    histories = [
+        train(tiny_architecture, QUICK, tiny_data, seed=0, precision=precision).history
+        for precision in (torch.float32, torch.bfloat16)
+    ]
     for full, half in zip(*histories, strict=True):
         assert half.train_loss == pytest.approx(full.train_loss, rel=0.05)
     assert histories[0][-1].train_loss != histories[1][-1].train_loss
@@ -336,7 +336,7 @@ class Scores(nn.Module):
 
 @pytest.mark.parametrize("batch", [7, 60, 500])
 def test_evaluation_is_the_mean_over_the_validation_images(tiny_data, monkeypatch, batch):
-    monkeypatch.setattr(loop, "EVALUATION_BATCH", batch)
+    monkeypatch.setattr(engine, "EVALUATION_BATCH", batch)
     losses, num_right = [], 0
     for i in tiny_data.valid_index.tolist():
         image = plain_images(tiny_data, torch.tensor([i]))
@@ -357,14 +357,14 @@ def test_evaluation_switches_dropout_off_and_changes_no_weights(tiny_architectur
     assert is_equal(before, model.state_dict())
 
 
-def test_label_smoothing_is_in_the_train_loss_alone(tiny_data, monkeypatch):
-    monkeypatch.setattr(loop, "has_fast_bf16", lambda device: False)
+def test_label_smoothing_is_in_the_train_loss_alone(tiny_data):
     architecture = Architecture((1, 8, 8), [Flatten(), Linear(4)])
     result = train(
         architecture,
         Recipe(epochs=1, batch_size=180, augmentation=0, label_smoothing=0.5, learning_rate=1e-9),
         tiny_data,
         seed=2,
+        precision=torch.float32,
     )
     torch.manual_seed(2)
     model = architecture.build()

@@ -1,0 +1,259 @@
+"""The ways to train one network that `engine.py` compares; each runs in a process of its own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, Subset
+from torchvision import datasets as torchvision_datasets
+from torchvision import transforms
+
+from nas import datasets
+from nas.architecture import Architecture
+from nas.candidate import Recipe, Task
+from nas.datasets import Dataset
+from nas.search_space import load_space
+from nas.survey import draw
+from nas.training import TrainResult, engine, step, train
+from nas.training.augmentation import augment
+from nas.training.device import fastest_precision
+from nas.worker import EpochDone, Job, Trained
+from nas.workers import WorkerPool, default_workers
+
+BATCH = 128
+
+
+def networks(number: int) -> list[Architecture]:
+    """Networks of `blocks` under 20,000 parameters, evenly spread over multiply-accumulates."""
+    task = Task((1, 28, 28), 10, 20_000)
+    drawn = islice(draw(load_space("blocks"), task, seed=0), 1000)
+    fitting = [c.architecture for c in drawn if c.architecture.num_params < task.max_params]
+    fitting.sort(key=lambda architecture: architecture.num_macs)
+    return [fitting[(2 * i + 1) * len(fitting) // (2 * number)] for i in range(number)]
+
+
+def load(data_dir: Path, num_images: int) -> Dataset:
+    """MNIST with an epoch of that many images, and validation images in proportion."""
+    images = datasets.load_training_images("mnist", data_dir)
+    data = datasets.split(images, Fraction(1, 12), seed=0)
+    return replace(
+        data,
+        train_index=data.train_index[:num_images],
+        valid_index=data.valid_index[: num_images // 11],
+    )
+
+
+def measure(
+    arm: str, architecture: Architecture, data_dir: Path, num_images: int, epochs: int, device: str
+) -> dict[str, float]:
+    """Seconds for one training in the arm, and the accuracy it came to."""
+    recipe = Recipe(epochs=epochs, batch_size=BATCH, augmentation=1.0)
+    data = load(data_dir, num_images)
+    if arm == "naive":
+        return naive(architecture, recipe, data, data_dir, torch.device(device))
+    if arm == "nas-all":
+        return all_workers(architecture, recipe, data, torch.device(device))
+    data = data.to(torch.device(device))
+    if device != "cpu":
+        torch.zeros((), device=device)  # CUDA itself starts before the clock, for all arms alike
+    if arm == "peer":
+        return peer(architecture, recipe, data)
+    torch.set_num_threads(1)
+    leave_out(arm)
+    precision = torch.float32 if arm == "without bf16" else None
+    # The loops of `nas.training.cpu` are compiled once for a machine, not for each network.
+    train(architecture, replace(recipe, epochs=1), few(data), seed=0, precision=precision)
+    inside = count_inside() if device == "cpu" else None
+    started = time.perf_counter()
+    result = train(architecture, recipe, data, seed=0, precision=precision)
+    seconds = time.perf_counter() - started
+    figure = {"seconds": seconds, "accuracy": result.history[-1].valid_accuracy}
+    if inside is not None:
+        figure["share_outside"] = 1 - inside.seconds / seconds
+    return figure
+
+
+def few(data: Dataset) -> Dataset:
+    return replace(data, train_index=data.train_index[:BATCH], valid_index=data.valid_index[:500])
+
+
+def leave_out(arm: str) -> None:
+    """Switch off one technique of the engine."""
+    technique = arm.removeprefix("without ")
+    if technique in ("fused-passes", "channels-last"):
+        engine.fuse = lambda model, seed: model
+    if technique == "channels-last":
+        engine.MEMORY_FORMAT = step.MEMORY_FORMAT = torch.contiguous_format
+    if technique == "fused-optimizer":
+        make = engine.make_optimizer
+
+        def unfused(parameters, recipe):  # type: ignore[no-untyped-def]
+            optimizer = make(parameters, recipe)
+            for group in optimizer.param_groups:
+                group["fused"] = False
+            return optimizer
+
+        engine.make_optimizer = unfused
+
+
+class Stopwatch:
+    """Sums the seconds spent inside the functions it wraps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def wrap(self, function):  # type: ignore[no-untyped-def]
+        def timed(*args, **kwargs):  # type: ignore[no-untyped-def]
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+        return timed
+
+
+def count_inside() -> Stopwatch:
+    """Time the forward passes (validation too), the backward passes and the optimiser."""
+    watch = Stopwatch()
+    fuse, make = engine.fuse, engine.make_optimizer
+
+    def make_timed(parameters, recipe):  # type: ignore[no-untyped-def]
+        optimizer = make(parameters, recipe)
+        optimizer.step = watch.wrap(optimizer.step)
+        return optimizer
+
+    engine.fuse = lambda model, seed: watch.wrap(fuse(model, seed))
+    engine.make_optimizer = make_timed
+    torch.Tensor.backward = watch.wrap(torch.Tensor.backward)  # type: ignore[method-assign]
+    engine.Engine.evaluate = watch.wrap(engine.Engine.evaluate)  # type: ignore[method-assign]
+    return watch
+
+
+def all_workers(
+    architecture: Architecture, recipe: Recipe, data: Dataset, device: torch.device
+) -> dict[str, float]:
+    """As many trainings at once as there are workers; seconds for each, on the average."""
+    precision = fastest_precision(device)
+    with WorkerPool(data, device, precision, default_workers(device)) as pool:
+
+        def run(recipe: Recipe) -> list[TrainResult]:
+            for number in range(pool.num_workers):
+                pool.start(Job(number, architecture, recipe, seed=number))
+            results = []
+            while pool.num_idle < pool.num_workers:
+                for message in pool.wait(600):
+                    if isinstance(message, EpochDone):
+                        pool.answer(message.number, stop=False)
+                    elif isinstance(message, Trained):
+                        results.append(message.result)
+                    else:
+                        raise SystemExit(message.detail)
+            return results
+
+        # Workers live as long as a search: their start, like the imports of the other arms, is not
+        # part of a training. One step of one large batch makes sure that they are there.
+        run(replace(recipe, epochs=1, batch_size=len(data.train_index)))
+        started = time.perf_counter()
+        results = run(recipe)
+        seconds = (time.perf_counter() - started) / pool.num_workers
+    return {"seconds": seconds, "accuracy": results[0].history[-1].valid_accuracy}
+
+
+def naive(
+    architecture: Architecture,
+    recipe: Recipe,
+    data: Dataset,
+    data_dir: Path,
+    device: torch.device,
+) -> dict[str, float]:
+    """The loop of a notebook."""
+    normalise = [transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
+    affine = transforms.RandomAffine(10, translate=(0.07, 0.07), scale=(0.88, 1.12), shear=8.5)
+    started = time.perf_counter()
+    train_set = torchvision_datasets.MNIST(
+        data_dir, train=True, transform=transforms.Compose([affine, *normalise])
+    )
+    valid_set = torchvision_datasets.MNIST(
+        data_dir, train=True, transform=transforms.Compose(normalise)
+    )
+    train_loader = DataLoader(
+        Subset(train_set, data.train_index.tolist()), recipe.batch_size, shuffle=True, num_workers=1
+    )
+    valid_loader = DataLoader(
+        Subset(valid_set, data.valid_index.tolist()), recipe.batch_size, num_workers=1
+    )
+    torch.manual_seed(0)
+    model = architecture.build().to(device)
+    optimizer = torch.optim.SGD(
+        model.parameters(), recipe.learning_rate, 0.9, weight_decay=5e-4, nesterov=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        recipe.learning_rate,
+        total_steps=len(train_loader) * recipe.epochs,
+        cycle_momentum=False,
+    )
+    losses = []
+    for _ in range(recipe.epochs):
+        model.train()
+        for images, labels in train_loader:
+            images, labels = images.to(device), labels.to(device)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        model.eval()
+        num_right = 0
+        with torch.no_grad():
+            for images, labels in valid_loader:
+                images, labels = images.to(device), labels.to(device)
+                num_right += (model(images).argmax(1) == labels).sum().item()
+    return {
+        "seconds": time.perf_counter() - started,
+        "accuracy": num_right / len(data.valid_index),
+    }
+
+
+def peer(architecture: Architecture, recipe: Recipe, data: Dataset) -> dict[str, float]:
+    """What a careful person writes: tensors on the device, no loader, eager float32."""
+    device = data.images.device
+    started = time.perf_counter()
+    torch.manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
+    model = architecture.build().to(device)
+    optimizer = torch.optim.SGD(
+        model.parameters(), recipe.learning_rate, 0.9, weight_decay=5e-4, nesterov=True, fused=True
+    )
+    num_batches = -(-len(data.train_index) // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=num_batches * recipe.epochs,
+        cycle_momentum=False,
+    )  # fmt: skip
+    mean, std = data.mean[0], data.std[0]
+    for _ in range(recipe.epochs):
+        model.train()
+        order = torch.randperm(len(data.train_index), generator=generator, device=device)
+        for batch in data.train_index[order].split(recipe.batch_size):
+            images = augment(data.images[batch].float() / 255, 1.0, False, generator)
+            loss = F.cross_entropy(model((images - mean) / std), data.labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        model.eval()
+        with torch.inference_mode():
+            num_right = torch.zeros((), dtype=torch.int64, device=device)
+            for batch in data.valid_index.split(500):
+                scores = model((data.images[batch].float() / 255 - mean) / std)
+                num_right += (scores.argmax(1) == data.labels[batch]).sum()
+        accuracy = num_right.item() / len(data.valid_index)
+    return {"seconds": time.perf_counter() - started, "accuracy": accuracy}

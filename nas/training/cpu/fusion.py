@@ -1,0 +1,44 @@
+"""Another way to run a network while training on a CPU, of fewer and larger steps."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from torch import nn
+
+from nas.training.cpu.max_pool import MaxPool2x2
+from nas.training.cpu.stage import Stage
+
+
+def fuse(model: nn.Sequential, seed: int) -> nn.Sequential:
+    """A network of the same modules that trains faster on a CPU.
+
+    It shares weights and running statistics with `model`, which stays as it is; call it in
+    training mode only. Each run of (ReLU, batch norm, ReLU, dropout), of which any may be missing,
+    becomes one `Stage`, max pooling of 2x2 a `MaxPool2x2`.
+
+    Args:
+        seed: of what dropout drops.
+    """
+    steps: list[nn.Module] = []
+    rng = random.Random(seed)
+    modules = list(model)
+    while modules:
+        relu_before = _take(modules, nn.ReLU)
+        norm = _take(modules, nn.BatchNorm2d)
+        relu_after = _take(modules, nn.ReLU) if norm else None
+        dropout = _take(modules, nn.Dropout)
+        if relu_before or norm or dropout:
+            p = dropout.p if dropout else 0.0
+            steps.append(Stage(norm, relu_before is not None, relu_after is not None, p, rng))
+            continue
+        module = modules.pop(0)
+        is_halving = type(module) is nn.MaxPool2d and module.kernel_size == 2
+        steps.append(MaxPool2x2() if is_halving else module)
+    return nn.Sequential(*steps)
+
+
+def _take(modules: list[nn.Module], kind: type[nn.Module]) -> Any:
+    """Remove and return the first module if it is of that kind."""
+    return modules.pop(0) if modules and type(modules[0]) is kind else None

@@ -1,0 +1,127 @@
+"""Batch norm, ReLU and dropout as one step on a CPU, forward and backward."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from nas.training.cpu import stage_kernels as kernels
+from nas.training.cpu.formats import dense, flat
+
+PERIOD = 32  # without batch norm all channels are alike, and their number does not matter
+
+
+class Stage(nn.Module):
+    """dropout(relu(norm(relu(x)))) while training, each of the four where asked for.
+
+    Args:
+        norm: its weight, bias and running statistics are used and updated.
+        p: probability that a value is dropped.
+        rng: two draws a step seed the random bits of dropout.
+    """
+
+    def __init__(
+        self,
+        norm: nn.BatchNorm2d | None,
+        relu_before: bool,
+        relu_after: bool,
+        p: float,
+        rng: random.Random,
+    ) -> None:
+        super().__init__()
+        self.norm = norm
+        self.relu_before = relu_before
+        self.relu_after = relu_after
+        self.scale = 1 / (1 - p)
+        self.threshold = round(p * 2**32)
+        self._rng = rng
+
+    def forward(self, x: Tensor) -> Tensor:
+        seeds = (self._rng.getrandbits(32), self._rng.getrandbits(32)) if self.threshold else (0, 0)
+        weight = bias = None
+        if self.norm is not None:
+            weight, bias = self.norm.weight, self.norm.bias
+        y: Tensor = _StageFunction.apply(x, weight, bias, self, seeds)
+        return y
+
+
+class _StageFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        stage: Stage,
+        seeds: tuple[int, int],
+    ) -> Tensor:
+        x = dense(x)
+        y = torch.empty_like(x)
+        flat_x = flat(x)
+        if stage.norm is None:
+            gain, shift = np.full(PERIOD, stage.scale, np.float32), np.zeros(PERIOD, np.float32)
+        else:
+            mean, variance = np.empty((2, x.shape[1]), np.float32)
+            kernels.moments(flat_x, stage.relu_before, mean, variance)
+            _track(stage.norm, mean, variance, x.numel() // x.shape[1])
+            inverse = 1 / np.sqrt(variance + np.float32(stage.norm.eps))
+            assert weight is not None
+            assert bias is not None
+            gain = weight.detach().numpy() * inverse * np.float32(stage.scale)
+            shift = bias.detach().numpy() * np.float32(stage.scale) - mean * gain
+            ctx.mean, ctx.inverse, ctx.gain = mean, inverse, gain
+        kernels.apply(
+            flat_x,
+            flat(y),
+            gain,
+            shift,
+            stage.relu_before,
+            stage.relu_after,
+            np.uint32(stage.threshold),
+            (np.uint32(seeds[0]), np.uint32(seeds[1])),
+        )
+        ctx.stage = stage
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, y_grad: Tensor) -> Any:
+        x, y = ctx.saved_tensors
+        stage: Stage = ctx.stage
+        x_grad = torch.empty_like(x)
+        arrays = flat(x), flat(y), flat(dense(y_grad))
+        relus = stage.relu_before, stage.relu_after
+        if stage.norm is None:
+            gain = np.full(PERIOD, stage.scale, np.float32)
+            slope = shift = np.zeros(PERIOD, np.float32)
+            kernels.apply_backward(*arrays, flat(x_grad), gain, slope, shift, *relus)
+            return x_grad, None, None, None, None
+        mean, inverse, gain = ctx.mean, ctx.inverse, ctx.gain
+        grad_sum, product_sum = np.empty((2, len(mean)), np.float32)
+        kernels.gradient_sums(*arrays, mean, *relus, grad_sum, product_sum)
+        count = np.float32(x.numel() // len(mean))
+        slope = -gain * inverse * inverse * product_sum / count
+        shift = -gain * grad_sum / count - slope * mean
+        kernels.apply_backward(*arrays, flat(x_grad), gain, slope, shift, *relus)
+        scale = np.float32(stage.scale)
+        weight_grad = torch.from_numpy(product_sum * inverse * scale)
+        return x_grad, weight_grad, torch.from_numpy(grad_sum * scale), None, None
+
+
+def _track(norm: nn.BatchNorm2d, mean: Any, variance: Any, count: int) -> None:
+    """Update the running statistics as `nn.BatchNorm2d` does."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    momentum = np.float32(norm.momentum)
+    running_mean, running_var = norm.running_mean.numpy(), norm.running_var.numpy()
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (variance * np.float32(count / max(count - 1, 1)) - running_var)
+    norm.num_batches_tracked += 1

@@ -1,0 +1,191 @@
+"""The loops of `Stage`: batch norm, ReLU and dropout, forward and backward.
+
+These are a few operations on each value, so their time is that of reading and writing the
+activations. PyTorch passes over them for each of the modules; here two passes do all of it in
+each direction.
+
+Activations are flat arrays in channels-last order: value `i` belongs to channel `i % C`. Loops run
+over `LANES` pixels at once, so that whole vectors are worked on whatever the number of channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.training.cpu.formats import Floats, Values, bits, compiled, from_bits, load, store
+
+LANES = 16
+CHUNK = 64  # rows summed in float32 before they go into a sum in float64
+SIGN = np.uint32(0x80000000)
+
+
+# The two passes forward
+
+
+@compiled
+def apply(
+    x: Values,
+    y: Values,
+    gain: Floats,
+    shift: Floats,
+    relu_before: bool,
+    relu_after: bool,
+    threshold: int,
+    seeds: tuple[int, int],
+) -> None:
+    """y = dropout(relu(gain * relu(x) + shift)), each of the three where asked for.
+
+    Args:
+        gain, shift: (C,); dropout's 1/(1-p) is part of them.
+        threshold: p * 2**32, uint32; 0 is no dropout. Every value has its own random number, a hash
+            of its place and the two seeds (uint32). A dropped value becomes -0.0, which no other
+            value of y is, so that y tells the backward pass what was dropped.
+    """
+    tile = LANES * gain.size
+    gains, shifts = _tiled(gain, tile), _tiled(shift, tile)
+    zero, minus_zero = np.float32(0), from_bits(SIGN)
+    floor = zero if relu_before else np.float32(-np.inf)
+    floor_after = zero if relu_after else np.float32(-np.inf)
+    for start in range(0, x.size, tile):
+        length = min(tile, x.size - start)
+        x_row, y_row = x[start : start + length], y[start : start + length]
+        if threshold > 0:
+            for i in range(length):
+                value = load(x_row, i)
+                value = (floor if value < floor else value) * gains[i] + shifts[i]
+                value = (floor_after if value < floor_after else value) + zero  # never -0.0
+                draw = (np.uint32(start + i) ^ seeds[0]) * np.uint32(0x9E3779B1)
+                draw = ((draw ^ (draw >> np.uint32(15))) + seeds[1]) * np.uint32(0x85EBCA77)
+                store(y_row, i, minus_zero if draw < threshold else value)
+        else:
+            for i in range(length):
+                value = load(x_row, i)
+                value = (floor if value < floor else value) * gains[i] + shifts[i]
+                store(y_row, i, (floor_after if value < floor_after else value) + zero)
+
+
+@compiled
+def moments(x: Values, relu_before: bool, mean: Floats, variance: Floats) -> None:
+    """Mean and (biased) variance of each channel of relu(x), into (C,) `mean` and `variance`."""
+    num_channels = mean.size
+    tile = LANES * num_channels
+    floor = np.float32(0) if relu_before else np.float32(-np.inf)
+    # Sums of differences from some value of the channel: squares of large means would cancel.
+    origin = np.empty(tile, np.float32)
+    for i in range(tile):
+        origin[i] = max(load(x, i % num_channels), floor)
+    sums, squares = np.empty(tile, np.float32), np.empty(tile, np.float32)
+    sum_total, square_total = np.zeros(num_channels), np.zeros(num_channels)
+    for chunk in range(0, x.size, CHUNK * tile):
+        sums[:], squares[:] = 0, 0
+        chunk_end = min(chunk + CHUNK * tile, x.size)
+        for start in range(chunk, chunk_end, tile):
+            row = x[start : min(start + tile, chunk_end)]
+            for i in range(row.size):
+                value = load(row, i)
+                value = (floor if value < floor else value) - origin[i]
+                sums[i] += value
+                squares[i] += value * value
+        _add_tiled(sums, sum_total)
+        _add_tiled(squares, square_total)
+    count = x.size // num_channels
+    for c in range(num_channels):
+        offset = sum_total[c] / count
+        mean[c] = origin[c] + offset
+        variance[c] = max(square_total[c] / count - offset * offset, 0.0)
+
+
+# The two passes backward
+
+
+@compiled
+def gradient_sums(
+    x: Values,
+    y: Values,
+    y_grad: Values,
+    mean: Floats,
+    relu_before: bool,
+    relu_after: bool,
+    grad_sum: Floats,
+    product_sum: Floats,
+) -> None:
+    """For each channel the sums of g and of g * (relu(x) - mean), into (C,) arrays.
+
+    g is `y_grad` where `apply` passed the value on, and 0 where ReLU or dropout stopped it.
+    """
+    num_channels = mean.size
+    tile = LANES * num_channels
+    means = _tiled(mean, tile)
+    zero = np.float32(0)
+    floor = zero if relu_before else np.float32(-np.inf)
+    sums, products = np.empty(tile, np.float32), np.empty(tile, np.float32)
+    sum_total, product_total = np.zeros(num_channels), np.zeros(num_channels)
+    for chunk in range(0, x.size, CHUNK * tile):
+        sums[:], products[:] = 0, 0
+        chunk_end = min(chunk + CHUNK * tile, x.size)
+        for start in range(chunk, chunk_end, tile):
+            end = min(start + tile, chunk_end)
+            x_row, y_row, grad_row = x[start:end], y[start:end], y_grad[start:end]
+            for i in range(end - start):
+                value, out = load(x_row, i), load(y_row, i)
+                is_stopped = (bits(out) == SIGN) | (relu_after & (out <= zero))
+                grad = zero if is_stopped else load(grad_row, i)
+                sums[i] += grad
+                products[i] += grad * ((floor if value < floor else value) - means[i])
+        _add_tiled(sums, sum_total)
+        _add_tiled(products, product_total)
+    for c in range(num_channels):
+        grad_sum[c], product_sum[c] = sum_total[c], product_total[c]
+
+
+@compiled
+def apply_backward(
+    x: Values,
+    y: Values,
+    y_grad: Values,
+    x_grad: Values,
+    gain: Floats,
+    slope: Floats,
+    shift: Floats,
+    relu_before: bool,
+    relu_after: bool,
+) -> None:
+    """x_grad = (gain * g + slope * relu(x) + shift), 0 where a ReLU before stopped x.
+
+    Args:
+        gain, slope, shift: (C,).
+    """
+    tile = LANES * gain.size
+    gains, slopes, shifts = _tiled(gain, tile), _tiled(slope, tile), _tiled(shift, tile)
+    zero = np.float32(0)
+    for start in range(0, x.size, tile):
+        end = min(start + tile, x.size)
+        x_row, y_row = x[start:end], y[start:end]
+        y_grad_row, x_grad_row = y_grad[start:end], x_grad[start:end]
+        for i in range(end - start):
+            value, out = load(x_row, i), load(y_row, i)
+            is_stopped = (bits(out) == SIGN) | (relu_after & (out <= zero))
+            grad = zero if is_stopped else load(y_grad_row, i)
+            # Where a ReLU before stopped the value, the slope does not matter either.
+            grad = gains[i] * grad + slopes[i] * value + shifts[i]
+            store(x_grad_row, i, zero if relu_before & (value <= zero) else grad)
+
+
+# Between channels and rows of LANES pixels
+
+
+@compiled
+def _tiled(values: Floats, tile: int) -> Floats:
+    """`values` (C,) repeated to (tile,)."""
+    tiled = np.empty(tile, np.float32)
+    for i in range(tile):
+        tiled[i] = values[i % values.size]
+    return tiled
+
+
+@compiled
+def _add_tiled(values: Floats, totals: NDArray[np.float64]) -> None:
+    """Add `values` (tile,) to the totals of their channels (C,)."""
+    for i in range(values.size):
+        totals[i % totals.size] += values[i]

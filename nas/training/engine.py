@@ -1,0 +1,102 @@
+"""How a network is taken through an epoch: the eager engine, and what every engine has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from nas.architecture import Architecture
+from nas.candidate import Recipe
+from nas.datasets import Dataset
+from nas.training.cpu import fuse
+from nas.training.optimizers import learning_rates, make_optimizer
+from nas.training.step import MEMORY_FORMAT, Evaluation, Step
+
+EVALUATION_BATCH = 500  # images; small enough to stay in a CPU's cache
+
+
+class Engine:
+    """A network with its optimiser and its place in the schedule, step by step.
+
+    Args:
+        data: on the device to train on.
+        seed: of initial weights, order of images, augmentation and dropout.
+        precision: of convolutions and matrix products while training.
+
+    Raises:
+        CountMismatchError: the built network has another size than was counted.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        recipe: Recipe,
+        data: Dataset,
+        seed: int,
+        precision: torch.dtype,
+    ) -> None:
+        device = data.images.device
+        torch.manual_seed(seed)  # initial weights, and dropout unless it is fused
+        self.data = data
+        self.generator = torch.Generator(device).manual_seed(seed)  # order and augmentation
+        self.model: nn.Sequential = architecture.build()
+        self.model.to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
+        network = fuse(self.model, seed) if device.type == "cpu" else self.model
+        self.optimizer = make_optimizer(self.model.parameters(), recipe)
+        self.batch_size = min(recipe.batch_size, len(data.train_index))
+        self.num_batches = len(data.train_index) // self.batch_size
+        self.rates = learning_rates(recipe, self.num_batches * recipe.epochs)
+        self.step = Step(network, self.optimizer, data, recipe, precision, self.generator)
+        self.evaluation = Evaluation(self.model, data, EVALUATION_BATCH)
+        self.num_steps = 0  # done
+
+    def draw_order(self) -> Tensor:
+        """The train images of the next epoch as (batches, images) of their indices.
+
+        The last, smaller batch is left out.
+        """
+        train_index = self.data.train_index
+        order = torch.randperm(
+            len(train_index), generator=self.generator, device=train_index.device
+        )
+        order = order[: self.num_batches * self.batch_size]
+        return train_index[order].view(self.num_batches, self.batch_size)
+
+    def train_epoch(self, should_stop: Callable[[], bool]) -> float | None:
+        """Train for one epoch; returns the mean loss, or None when it was stopped."""
+        self.model.train()
+        # Summed on the device: reading a loss would wait for the device at each step.
+        loss_sum = torch.zeros((), device=self.data.images.device)
+        for index in self.draw_order():
+            if should_stop():
+                return None
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rates[self.num_steps]
+            loss_sum += self.step(index)
+            self.num_steps += 1
+        return loss_sum.item() / self.num_batches
+
+    def evaluate(self) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy (0..1) on the validation images, in float32."""
+        return self.evaluation.read(self.evaluation())
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network's weights and statistics, copied to the CPU."""
+        state = self.model.state_dict()
+        return {name: value.cpu().contiguous().clone() for name, value in state.items()}
+
+    def is_finite(self) -> bool:
+        """Whether every weight and statistic is a number."""
+        values = [value.isfinite().all() for value in self.model.state_dict().values()]
+        return bool(torch.stack(values).all())
+
+    def close(self) -> None:
+        """Give back what the device holds for this network."""
+
+
+def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (0..1) of any model on the validation images, in float32."""
+    evaluation = Evaluation(model, data, EVALUATION_BATCH)
+    return evaluation.read(evaluation())

@@ -34,9 +34,16 @@ def fuse(model: nn.Sequential, seed: int) -> nn.Sequential:
             steps.append(Stage(norm, relu_before is not None, relu_after is not None, p, rng))
             continue
         module = modules.pop(0)
-        is_halving = type(module) is nn.MaxPool2d and module.kernel_size == 2
-        steps.append(MaxPool2x2() if is_halving else module)
+        steps.append(MaxPool2x2() if _is_halving(module) else module)
     return nn.Sequential(*steps)
+
+
+def _is_halving(module: nn.Module) -> bool:
+    """Whether it is `nn.MaxPool2d(2)` with nothing else set."""
+    if type(module) is not nn.MaxPool2d:
+        return False
+    settings = (module.kernel_size, module.stride, module.padding, module.dilation)
+    return settings == (2, 2, 0, 1) and not module.ceil_mode and not module.return_indices
 
 
 def _take(modules: list[nn.Module], kind: type[nn.Module]) -> Any:

@@ -73,14 +73,14 @@ def _max_pool(
         for i in range(length):
             largest, corner = load(upper_left, i), np.uint8(0)
             value = load(upper_right, i)
-            corner = np.uint8(1) if value > largest else corner
-            largest = value if value > largest else largest
+            is_larger = (value > largest) | (value != value)  # a NaN is the largest of all
+            corner, largest = (np.uint8(1), value) if is_larger else (corner, largest)
             value = load(lower_left, i)
-            corner = np.uint8(2) if value > largest else corner
-            largest = value if value > largest else largest
+            is_larger = (value > largest) | (value != value)  # a NaN is the largest of all
+            corner, largest = (np.uint8(2), value) if is_larger else (corner, largest)
             value = load(lower_right, i)
-            corner = np.uint8(3) if value > largest else corner
-            largest = value if value > largest else largest
+            is_larger = (value > largest) | (value != value)  # a NaN is the largest of all
+            corner, largest = (np.uint8(3), value) if is_larger else (corner, largest)
             store(y_row, i, largest)
             corner_row[i] = corner
 

@@ -55,8 +55,11 @@ def apply(
                 value = load(x_row, i)
                 value = (floor if value < floor else value) * gains[i] + shifts[i]
                 value = (floor_after if value < floor_after else value) + zero  # never -0.0
-                draw = (np.uint32(start + i) ^ seeds[0]) * np.uint32(0x9E3779B1)
-                draw = ((draw ^ (draw >> np.uint32(15))) + seeds[1]) * np.uint32(0x85EBCA77)
+                # numba's product of two uint32 is a uint64: each is cut down again.
+                draw = np.uint32((np.uint32(start + i) ^ seeds[0]) * np.uint32(0x9E3779B1))
+                draw = np.uint32(draw ^ (draw >> np.uint32(16)))
+                draw = np.uint32((draw ^ np.uint32(draw << np.uint32(7))) + seeds[1])
+                draw = np.uint32(draw * np.uint32(0x85EBCA77))
                 store(y_row, i, minus_zero if draw < threshold else value)
         else:
             for i in range(length):

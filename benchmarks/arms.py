@@ -243,7 +243,7 @@ def peer(architecture: Architecture, recipe: Recipe, data: Dataset) -> dict[str,
         model.train()
         order = torch.randperm(len(data.train_index), generator=generator, device=device)
         for batch in data.train_index[order].split(recipe.batch_size):
-            images = augment(data.images[batch].float() / 255, 1.0, False, generator)
+            images = augment(data.images[batch].float() / 255, recipe, generator)
             loss = F.cross_entropy(model((images - mean) / std), data.labels[batch])
             optimizer.zero_grad()
             loss.backward()

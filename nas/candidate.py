@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from nas.architecture import Architecture
 from nas.errors import InvalidCandidateError
 
-Optimizer = Literal["sgd", "adamw"]
-Schedule = Literal["one-cycle", "cosine"]
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["one-cycle", "cosine", "multi-step", "exponential"]
 
 MAX_EPOCHS = 19  # fewer than 20 is the rule of the job
 
@@ -40,21 +40,39 @@ class Recipe:
     """
 
     optimizer: Optimizer = "sgd"
-    """'sgd' has Nesterov momentum; 'adamw' uses `momentum` as its first beta."""
+    """'adam' and 'adamw' use `momentum` as their first beta."""
     learning_rate: float = 0.1
     """The highest rate of the schedule."""
     momentum: float = 0.9
+    nesterov: bool = True
+    """Whether the momentum of 'sgd' is Nesterov's."""
     weight_decay: float = 5e-4
     schedule: Schedule = "one-cycle"
-    """'one-cycle' warms up, then anneals; 'cosine' anneals from the start. Both end at about 0."""
+    """'one-cycle' warms up, then anneals; 'cosine' anneals from the start. Both end at about 0.
+    'multi-step' multiplies the rate by `gamma` after each of the epochs in `milestones`,
+    'exponential' after every epoch."""
     warmup: float = 0.2
     """Share of the steps that 'one-cycle' spends warming up."""
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
     batch_size: int = 128
     """Images in a step."""
     epochs: int = MAX_EPOCHS
     """Passes over the training images; the whole schedule fits into them."""
     augmentation: float = 1.0
-    """Strength of the affine augmentation: 0 is none, 1 up to 10 degrees, 12 % scale, 7 % shift."""
+    """Strength: multiplies each of the ranges from `rotation` to `contrast`; 0 is none."""
+    rotation: float = 10.0
+    """Up to so many degrees to either side."""
+    scale: float = 0.12
+    """Up to this share larger or smaller."""
+    shear: float = 8.5
+    """Up to so many degrees to either side."""
+    shift: float = 0.07
+    """Up to this share of the size in each direction: 0.07 are 2 pixels of 28."""
+    brightness: float = 0.0
+    """Up to this share brighter or darker."""
+    contrast: float = 0.0
+    """Up to this share more or less contrast."""
     flip: bool = False
     """Whether half of the images are mirrored."""
     label_smoothing: float = 0.0
@@ -66,9 +84,19 @@ class Recipe:
         self._check_number("momentum", 0, 1)
         self._check_number("weight_decay", 0, 1)
         self._check_number("warmup", 0, 1)
+        self._check_number("gamma", 0, 1)
         self._check_number("augmentation", 0, 4)
-        self._check_number("label_smoothing", 0, 1)
-        self._check(isinstance(self.flip, bool), "flip", "True or False")
+        self._check_number("rotation", 0, 180)
+        self._check_number("shear", 0, 45)
+        for name in ("scale", "shift", "brightness", "contrast", "label_smoothing"):
+            self._check_number(name, 0, 1)
+        for name in ("flip", "nesterov"):
+            self._check(isinstance(getattr(self, name), bool), name, "True or False")
+        milestones = self.milestones
+        is_good = isinstance(milestones, tuple | list) and all(type(m) is int for m in milestones)
+        is_rising = is_good and list(milestones) == sorted({*milestones, 0})[1:]
+        self._check(is_rising, "milestones", "rising whole numbers >= 1")
+        object.__setattr__(self, "milestones", tuple(milestones))  # a list in JSON
         for name, minimum in (("batch_size", 2), ("epochs", 1)):
             value = getattr(self, name)
             is_whole = isinstance(value, int) and not isinstance(value, bool)

@@ -15,8 +15,11 @@ NO_NUMBERS = [math.nan, math.inf, -math.inf, True, False, "0.1", None, [0.1]]
 
 # For each field: values at the edges of what is allowed, and values just outside.
 RANGES = {
-    "optimizer": (["sgd", "adamw"], ["adam", "SGD", "", None, 1, []]),
-    "schedule": (["one-cycle", "cosine"], ["one_cycle", "constant", "", None, 0, []]),
+    "optimizer": (["sgd", "adam", "adamw"], ["lion", "SGD", "", None, 1, []]),
+    "schedule": (
+        ["one-cycle", "cosine", "multi-step", "exponential"],
+        ["one_cycle", "constant", "", None, 0, []],
+    ),
     "learning_rate": ([1e-9, 1, 99.9], [0, 0.0, -0.1, 100, 10**400, *NO_NUMBERS]),
     "momentum": ([0, 0.0, 0.999], [-0.1, 1, 1.0, *NO_NUMBERS]),
     "weight_decay": ([0, 0.0, 0.999], [-1e-9, 1, *NO_NUMBERS]),
@@ -25,6 +28,15 @@ RANGES = {
     "label_smoothing": ([0, 0.1, 0.999], [-0.1, 1, *NO_NUMBERS]),
     "batch_size": ([2, 10**6], [1, 0, -1, 2.0, 64.5, *NO_NUMBERS]),
     "epochs": ([1, 19, 100], [0, -1, 1.0, 2.5, *NO_NUMBERS]),
+    "milestones": ([(), (1,), (3, 9)], [(0,), (3, 3), (9, 3), (2.0,), (True,), 3, "12", None]),
+    "gamma": ([0, 0.85, 0.999], [-0.1, 1, *NO_NUMBERS]),
+    "rotation": ([0, 7, 179], [-1, 180, *NO_NUMBERS]),
+    "shear": ([0, 10, 44.9], [-1, 45, *NO_NUMBERS]),
+    "scale": ([0, 0.2, 0.999], [-0.1, 1, *NO_NUMBERS]),
+    "shift": ([0, 0.1, 0.999], [-0.1, 1, *NO_NUMBERS]),
+    "brightness": ([0, 0.4, 0.999], [-0.1, 1, *NO_NUMBERS]),
+    "contrast": ([0, 0.4, 0.999], [-0.1, 1, *NO_NUMBERS]),
+    "nesterov": ([True, False], [0, 1, "yes", None, 1.0]),
     "flip": ([True, False], [0, 1, "yes", None, 1.0]),
 }
 
@@ -62,8 +74,17 @@ OTHER = Recipe(
     learning_rate=0.003,
     momentum=0.8,
     weight_decay=0.01,
-    schedule="cosine",
+    nesterov=False,
+    schedule="multi-step",
+    milestones=(3, 5),
+    gamma=0.2,
     warmup=0.1,
+    rotation=7.0,
+    scale=0.2,
+    shear=10.0,
+    shift=0.1,
+    brightness=0.4,
+    contrast=0.3,
     batch_size=64,
     epochs=7,
     augmentation=0.5,
@@ -87,7 +108,7 @@ def test_json_text_gives_the_recipe_back(recipe):
         "sgd",
         ["sgd"],
         {"optimiser": "sgd"},
-        Recipe().to_json() | {"nesterov": True},
+        Recipe().to_json() | {"dampening": 0.1},
         {"learning_rate": "0.1"},
         {"epochs": 0},
     ],
@@ -98,9 +119,13 @@ def test_json_of_no_recipe_is_rejected(data):
         Recipe.from_json(data)
 
 
+def test_recipe_that_was_stored_with_fewer_fields_has_the_defaults():
+    assert Recipe.from_json({"learning_rate": 0.2}) == Recipe(learning_rate=0.2)
+
+
 def test_json_error_names_the_unknown_field():
-    with pytest.raises(InvalidCandidateError, match="nesterov"):
-        Recipe.from_json({"nesterov": True})
+    with pytest.raises(InvalidCandidateError, match="dampening"):
+        Recipe.from_json({"dampening": 0.1})
 
 
 ARCHITECTURE = Architecture((1, 8, 8), [Conv(4), Flatten(), Linear(3)])
@@ -137,7 +162,7 @@ def test_equal_recipes_have_the_same_fingerprint_however_the_number_is_written(n
 
 def test_summary_is_a_few_readable_words():
     assert Recipe().summary() == "sgd 0.1 one-cycle b128 aug 1 19 ep"
-    assert OTHER.summary() == "adamw 0.003 cosine b64 aug 0.5 7 ep"
+    assert OTHER.summary() == "adamw 0.003 multi-step b64 aug 0.5 7 ep"
     assert Recipe(learning_rate=0.0123456, augmentation=1 / 3).summary() == (
         "sgd 0.0123 one-cycle b128 aug 0.33 19 ep"
     )

@@ -1,4 +1,4 @@
-"""Random affine changes of a whole batch at once, on the device.
+"""Random changes of a whole batch of images at once, on the device.
 
 Letters: N images, C channels, H height, W width.
 """
@@ -11,40 +11,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# At strength 1; each is drawn uniformly between minus and plus this.
-ROTATION = math.radians(10)
-SCALE = 0.12  # share of the size
-SHEAR = 0.15  # pixels sideways for each pixel up
-SHIFT = 0.07  # share of the size: 2 pixels of 28
+from nas.candidate import Recipe
 
 
-def augment(images: Tensor, strength: float, flip: bool, generator: torch.Generator) -> Tensor:
-    """Rotate, scale, shear and shift each image by its own random amount; what comes in is 0.
+def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Change each image by its own random amounts, drawn evenly from the recipe's ranges.
 
     Args:
-        images: float (N, C, H, W).
-        strength: multiplies every range above; 0 leaves them out.
-        flip: mirror each image left to right with probability 1/2.
+        images: float (N, C, H, W) in 0..1.
+        recipe: strength and ranges.
         generator: on the device of `images`.
 
     Returns:
-        float (N, C, H, W), bilinearly sampled.
+        float (N, C, H, W); what comes in from outside the image is 0.
     """
-    if strength == 0 and not flip:
-        return images
+    if recipe.augmentation > 0 and (recipe.brightness or recipe.contrast):
+        images = _relight(images, recipe, generator)
+    if recipe.augmentation > 0 or recipe.flip:
+        images = _move(images, recipe, generator)
+    return images
+
+
+def _relight(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Multiply the images, and then their differences from their mean."""
+    draws = torch.rand(len(images), 2, 1, 1, 1, generator=generator, device=images.device) * 2 - 1
+    bright = 1 + draws[:, 0] * (recipe.augmentation * recipe.brightness)
+    contrast = 1 + draws[:, 1] * (recipe.augmentation * recipe.contrast)
+    images = (images * bright).clamp(0, 1)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return ((images - mean) * contrast + mean).clamp(0, 1)
+
+
+def _move(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Rotate, scale, shear, shift and perhaps mirror the images; bilinear."""
+    strength = recipe.augmentation
+    shift = strength * recipe.shift * 2  # positions run from -1 to 1
     draws = torch.rand(len(images), 6, generator=generator, device=images.device) * 2 - 1
     angle, zoom, shear, right, down, side = draws.unbind(1)
-    angle, zoom = angle * (ROTATION * strength), 1 + zoom * (SCALE * strength)
-    shear = shear * (SHEAR * strength)
+    angle = angle * math.radians(recipe.rotation * strength)
+    zoom = 1 + zoom * (recipe.scale * strength)
+    shear = shear * (math.tan(math.radians(recipe.shear)) * strength)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     # Not torch.sign: a draw of exactly 0 would fold the image into one column.
-    mirror = torch.where(side < 0, -1.0, 1.0) if flip else 1.0
+    mirror = torch.where(side < 0, -1.0, 1.0) if recipe.flip else 1.0
     # Rows of the matrix that takes an output position to the input position it is read from.
-    # Positions run from -1 to 1 along either side, so a shift by the whole size is 2, and turning
-    # x into y takes the ratio of the sides.
+    # Either side runs from -1 to 1, so turning x into y takes the ratio of the sides.
     ratio = images.shape[2] / images.shape[3]
-    to_x = [cos * mirror, (shear * cos - sin) * ratio, right * (2 * SHIFT * strength)]
-    to_y = [sin * mirror / ratio, shear * sin + cos, down * (2 * SHIFT * strength)]
+    to_x = [cos * mirror, (shear * cos - sin) * ratio, right * shift]
+    to_y = [sin * mirror / ratio, shear * sin + cos, down * shift]
     matrix = torch.stack([torch.stack(to_x, dim=1), torch.stack(to_y, dim=1)], dim=1)  # (N, 2, 3)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)  # (N, H, W, 2)
     return F.grid_sample(images, grid, align_corners=False)

@@ -20,11 +20,12 @@ def make_optimizer(
             parameters,
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
-            nesterov=recipe.momentum > 0,
+            nesterov=recipe.nesterov and recipe.momentum > 0,
             weight_decay=recipe.weight_decay,
             fused=True,
         )
-    return torch.optim.AdamW(
+    adam = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return adam(
         parameters,
         lr=recipe.learning_rate,
         betas=(recipe.momentum, 0.999),
@@ -38,8 +39,14 @@ def learning_rates(recipe: Recipe, num_steps: int) -> list[float]:
 
     'one-cycle' climbs linearly over the first `warmup` share of the steps, then falls along half
     a cosine to almost 0 (after Smith and Topin, "Super-Convergence", arXiv 1708.07120, with the
-    cosine in place of the line down); 'cosine' falls from the first step on.
+    cosine in place of the line down); 'cosine' falls from the first step on. 'multi-step' and
+    'exponential' change after whole epochs.
     """
+    if recipe.schedule in ("multi-step", "exponential"):
+        epochs_done = [step * recipe.epochs // num_steps for step in range(num_steps)]
+        if recipe.schedule == "multi-step":
+            epochs_done = [sum(done >= m for m in recipe.milestones) for done in epochs_done]
+        return [recipe.learning_rate * recipe.gamma**power for power in epochs_done]
     share = recipe.warmup if recipe.schedule == "one-cycle" else 0
     num_warmup = min(round(share * num_steps), num_steps - 1)
     rates = []

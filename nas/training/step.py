@@ -48,9 +48,7 @@ class Step:
     def __call__(self, index: Tensor) -> Tensor:
         """Train on the images at `index` (N,); returns the mean loss, a tensor of one value."""
         data, recipe = self.data, self.recipe
-        images = augment(
-            data.images[index].float() / 255, recipe.augmentation, recipe.flip, self.generator
-        )
+        images = augment(data.images[index].float() / 255, recipe, self.generator)
         is_lower = self.precision != torch.float32
         with torch.autocast(images.device.type, torch.bfloat16, enabled=is_lower):
             scores = self.network(self.normalise(images))

@@ -104,3 +104,29 @@ def test_weight_decay_shrinks_a_weight_without_gradient(optimizer):
     parameter.grad = torch.zeros(3)
     made.step()
     assert parameter.tolist() == pytest.approx([0.95] * 3)
+
+
+def test_multi_step_multiplies_the_rate_after_each_milestone():
+    recipe = Recipe(
+        schedule="multi-step", milestones=(2, 3), gamma=0.5, epochs=4, learning_rate=0.8
+    )
+    rates = learning_rates(recipe, 12)
+    assert rates == pytest.approx([0.8] * 6 + [0.4] * 3 + [0.2] * 3)
+
+
+def test_exponential_multiplies_the_rate_after_every_epoch():
+    recipe = Recipe(schedule="exponential", gamma=0.85, epochs=3, learning_rate=0.1)
+    rates = learning_rates(recipe, 6)
+    assert rates == pytest.approx([0.1, 0.1, 0.085, 0.085, 0.07225, 0.07225])
+
+
+def test_adam_and_adamw_differ_in_where_the_weight_decay_goes():
+    adam = make_optimizer(parameters(), Recipe(optimizer="adam"))
+    assert type(adam) is torch.optim.Adam
+    assert type(make_optimizer(parameters(), Recipe(optimizer="adamw"))) is torch.optim.AdamW
+
+
+def test_sgd_without_nesterov_is_plain_momentum():
+    optimizer = make_optimizer(parameters(), Recipe(nesterov=False))
+    assert optimizer.defaults["nesterov"] is False
+    assert optimizer.defaults["momentum"] == 0.9

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 import torch
@@ -129,8 +130,17 @@ class Search:
         self.num_rejected = 0  # in a row
         self.num_errors = 0  # in a row
         self.device = device_name(pool.device, pool.precision)
-        self.first_params = space.first_params(task)
+        self.first_proposals = space.first_proposals(task)
         study.pruner = make_pruner(settings.pruner, task.epochs)
+
+    def begin_with(self, proposals: list[dict[str, Any]]) -> None:
+        """Propose these parameter values next, unless the study has had or awaits them already."""
+        waiting = [
+            t.system_attrs.get("fixed_params") for t in self.study.get_trials(deepcopy=False)
+        ]
+        for params in proposals:
+            if params not in waiting:
+                self.study.enqueue_trial(params)
 
     def run(self) -> SearchEnded:
         """Search until there are enough trained candidates, or a limit is reached.
@@ -140,6 +150,7 @@ class Search:
             SearchError: several candidates in a row could not be trained.
         """
         self._tell_start()
+        self.begin_with(self.first_proposals)
         try:
             while (why := self._why_end()) is None or self.running:
                 if why is None and self.pool.num_idle and self._wants_more():
@@ -189,11 +200,10 @@ class Search:
     def _ask(self) -> optuna.Trial:
         # Seeded anew for each trial, so that one worker's search that ended between two trials and
         # was resumed proposes what it would have proposed without the break.
-        number = len(self.study.get_trials(deepcopy=False))
+        trials = self.study.get_trials(deepcopy=False)
+        number = sum(trial.state != TrialState.WAITING for trial in trials)
         seed = derive_seed(self.settings.seed, number, "sampler")
         self.study.sampler = make_sampler(self.settings.sampler, seed)
-        if number == 0 and self.first_params:
-            self.study.enqueue_trial(self.first_params)
         return self.study.ask()
 
     def _wants_more(self) -> bool:

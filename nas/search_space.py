@@ -1,7 +1,8 @@
 """Search spaces: one Python file each, with a docstring and `suggest(trial, task) -> Candidate`.
 
 A space may also say where to begin: `start(task)` gives the parameter values of the first proposal,
-by the names that `suggest` asks for; what it leaves out is sampled.
+by the names that `suggest` asks for, or a list of several; what it leaves out is sampled. And it
+may say how to come near a candidate from elsewhere, with the values `nearest(candidate, task)`.
 
 A space is found by name in `./search_spaces`, then among those that ship with the package, or given
 as a path. Listing reads docstrings and runs nothing; loading runs the file.
@@ -45,7 +46,8 @@ class SearchSpace:
     path: Path
     source: str
     suggest: Callable[[Any, Task], Candidate]
-    start: Callable[[Task], dict[str, Any]] | None = None
+    start: Callable[[Task], dict[str, Any] | list[dict[str, Any]]] | None = None
+    nearest: Callable[[Candidate, Task], dict[str, Any]] | None = None
 
     @property
     def sha256(self) -> str:
@@ -90,21 +92,42 @@ class SearchSpace:
         epochs = min(candidate.recipe.epochs, task.epochs)
         return replace(candidate, recipe=replace(candidate.recipe, epochs=epochs))
 
-    def first_params(self, task: Task) -> dict[str, Any]:
+    def first_proposals(self, task: Task) -> list[dict[str, Any]]:
         """The parameter values to propose first; empty when the space does not say.
 
         Raises:
-            SpaceError: `start` raised an error, or returned no dictionary.
+            SpaceError: `start` raised an error, or returned no dictionaries.
         """
         if self.start is None:
-            return {}
+            return []
         try:
-            params = self.start(task)
+            given = self.start(task)
         except (Exception, SystemExit) as error:
             raise self._error(f"start raised {describe(error)}", error) from error
-        if not isinstance(params, dict) or not all(isinstance(name, str) for name in params):
-            message = f"start must return a dict of parameter values, returned {params!r}"
+        proposals = given if isinstance(given, list) else [given]
+        if not all(_is_params(params) for params in proposals):
+            message = f"start must return a dict of parameter values, returned {given!r}"
             raise self._error(message, function=self.start)
+        return proposals
+
+    def params_near(self, candidate: Candidate, task: Task) -> dict[str, Any]:
+        """Parameter values for what in this space is nearest to a candidate.
+
+        Raises:
+            SpaceError: the space has no function `nearest`, or it failed.
+        """
+        if self.nearest is None:
+            raise SpaceError(
+                f"space {self.name} cannot start from candidates of another space, or from its own "
+                f"made for other limits: {self.path} has no function nearest(candidate, task)"
+            )
+        try:
+            params = self.nearest(candidate, task)
+        except (Exception, SystemExit) as error:
+            raise self._error(f"nearest raised {describe(error)}", error) from error
+        if not _is_params(params):
+            message = f"nearest must return a dict of parameter values, returned {params!r}"
+            raise self._error(message, function=self.nearest)
         return params
 
     def _error(
@@ -163,8 +186,12 @@ def load_space(name_or_path: str) -> SearchSpace:
     suggest = getattr(module, "suggest", None)
     if not callable(suggest):
         raise SpaceError(f"{path}:1: no function suggest(trial, task) in this file")
-    start = getattr(module, "start", None)
-    return SearchSpace(path.stem, path, source, suggest, start if callable(start) else None)
+    start, nearest = (getattr(module, name, None) for name in ("start", "nearest"))
+    return SearchSpace(
+        path.stem, path, source, suggest,
+        start if callable(start) else None,
+        nearest if callable(nearest) else None,
+    )  # fmt: skip
 
 
 def _folders() -> Iterator[Path]:
@@ -190,6 +217,10 @@ def _find(name_or_path: str) -> Path:
             "a file is given by its path, such as my/space.py"
         )
     return spaces[name_or_path]
+
+
+def _is_params(params: object) -> bool:
+    return isinstance(params, dict) and all(isinstance(name, str) for name in params)
 
 
 def _summary(path: Path) -> str:

@@ -271,8 +271,8 @@ def best_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def count_outcomes(records: Sequence[TrialRecord]) -> Counter[str]:
-    """Trials by what became of them."""
-    return Counter(record.outcome for record in records)
+    """Trials by what became of them; those that only wait for their turn are left out."""
+    return Counter(r.outcome for r in records if r.state != TrialState.WAITING)
 
 
 def count_trained(outcomes: Counter[str]) -> int:

@@ -16,6 +16,10 @@ from nas.search_space import SearchSpace
 NUM_DRAWS = 100  # random starts for the smallest network
 
 
+class NotOfferedError(InvalidCandidateError):
+    """A fixed value that is not among those that the space asks for."""
+
+
 @dataclass
 class DrawnTrial:
     """Stands in for an Optuna trial: fixed values where they are given, random ones elsewhere.
@@ -57,7 +61,7 @@ class DrawnTrial:
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         if name in self.fixed and self.fixed[name] not in choices:
-            raise InvalidCandidateError(f"{name} = {self.fixed[name]!r} is none of {choices}")
+            raise NotOfferedError(f"{name} = {self.fixed[name]!r} is none of {choices}")
         return self._take(
             name, self.rng.choice(choices) if self.rng else choices[0], tuple(choices)
         )
@@ -68,7 +72,7 @@ class DrawnTrial:
     def _check(self, name: str, low: float, high: float) -> None:
         value = self.fixed.get(name, low)
         if not isinstance(value, int | float) or not low <= value <= high:
-            raise InvalidCandidateError(f"{name} = {value!r} is not within {low} to {high}")
+            raise NotOfferedError(f"{name} = {value!r} is not within {low} to {high}")
 
     def _take(self, name: str, drawn: Any, options: tuple[Any, ...]) -> Any:
         self.options.setdefault(name, options)
@@ -120,18 +124,38 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
     return best
 
 
+def check_params(space: SearchSpace, task: Task, params: dict[str, Any]) -> None:
+    """Try out parameter values before they are proposed to a study.
+
+    Raises:
+        NotOfferedError: a value is out of range, or of a kind that cannot be stored.
+        InvalidCandidateError: what they make cannot exist.
+    """
+    try:
+        stored = json.loads(json.dumps(params))
+    except (TypeError, ValueError) as error:
+        raise NotOfferedError(str(error)) from error
+    space.propose(DrawnTrial(fixed=stored), task)
+
+
 def check_start(space: SearchSpace, task: Task) -> None:
     """Try out where the space says to begin.
 
     Raises:
-        SpaceError: a value is of the wrong kind, out of range, or makes no candidate.
+        SpaceError: a value is of the wrong kind or out of range, or nothing of it can be built.
     """
-    params = space.first_params(task)
-    try:
-        json.dumps(params)
-        space.propose(DrawnTrial(fixed=params), task)
-    except (TypeError, ValueError, InvalidCandidateError) as error:
-        raise SpaceError(f"{space.path}: start(task) cannot be proposed: {error}") from error
+    proposals = space.first_proposals(task)
+    problems: list[InvalidCandidateError] = []
+    for params in proposals:
+        try:
+            check_params(space, task, params)
+        except InvalidCandidateError as error:
+            problems.append(error)
+    faults = [error for error in problems if isinstance(error, NotOfferedError)]
+    # Of several, some may be for other images: the search turns them away.
+    if faults or (problems and len(problems) == len(proposals)):
+        why = (faults or problems)[0]
+        raise SpaceError(f"{space.path}: start(task) cannot be proposed: {why}") from why
 
 
 def _try(space: SearchSpace, task: Task, trial: DrawnTrial) -> Candidate | None:

@@ -7,13 +7,15 @@ head turns what is left into one score for each class.
 
 Nothing is asked that has no effect, and nothing is proposed that cannot be built: a choice is
 offered only where the image is still large enough for it. Widths scale with the budget, so that
-about the same share of the space fits a budget of 1,000 parameters and one of 100,000.
+one of 1,000 parameters can be searched as well as one of 100,000.
 """
 
+from collections.abc import Sequence
 from math import isqrt
 
 from nas import (
     Architecture,
+    AvgPool,
     BatchNorm,
     Candidate,
     Conv,
@@ -38,7 +40,7 @@ def widths(task: Task) -> tuple[int, int]:
     """The narrowest and the widest convolution."""
     # A 3x3 convolution from this many channels to as many would take the whole budget.
     widest = max(isqrt(task.max_params // 9), 6)
-    return max(widest // 5, 2), widest
+    return max(widest // 12, 2), widest
 
 
 def start(task: Task) -> dict[str, object]:
@@ -46,14 +48,14 @@ def start(task: Task) -> dict[str, object]:
 
     For ten classes it fits any budget from 1,000 on and uses most of it.
     """
-    narrowest, widest = widths(task)
+    _, widest = widths(task)
     return {
         "dropout": 0.0,
         "num_blocks": 3,
         "block0_kernel_size": 3,
         "block0_num_convs": 2,
         "block0_padding": "same",
-        "block0_conv0_channels": narrowest,
+        "block0_conv0_channels": max(widest // 5, 2),
         "block0_conv1_channels": widest * 9 // 20,
         "transition0": "pool",
         "block1_kernel_size": 3,
@@ -142,3 +144,103 @@ def suggest_recipe(trial: Trial, task: Task) -> Recipe:
         flip=task.flips,
         epochs=task.epochs,
     )
+
+
+def nearest(candidate: Candidate, task: Task) -> dict[str, object]:
+    """The parameters of the blocks that come nearest to another network and its recipe.
+
+    A network that was made here comes out as it was. Of others is lost what the blocks cannot
+    say: biases, the order of norm and ReLU, 1x1 convolutions that stand beside no pooling.
+    """
+    layers = candidate.architecture.layers
+    blocks, fronts, is_pooled = cut_into_blocks(layers)
+    rates = [layer.p for layer in layers if isinstance(layer, Dropout)]
+    params: dict[str, object] = {
+        "dropout": min(round(sum(rates) / len(rates), 2), 0.1) if rates else 0.0,
+        "num_blocks": len(blocks),
+    }
+    low, high = widths(task)
+    for i, (convs, (is_halved, narrow)) in enumerate(zip(blocks, fronts, strict=True)):
+        num_large = sum(conv.kernel_size > 3 for conv in convs)
+        num_valid = sum(conv.padding == "valid" for conv in convs)
+        params |= {
+            f"block{i}_kernel_size": 5 if 2 * num_large > len(convs) else 3,
+            f"block{i}_num_convs": len(convs),
+            f"block{i}_padding": "valid" if 2 * num_valid > len(convs) else "same",
+        }
+        for j, conv in enumerate(convs):
+            params[f"block{i}_conv{j}_channels"] = min(max(conv.out_channels, low), high)
+        if i > 0 and is_halved and narrow:
+            params[f"transition{i - 1}"] = "pool-conv"
+            params[f"transition{i - 1}_channels"] = min(max(narrow.out_channels, low), high)
+        elif i > 0:
+            params[f"transition{i - 1}"] = "pool" if is_halved else "none"
+    has_linear = any(isinstance(layer, Linear) for layer in layers)
+    # Flat features that were pooled before are few: the head that pools comes nearer to them.
+    linear_head = "pool-linear" if is_pooled else "flatten-linear"
+    params["head"] = linear_head if has_linear else "pool-conv"
+    return params | nearest_recipe(candidate.recipe)
+
+
+Front = tuple[bool, Conv | None]  # what stands before a block: is there pooling, and a 1x1?
+
+
+def cut_into_blocks(layers: Sequence[Layer]) -> tuple[list[list[Conv]], list[Front], bool]:
+    """Two or three blocks of one to three convolutions, what is in front of each, and whether
+    there is pooling behind the last."""
+    is_1x1_all = all(layer.kernel_size == 1 for layer in layers if isinstance(layer, Conv))
+    blocks: list[list[Conv]] = []
+    fronts: list[Front] = []
+    is_halved, narrow = False, None
+    for layer in layers:
+        if isinstance(layer, MaxPool | AvgPool | GlobalAvgPool):
+            is_halved = True
+        elif isinstance(layer, Conv) and layer.kernel_size == 1 and not is_1x1_all:
+            narrow = layer
+        elif isinstance(layer, Conv):
+            block = blocks[-1] if blocks else []
+            is_like = block and not is_halved and style(layer) == style(block[-1])
+            if not is_like or len(block) == MAX_CONVS:
+                blocks.append([])
+                fronts.append((is_halved, narrow))
+            blocks[-1].append(layer)
+            is_halved, narrow = False, None
+
+    while len(blocks) > MAX_BLOCKS:
+        # Join the two shortest with no pooling between; where there is none, leave out the last.
+        lengths = {
+            i: len(blocks[i - 1]) + len(blocks[i])
+            for i in range(1, len(blocks))
+            if not fronts[i][0]
+        }
+        i = min(lengths, key=lengths.__getitem__, default=len(blocks) - 1)
+        fronts.pop(i)
+        block = blocks.pop(i)
+        if lengths:
+            blocks[i - 1] = (blocks[i - 1] + block)[:MAX_CONVS]
+        else:
+            is_halved = True
+    if len(blocks) < 2:
+        only = blocks[0] if blocks else [Conv(1)]
+        half = (len(only) + 1) // 2
+        blocks, fronts = [only[:half], only[half:] or only], [(False, None)] * 2
+    return blocks, fronts, is_halved
+
+
+def style(conv: Conv) -> tuple[bool, str]:
+    """What all convolutions of a block have in common."""
+    return conv.kernel_size > 3, conv.padding
+
+
+def nearest_recipe(recipe: Recipe) -> dict[str, object]:
+    params: dict[str, object] = {
+        "optimizer": "sgd" if recipe.optimizer == "sgd" else "adamw",
+        "schedule": "one-cycle" if recipe.schedule == "one-cycle" else "cosine",
+        "batch_size": 64 if recipe.batch_size < 96 else 128,
+        "augmentation": min(round(recipe.augmentation, 1), 1.0),
+    }
+    if recipe.optimizer == "sgd":
+        params["sgd_learning_rate"] = min(max(recipe.learning_rate, 0.03), 0.3)
+    else:
+        params["adamw_learning_rate"] = min(max(recipe.learning_rate, 2e-3), 2e-2)
+    return params

@@ -344,6 +344,89 @@ def test_search_begins_where_the_space_says_and_only_once(make_search, pool):
     assert sum(bool(t.system_attrs.get("fixed_params")) for t in search.study.trials) == 1
 
 
+def starting_space(*widths):
+    return replace(make_space(), start=lambda task: [{"width": width} for width in widths])
+
+
+def widths(search):
+    """Those of the proposals that were made so far."""
+    return [t.params["width"] for t in search.study.trials if t.params]
+
+
+def test_search_begins_with_every_start_of_the_space_in_its_order(make_search, pool):
+    search = make_search(starting_space(3, 7, 5), trials=3)
+    search.run()
+    assert widths(search) == [3, 7, 5]
+
+
+def test_what_a_start_leaves_out_is_sampled_for_each(make_search, pool):
+    def propose(trial, task):
+        trial.suggest_float("rate", 0, 1)
+        return suggest(trial, task)
+
+    space = replace(make_space(propose), start=starting_space(3, 7, 5).start)
+    search = make_search(space, trials=3)
+    search.run()
+    assert widths(search) == [3, 7, 5]
+    assert len({t.params["rate"] for t in search.study.trials}) == 3
+
+
+def test_what_a_search_is_told_to_begin_with_comes_before_the_start_of_its_space(make_search):
+    search = make_search(starting_space(3, 7), trials=4)
+    search.begin_with([{"width": 9}, {"width": 2}])
+    search.run()
+    assert widths(search) == [9, 2, 3, 7]
+
+
+def test_search_that_goes_on_proposes_what_is_left_of_its_beginning_and_nothing_twice(make_search):
+    for trials in (1, 3, 6):
+        search = make_search(starting_space(3, 9, 7), trials=trials)
+        search.begin_with([{"width": 9}, {"width": 2}])
+        search.run()
+    assert widths(search)[:4] == [9, 2, 3, 7]
+    assert sum("fixed_params" in t.system_attrs for t in search.study.trials) == 4
+
+
+def test_search_that_goes_on_can_be_told_to_begin_with_something_new(make_search):
+    make_search(trials=2).run()
+    search = make_search(trials=3)
+    before = widths(search)
+    new = next(width for width in range(1, 11) if width not in before)
+    search.begin_with([{"width": new}])
+    search.run()
+    assert widths(search) == [*before, new]
+
+
+def test_beginning_that_does_not_fit_is_turned_away_at_the_gate(make_search, pool):
+    search = make_search(starting_space(30, 5), trials=2)
+    search.begin_with([{"width": 20}, {"width": 4}])
+    search.run()
+    reasons = [(r.params["width"], r.reason) for r in read_trials(search.study)]
+    assert reasons == [(20, Reason.OVER_BUDGET), (4, None), (30, Reason.OVER_BUDGET), (5, None)]
+    assert len(pool.jobs) == 2
+
+
+def test_same_beginning_in_other_words_is_trained_once(make_search, pool):
+    search = make_search(starting_space(5), trials=2)
+    search.begin_with([{"width": 5, "unheard": 1}])
+    search.run()
+    records = read_trials(search.study)
+    assert [(r.params["width"], r.reason) for r in records[:2]] == [(5, None), (5, "duplicate")]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_beginning_makes_no_difference_to_a_search_that_is_resumed(make_search, sampler):
+    space = starting_space(3, 30, 7, 5)
+    straight = make_search(
+        space, trials=14, sampler=sampler, study=optuna.create_study(direction="maximize")
+    )
+    straight.run()
+    resumed = optuna.create_study(direction="maximize")
+    for trials in (1, 2, 9, 14):
+        make_search(space, trials=trials, sampler=sampler, study=resumed).run()
+    assert [t.params for t in resumed.trials] == [t.params for t in straight.study.trials]
+
+
 def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, pool):
     stop = StopRequest(3600)
     pool.score = lambda _: setattr(stop, "_deadline", 0.0) or 0.5  # passes in the first epoch

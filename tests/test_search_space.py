@@ -302,10 +302,23 @@ def test_layer_of_its_own_is_refused_by_name(write):
 # Where to begin
 
 
-def test_space_may_say_where_to_begin(write):
-    assert load_space(str(write(GOOD))).first_params(TASK) == {}
-    start = "\n\ndef start(task):\n    return {'width': task.epochs}\n"
-    assert load_space(str(write(GOOD + start))).first_params(TASK) == {"width": 5}
+@pytest.mark.parametrize(
+    ("given", "proposals"),
+    [
+        ("{'width': task.epochs}", [{"width": 5}]),
+        ("[{'width': 2}, {'width': 1}]", [{"width": 2}, {"width": 1}]),
+        ("{}", [{}]),
+        ("[]", []),
+    ],
+)
+def test_space_may_say_where_to_begin(write, given, proposals):
+    space = load_space(str(write(GOOD + f"\n\ndef start(task):\n    return {given}\n")))
+    assert space.first_proposals(TASK) == proposals
+
+
+@pytest.mark.parametrize("more", ["", "\n\nstart = {'width': 2}\nnearest = 3\n"])
+def test_space_need_not_say_where_to_begin(write, more):
+    assert load_space(str(write(GOOD + more))).first_proposals(TASK) == []
 
 
 @pytest.mark.parametrize(
@@ -313,13 +326,52 @@ def test_space_may_say_where_to_begin(write):
     [
         ("raise KeyError('x')", "start raised KeyError"),
         ("return [1]", "start must return a dict"),
+        ("return [{'width': 1}, None]", "start must return a dict"),
+        ("return ({'width': 1},)", "start must return a dict"),
         ("return {1: 2}", "start must return a dict"),
+        ("return None", "start must return a dict"),
     ],
 )
 def test_broken_start_is_one_line_with_its_place(write, body, words):
     path = write(GOOD + f"\n\ndef start(task):\n    {body}\n")
     space = load_space(str(path))
     with pytest.raises(SpaceError, match=words) as error:
-        space.first_params(TASK)
+        space.first_proposals(TASK)
+    line = GOOD.count("\n") + (4 if "raise" in body else 3)
+    assert f"{path}:{line}:" in one_line(error)
+
+
+# Near a candidate from elsewhere
+
+
+def test_space_may_say_what_is_nearest_to_a_candidate(write):
+    text = "\n\ndef nearest(candidate, task):\n    return {'width': candidate.recipe.epochs}\n"
+    space = load_space(str(write(GOOD + text)))
+    assert space.params_near(space.propose(DrawnTrial(), TASK), TASK) == {"width": 5}
+
+
+def test_space_that_cannot_come_near_is_refused_with_what_it_lacks(write):
+    path = write(GOOD)
+    space = load_space(str(path))
+    with pytest.raises(SpaceError, match="space mine cannot start from candidates") as error:
+        space.params_near(space.propose(DrawnTrial(), TASK), TASK)
+    assert f"{path} has no function nearest(candidate, task)" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise KeyError('x')", "nearest raised KeyError"),
+        ("return [{'width': 1}]", "nearest must return a dict"),
+        ("return {1: 2}", "nearest must return a dict"),
+        ("return None", "nearest must return a dict"),
+    ],
+)
+def test_broken_nearest_is_one_line_with_its_place(write, body, words):
+    path = write(GOOD + f"\n\ndef nearest(candidate, task):\n    {body}\n")
+    space = load_space(str(path))
+    candidate = space.propose(DrawnTrial(), TASK)
+    with pytest.raises(SpaceError, match=words) as error:
+        space.params_near(candidate, TASK)
     line = GOOD.count("\n") + (4 if "raise" in body else 3)
     assert f"{path}:{line}:" in one_line(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from nas.candidate import Candidate, Recipe, Task
 from nas.errors import InvalidCandidateError, SpaceError
 from nas.layers import Conv, Flatten, Linear
 from nas.search_space import SearchSpace, load_space
-from nas.survey import DrawnTrial, draw, smallest
+from nas.survey import DrawnTrial, NotOfferedError, check_params, check_start, draw, smallest
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 8, 8)]
 
@@ -187,3 +188,68 @@ def test_broken_space_is_refused():
 
     with pytest.raises(SpaceError, match="suggest raised ValueError"):
         smallest(make_space(suggest), make_task())
+
+
+# Values that are to be proposed
+
+
+def suggest_kernel(trial, task):
+    """Sizes up to 11 are offered; on images of 8x8 those up to 8 can be built."""
+    trial.suggest_categorical("shape", ["square", (1, 2)])
+    layers = [Conv(1, trial.suggest_int("size", 1, 11), "valid"), Flatten(), Linear(10)]
+    recipe = Recipe(learning_rate=trial.suggest_float("rate", 0.1, 0.2))
+    return Candidate(Architecture(task.input_shape, layers), recipe)
+
+
+@pytest.mark.parametrize("params", [{}, {"size": 8}, {"size": 1, "rate": 0.1, "unheard": [1]}])
+def test_values_that_are_offered_pass(params):
+    check_params(make_space(suggest_kernel), make_task(), params)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"size": 12}, "size = 12 is not within 1 to 11"),
+        ({"size": "3"}, "size = '3' is not within 1 to 11"),
+        ({"size": None}, "size = None is not within 1 to 11"),
+        ({"rate": float("nan")}, "rate = nan is not within 0.1 to 0.2"),
+        ({"shape": "round"}, "shape = 'round' is none of"),
+        ({"shape": (1, 2)}, "is none of"),  # a database gives it back as a list
+        ({"size": {3}}, "not JSON serializable"),
+        ({"unheard": b"x"}, "not JSON serializable"),
+    ],
+)
+def test_values_that_are_not_offered_are_refused(params, words):
+    with pytest.raises(NotOfferedError, match=words):
+        check_params(make_space(suggest_kernel), make_task(), params)
+
+
+def test_values_of_what_cannot_be_built_are_told_from_those_that_are_not_offered():
+    with pytest.raises(InvalidCandidateError, match="does not fit") as error:
+        check_params(make_space(suggest_kernel), make_task(), {"size": 9})
+    assert error.type is InvalidCandidateError
+
+
+def start_at(*sizes):
+    start = [{"size": size} for size in sizes]
+    return replace(make_space(suggest_kernel), start=lambda task: start)
+
+
+@pytest.mark.parametrize("sizes", [(), (3,), (3, 5), (3, 9), (9, 3)])
+def test_start_of_which_something_can_be_built_passes(sizes):
+    check_start(start_at(*sizes), make_task())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ((12,), "size = 12 is not within"),
+        ((3, 12), "size = 12 is not within"),
+        ((9, 12, 3), "size = 12 is not within"),
+        ((9,), "does not fit"),
+        ((9, 10), "does not fit"),
+    ],
+)
+def test_start_with_a_value_out_of_range_or_nothing_to_build_is_refused(sizes, words):
+    with pytest.raises(SpaceError, match=r"made\.py: start\(task\) cannot be proposed: .*" + words):
+        check_start(start_at(*sizes), make_task())

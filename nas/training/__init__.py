@@ -1,7 +1,15 @@
 """The training engine. It knows no studies: plain values in, a callback after each epoch."""
 
 from nas.training.device import choose_device, choose_precision
-from nas.training.engine import evaluate
+from nas.training.engine import evaluate, examine
 from nas.training.loop import EpochMetrics, TrainResult, train
 
-__all__ = ["EpochMetrics", "TrainResult", "choose_device", "choose_precision", "evaluate", "train"]
+__all__ = [
+    "EpochMetrics",
+    "TrainResult",
+    "choose_device",
+    "choose_precision",
+    "evaluate",
+    "examine",
+    "train",
+]

@@ -97,8 +97,6 @@ class CapturedEngine(Engine):
         self._loss_sum = torch.zeros((), device=device)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
-            if "capturable" in group:  # AdamW; SGD needs nothing but a rate on the device
-                group["capturable"] = True
 
     def _steps(self, num_steps: int) -> Callable[[], None]:
         def steps() -> None:
@@ -128,6 +126,9 @@ class CapturedEngine(Engine):
                 # A momentum of zeros after a first step is what no momentum is before it.
                 if isinstance(value, Tensor):
                     value.zero_()
+        for group in self.optimizer.param_groups:
+            if "capturable" in group:  # Adam; SGD needs nothing but a rate on the device
+                group["capturable"] = True
 
     def _capture(self, function: Callable[[], None]) -> Callable[[], None]:
         """Record what `function` does on the device; the result does it again."""

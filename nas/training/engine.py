@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.datasets import Dataset
 from nas.training.cpu import fuse
+from nas.training.head import with_float32_head
 from nas.training.optimizers import learning_rates, make_optimizer
-from nas.training.step import MEMORY_FORMAT, Evaluation, Step
+from nas.training.step import MEMORY_FORMAT, Evaluation, Normalise, Step
 
 EVALUATION_BATCH = 500  # images; small enough to stay in a CPU's cache
 
@@ -44,6 +46,8 @@ class Engine:
         self.model: nn.Sequential = architecture.build()
         self.model.to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         network = fuse(self.model, seed) if device.type == "cpu" else self.model
+        if precision != torch.float32:
+            network = with_float32_head(network)
         self.optimizer = make_optimizer(self.model.parameters(), recipe)
         self.batch_size = min(recipe.batch_size, len(data.train_index))
         self.num_batches = len(data.train_index) // self.batch_size
@@ -100,3 +104,17 @@ def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:
     """Mean cross-entropy and accuracy (0..1) of any model on the validation images, in float32."""
     evaluation = Evaluation(model, data, EVALUATION_BATCH)
     return evaluation.read(evaluation())
+
+
+@torch.no_grad()
+def examine(model: nn.Module, data: Dataset) -> tuple[Tensor, Tensor]:
+    """Cross-entropy (N,) and whether it is classified rightly (N,) of each validation image."""
+    model.eval()
+    normalise = Normalise(data)
+    losses, is_right = [], []
+    for index in data.valid_index.split(EVALUATION_BATCH):
+        scores = model(normalise(data.images[index].float() / 255))
+        labels = data.labels[index]
+        losses.append(F.cross_entropy(scores, labels, reduction="none"))
+        is_right.append(scores.argmax(1) == labels)
+    return torch.cat(losses), torch.cat(is_right)

@@ -12,7 +12,7 @@ from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.errors import CountMismatchError, DivergedError
 from nas.layers import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU
-from nas.training import engine, evaluate, train
+from nas.training import engine, evaluate, examine, train
 from nas.training.engine import Engine
 from tests.odd_layers import FrozenConv, LyingConv
 
@@ -88,6 +88,29 @@ def test_weights_load_into_a_fresh_network_and_give_the_recorded_accuracy(
     valid_loss, valid_accuracy = evaluate(model, tiny_data)
     assert valid_accuracy == result.history[-1].valid_accuracy
     assert valid_loss == pytest.approx(result.history[-1].valid_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch", [7, 500])
+def test_examination_agrees_with_the_evaluation_image_by_image(
+    tiny_architecture, tiny_data, result, monkeypatch, batch
+):
+    monkeypatch.setattr(engine, "EVALUATION_BATCH", batch)  # of 60 images
+    model = tiny_architecture.build()
+    model.load_state_dict(result.state_dict)
+    model.train()  # with its dropout
+    losses, is_right = examine(model, tiny_data)
+    loss, accuracy = evaluate(model, tiny_data)
+    assert is_right.dtype == torch.bool
+    assert is_right.double().mean().item() == accuracy
+    assert losses.double().mean().item() == pytest.approx(loss, rel=1e-5)
+    assert not losses.requires_grad
+    mean, std = tiny_data.mean[0], tiny_data.std[0]
+    images = (tiny_data.images[tiny_data.valid_index].float() / 255 - mean) / std
+    labels = tiny_data.labels[tiny_data.valid_index]
+    with torch.no_grad():
+        scores = model(images)
+    assert torch.equal(is_right, scores.argmax(1) == labels)
+    torch.testing.assert_close(losses, F.cross_entropy(scores, labels, reduction="none"))
 
 
 def test_weights_are_plain_contiguous_cpu_tensors(tiny_data):

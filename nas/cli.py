@@ -107,19 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--seed", type=_whole(0, 2**32 - 1), default=0, metavar="SEED",
         help="seed of proposals and trainings (default: %(default)s)",
     )  # fmt: skip
-    search.add_argument(
-        "--device", default="auto", metavar="DEVICE",
-        help="auto, cpu, cuda, cuda:1, mps (default: %(default)s, the fastest there is)",
-    )  # fmt: skip
-    search.add_argument(
-        "--precision", choices=("auto", "bf16", "fp32"), default="auto",
-        help="number format of convolutions while training; auto is bf16 where the hardware has it "
-        "(default: %(default)s)",
-    )  # fmt: skip
-    search.add_argument(
-        "--workers", type=_whole(1, 1024), metavar="N",
-        help="candidates trained at once (default: one for each core on a CPU, 4 on a CUDA GPU)",
-    )  # fmt: skip
+    _add_device(search)
     search.add_argument(
         "--sampler", choices=("tpe", "random"), default="tpe",
         help="how candidates are proposed (default: %(default)s)",
@@ -127,6 +115,11 @@ def make_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--pruner", choices=("median", "halving", "none"), default="median",
         help="how weak candidates are stopped early (default: %(default)s)",
+    )  # fmt: skip
+    search.add_argument(
+        "--warm-start", metavar="SOURCE",
+        help="begin with what comes nearest to the best of another study, or to the start of "
+        "another space, such as references",
     )  # fmt: skip
     how = search.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print one JSON object for each event")
@@ -163,6 +156,30 @@ def make_parser() -> argparse.ArgumentParser:
     _add_storage(export)
     _add_data_dir(export)
 
+    certify = _verb(verbs, "certify", "train the best again with fresh seeds, and test the winner")
+    certify.add_argument(
+        "trials", nargs="*", type=_whole(0, 10**9), metavar="TRIAL",
+        help="numbers of trials (default: the --top best of the study)",
+    )  # fmt: skip
+    certify.add_argument(
+        "--top", type=_whole(1, 100), default=3, metavar="K",
+        help="how many of the best to compare when no trials are named (default: %(default)s)",
+    )  # fmt: skip
+    certify.add_argument(
+        "--seeds", type=_whole(1, 1000), default=5, metavar="N",
+        help="trainings of each, with fresh seeds (default: %(default)s)",
+    )  # fmt: skip
+    certify.add_argument(
+        "--protocol", choices=("honest", "watched"), default="honest",
+        help="honest: decide on validation images, then train the best on all training images and "
+        "open the test images once; watched: test after every epoch, as many published figures "
+        "do, which flatters (default: %(default)s)",
+    )  # fmt: skip
+    _add_study(certify)
+    _add_storage(certify)
+    _add_data_dir(certify)
+    _add_device(certify)
+
     dashboard = _verb(verbs, "dashboard", "browse the studies in a web browser")
     _add_storage(dashboard)
     dashboard.add_argument(
@@ -192,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "show": verbs.show,
             "studies": verbs.studies,
             "export": verbs.export,
+            "certify": verbs.certify,
             "dashboard": verbs.dashboard,
         }[options.verb]
         return run(options, arguments)
@@ -240,6 +258,22 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--study", metavar="NAME", help="name of the study (default: the one last searched)"
     )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", default="auto", metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:1, mps (default: %(default)s, the fastest there is)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=("auto", "bf16", "fp32"), default="auto",
+        help="number format of convolutions while training; auto is bf16 where the hardware has it "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=_whole(1, 1024), metavar="N",
+        help="candidates trained at once (default: one for each core on a CPU, 4 on a CUDA GPU)",
+    )  # fmt: skip
 
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:

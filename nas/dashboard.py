@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import optuna
 import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
 
+from nas.comparison import certificate_tables
 from nas.errors import NasError
 
 HOST = "127.0.0.1"  # the dashboard has no log-in and can delete studies: never beyond this machine
@@ -24,6 +26,21 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _SilentHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """A line for each request would bury the address."""
+
+
+def note_certificates(study: optuna.Study) -> None:
+    """Put what certifications have found into the study's note, which the dashboard shows."""
+    lines: list[str] = []
+    for page in certificate_tables(study):
+        columns = [column.removeprefix(">") for column in page.columns]
+        lines += [page.title, "", _row(columns), _row(["---"] * len(columns))]
+        lines += [*map(_row, page.rows), ""]
+    if lines:
+        optuna_dashboard.save_note(study, "\n".join(lines))
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def serve(

@@ -11,6 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from nas.architecture import Architecture
+from nas.certificates import Protocol
+from nas.comparison import certificate_tables, measured_runs, spread
 from nas.display import counts_text, plain_console
 from nas.studies import (
     TrialRecord,
@@ -55,7 +57,7 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
         )
     counts = f"trials: {counts_text(count_outcomes(records))}"
     body = table if table.row_count else "no candidate was trained to its end yet"
-    return Group(head, counts, body)
+    return Group(head, counts, body, *_certificate_parts(study))
 
 
 def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
@@ -82,7 +84,26 @@ def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
     ]
     if record.history:
         parts += ["", learning_curve(record.history)]
+    for protocol in Protocol:
+        runs = measured_runs(study, protocol, record.number)
+        if runs:
+            parts.append(f"certified, {protocol}: {spread([run.accuracy for run in runs])}")
     return Group(*parts)
+
+
+def certificate_report(study: optuna.Study) -> RenderableType:
+    """What certifications have found in a study, a table for each protocol."""
+    return Group(*_certificate_parts(study) or ["nothing is certified yet"])
+
+
+def _certificate_parts(study: optuna.Study) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for page in certificate_tables(study):
+        table = _table(*page.columns)
+        for row in page.rows:
+            table.add_row(*row)
+        parts += ["", page.title, table]
+    return parts
 
 
 def network_table(architecture: Architecture) -> Table:

@@ -26,9 +26,10 @@ def search(options: Namespace, arguments: list[str]) -> int:
     from nas.search import Search, SearchSettings
     from nas.search_space import load_space
     from nas.stopping import StopRequest
-    from nas.storage import open_storage, storage_errors
+    from nas.storage import open_storage, sqlite_path, storage_errors
     from nas.studies import check_study_name, open_or_create_study
     from nas.training import choose_device, choose_precision
+    from nas.warm_start import proposals_from
     from nas.weights import WeightsStore, default_artifact_dir
     from nas.workers import WorkerPool, default_workers
 
@@ -68,6 +69,13 @@ def search(options: Namespace, arguments: list[str]) -> int:
         StopRequest(options.timeout) as stop,
         display.make_display(options.json, options.quiet) as show,
     ):
+        warm = []
+        if options.warm_start is not None:
+            # Before the database is made, which a bad source must not leave behind.
+            path = sqlite_path(options.storage)
+            is_there = path is None or path.exists()
+            old = open_storage(options.storage) if is_there else None
+            warm = proposals_from(options.warm_start, space, task, old)
         storage = open_storage(options.storage, create=True)
         study = open_or_create_study(storage, name, facts, data_facts, space.source)
         weights = WeightsStore(study, default_artifact_dir(options.storage))
@@ -75,6 +83,7 @@ def search(options: Namespace, arguments: list[str]) -> int:
             show(Note(note))
         with pool:
             search = Search(study, space, task, data, settings, pool, weights, show, stop)
+            search.begin_with(warm)
             ended = search.run()
     if stop.exit_code:
         # Not among JSON lines or a bare summary, but to be seen all the same.
@@ -184,6 +193,63 @@ def export(options: Namespace, arguments: list[str]) -> int:
         + (f", validation accuracy {done.accuracy:.2%}" if done.accuracy is not None else "")
     )
     return 0
+
+
+def certify(options: Namespace, arguments: list[str]) -> int:
+    """Train trials of a study again; every check runs before the first training."""
+    from nas import datasets
+    from nas.certify import Certification, shortlist
+    from nas.dashboard import note_certificates
+    from nas.report import certificate_report, print_report
+    from nas.stopping import StopRequest
+    from nas.storage import open_storage, storage_errors
+    from nas.studies import find_trial, open_study, study_data, study_facts
+    from nas.training import choose_device, choose_precision
+    from nas.weights import WeightsStore, default_artifact_dir
+    from nas.workers import WorkerPool, default_workers
+
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    num_workers = options.workers or default_workers(device)
+    study = open_study(open_storage(options.storage), options.study)
+    facts, data_facts = study_facts(study), study_data(study)
+    assert facts is not None  # or open_study had refused
+    if options.trials:
+        records = [find_trial(study, number) for number in dict.fromkeys(options.trials)]
+    else:
+        records = shortlist(study, options.top, data_facts.num_valid)
+    for record in records:
+        if record.candidate is None:
+            raise NasError(f"trial {record.number} was never trained: {record.detail}")
+    data_dir = options.data_dir or datasets.default_data_dir()
+    datasets.check_test_images(data_facts.source, data_facts.classes)
+    data = _study_images(study, data_facts, data_dir)
+
+    def load_test() -> datasets.LabelledImages:
+        return datasets.load_test_images(data_facts.source, data_dir, data_facts.image_size, data)
+
+    def make_pool(images: Dataset) -> WorkerPool:
+        most = len(records) * options.seeds
+        return WorkerPool(images, device, precision, min(num_workers, most))
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    with storage_errors(options.storage), StopRequest() as stop:
+        weights = WeightsStore(study, default_artifact_dir(options.storage))
+        certification = Certification(
+            study, records, options.seeds, facts.seed, data, load_test, make_pool, weights, say,
+            stop,
+        )  # fmt: skip
+        if options.protocol == "honest":
+            certification.run_honest()
+        else:
+            certification.run_watched()
+        print_report(certificate_report(study))
+        note_certificates(study)
+    if stop.exit_code:
+        print(f"go on with: nas {shlex.join(arguments)}", flush=True)
+    return stop.exit_code
 
 
 def dashboard(options: Namespace, arguments: list[str]) -> int:

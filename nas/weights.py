@@ -51,11 +51,7 @@ class WeightsStore:
         ranked = sorted(self._kept(), key=_rank)
         if len(ranked) >= NUM_KEPT and rank > _rank(ranked[NUM_KEPT - 1]):
             return
-        self.artifact_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.artifact_dir, prefix=".part-") as folder:
-            path = Path(folder) / FILENAME
-            save_file(state_dict, path)
-            upload_artifact(artifact_store=self._store, file_path=str(path), study_or_trial=trial)
+        self._upload(state_dict, trial)
         for loser in ranked[NUM_KEPT - 1 :]:
             artifact_id = self._artifact_id(loser)
             if artifact_id:
@@ -84,6 +80,40 @@ class WeightsStore:
             f"the weights of trial {number} are not in {self.artifact_dir}: only those of the "
             f"best {NUM_KEPT} trials are kept{f' ({kept})' if kept else ''}"
         )
+
+    def save(self, state_dict: dict[str, Tensor]) -> str:
+        """Keep weights that belong to the study and to none of its trials; returns their name."""
+        return self._upload(state_dict, self.study)
+
+    def has(self, artifact_id: str | None) -> bool:
+        """Whether weights of that name, which `save` returned, are there."""
+        return artifact_id is not None and (self.artifact_dir / artifact_id).is_file()
+
+    def read(self, artifact_id: str) -> dict[str, Tensor]:
+        """The weights of that name.
+
+        Raises:
+            StudyError: they are gone or damaged.
+        """
+        try:
+            with self._store.open_reader(artifact_id) as file:
+                return load(file.read())
+        except (ArtifactNotFound, SafetensorError) as error:
+            raise StudyError(
+                f"weights {artifact_id} in {self.artifact_dir} are gone or damaged: {error}; "
+                "delete that file, and they are made again"
+            ) from error
+
+    def _upload(
+        self, state_dict: dict[str, Tensor], study_or_trial: optuna.Study | optuna.Trial
+    ) -> str:
+        self.artifact_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.artifact_dir, prefix=".part-") as folder:
+            path = Path(folder) / FILENAME
+            save_file(state_dict, path)
+            return upload_artifact(
+                artifact_store=self._store, file_path=str(path), study_or_trial=study_or_trial
+            )
 
     def _kept(self) -> list[FrozenTrial]:
         """Completed trials whose weights are still there."""

@@ -11,25 +11,31 @@ import pytest
 
 if TYPE_CHECKING:  # torch is loaded by the fixtures that need it
     from nas.architecture import Architecture
-    from nas.datasets import Dataset
+    from nas.datasets import Dataset, LabelledImages
 
 DATA_BESIDE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
 
 
-def make_tiny_data() -> Dataset:
-    """240 images of 1x8x8 in 4 classes: noise, with the quadrant of its class brighter."""
+def make_tiny_images(num: int, seed: int) -> LabelledImages:
+    """Images of 1x8x8 in 4 classes: noise, with the quadrant of its class brighter."""
     import torch
 
-    from nas.datasets import TrainingImages, split
+    from nas.datasets import LabelledImages
 
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 120, (240, 1, 8, 8), dtype=torch.uint8, generator=generator)
-    labels = torch.arange(240) % 4
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 120, (num, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(num) % 4
     for image, label in zip(images, labels.tolist(), strict=True):
         top, left = 4 * (label // 2), 4 * (label % 2)
         image[:, top : top + 4, left : left + 4] += 90
-    data = TrainingImages("tiny", images, labels, ("a", "b", "c", "d"))
-    return split(data, Fraction(1, 4), seed=0)
+    return LabelledImages("tiny", images, labels, ("a", "b", "c", "d"))
+
+
+def make_tiny_data() -> Dataset:
+    """180 tiny images to train on and 60 to validate on."""
+    from nas.datasets import split
+
+    return split(make_tiny_images(240, seed=0), Fraction(1, 4), seed=0)
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,17 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import torch
 
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe, Task
+from nas.datasets import Dataset
 from nas.errors import DivergedError, describe
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.search_space import SearchSpace
-from nas.training import EpochMetrics, TrainResult
+from nas.studies import record_candidate, record_training
+from nas.training import EpochMetrics, TrainResult, train
 from nas.worker import EpochDone, Failed, Job, Trained
 from nas.workers import Message
 
@@ -27,6 +30,16 @@ def suggest(trial: Any, task: Task) -> Candidate:
 
 def make_space(function: Callable[[Any, Task], Any] = suggest) -> SearchSpace:
     return SearchSpace("toy", Path(__file__), "# toy", function)
+
+
+def add_trial(
+    study: optuna.Study, candidate: Candidate, accuracy: float, loss: float = 0.5
+) -> None:
+    """A completed trial, as if a search had trained it for one epoch."""
+    trial = study.ask()
+    record_candidate(trial, candidate, seed=trial.number, device="cpu, fp32", versions={})
+    record_training(trial, [EpochMetrics(1, 1.0, loss, accuracy, 0.1)], 0.1)
+    study.tell(trial, accuracy)
 
 
 class FakePool:
@@ -101,3 +114,65 @@ class FakePool:
                 break
         weights = {"0.weight": torch.full((2,), float(job.number))}
         yield Trained(job.number, TrainResult(tuple(history), weights, 0.1, not is_stopped))
+
+
+def train_alone(
+    architecture: Architecture, recipe: Recipe, data: Dataset, seed: int, **how: Any
+) -> TrainResult:
+    """What a worker on a CPU does, done in this process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return train(architecture, recipe, data, seed=seed, precision=torch.float32, **how)
+    finally:
+        torch.set_num_threads(threads)
+
+
+class LocalPool:
+    """In place of `nas.workers.WorkerPool`: trains for real, but one job after another, here.
+
+    It needs no processes, which take seconds to start.
+    """
+
+    device = torch.device("cpu")
+    precision = torch.float32
+    num_workers = 1
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+        self._job: Job | None = None
+        self._is_stopped = False
+
+    def __enter__(self) -> LocalPool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    @property
+    def num_idle(self) -> int:
+        return 0 if self._job else 1
+
+    def start(self, job: Job) -> None:
+        assert self._job is None
+        self._job = job
+
+    def stop(self) -> None:
+        self._is_stopped = True
+
+    def answer(self, number: int, stop: bool) -> None:
+        assert not stop  # the training is over by now
+
+    def wait(self, timeout_seconds: float) -> list[Message]:
+        """All that a worker would say of the job."""
+        assert self._job is not None
+        job, self._job = self._job, None
+        try:
+            result = train_alone(
+                job.architecture, job.recipe, self.data, job.seed,
+                should_stop=lambda: self._is_stopped,
+            )  # fmt: skip
+        except DivergedError as error:
+            return [Failed(job.number, str(error), has_diverged=True)]
+        epochs = [EpochDone(job.number, metrics) for metrics in result.history]
+        return [*epochs, Trained(job.number, result)]

@@ -5,19 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from optuna.trial import TrialState
 
 from nas import __version__
 from nas.cli import main, make_parser, parse_seconds
 from nas.errors import NasError
+from nas.storage import open_storage
+from nas.studies import (
+    Reason,
+    open_or_create_study,
+    open_study,
+    record_rejection,
+    study_data,
+    study_facts,
+)
 
-VERBS = ("search", "spaces", "show", "studies", "export", "dashboard")
-READERS = ("show", "studies", "export", "dashboard")
+VERBS = ("search", "spaces", "show", "studies", "export", "certify", "dashboard")
+READERS = ("show", "studies", "export", "certify", "dashboard")
 DIGITS = ("search", "--dataset", "digits", "--budget", "20000")
 IN_MEMORY = "sqlite://"  # a search that should have been refused leaves nothing behind
 
@@ -192,6 +203,10 @@ def test_bad_value_is_refused_with_its_option(refuse, option, values):
     ("verb", "option", "values"),
     [
         ("show", "--top", ["0", "-1", "x"]),
+        ("certify", "--top", ["0", "-1", "x", "101"]),
+        ("certify", "--seeds", ["0", "-1", "x", "1.5", "1001", ""]),
+        ("certify", "--protocol", ["Honest", "test", ""]),
+        ("certify", "--workers", ["0", "x"]),
         ("dashboard", "--port", ["-1", "65536", "http"]),
     ],
 )
@@ -200,10 +215,18 @@ def test_bad_value_of_another_verb_is_refused(refuse, verb, option, values):
         assert option in refuse(verb, option, value)
 
 
-@pytest.mark.parametrize("verb", ["show", "export"])
-@pytest.mark.parametrize("trial", ["x", "-1", "1.5", "Best", ""])
-def test_bad_trial_is_refused(refuse, verb, trial):
-    assert "TRIAL" in refuse(verb, trial)
+@pytest.mark.parametrize(
+    ("verb", "trials"),
+    [
+        ("show", ["x", "-1", "1.5", "Best", ""]),
+        ("export", ["x", "-1", "1.5", "Best", ""]),
+        ("certify", ["x", "-1", "1.5", "best", ""]),
+    ],
+)
+def test_bad_trial_is_refused(refuse, verb, trials):
+    for trial in trials:
+        line = refuse(verb, trial)
+        assert "TRIAL" in line or "unrecognized arguments: -1" in line
 
 
 @pytest.mark.parametrize("option", ["--budget", "--trials", "--study", "--storage", "--dataset"])
@@ -254,6 +277,30 @@ def test_device_that_is_not_here_is_refused(refuse, device):
 @pytest.mark.parametrize("space", ["block", "nope", "", "gone.py", "./gone", "../here"])
 def test_space_that_is_not_there_is_refused(refuse, space):
     assert "--space" in refuse(*DIGITS, "--space", space)
+
+
+@pytest.mark.parametrize("source", ["block", "nope", "", "gone.py", "./gone", "../here"])
+def test_warm_start_that_is_not_there_is_refused(refuse, source):
+    line = refuse(*DIGITS, "--warm-start", source)
+    assert "--warm-start" in line
+    assert "--space" not in line
+
+
+def test_warm_start_from_a_space_without_a_start_is_refused(refuse, cwd):
+    (cwd / "tiny.py").write_text(TINY_SPACE)
+    line = refuse(*DIGITS, "--warm-start", "tiny.py")
+    assert "--warm-start 'tiny.py': tiny.py does not say where to begin" in line
+
+
+def test_warm_start_from_a_broken_space_is_refused_with_its_line(refuse, cwd):
+    (cwd / "mine.py").write_text("import nas\n\nraise ValueError('a\\nb')\n")
+    assert refuse(*DIGITS, "--warm-start", "mine.py") == "nas: mine.py:3: ValueError: a b\n"
+
+
+def test_warm_start_of_a_space_that_cannot_come_near_is_refused(refuse, cwd):
+    (cwd / "tiny.py").write_text(TINY_SPACE)
+    line = refuse(*DIGITS, "--space", "tiny.py", "--warm-start", "blocks")
+    assert "tiny.py has no function nearest(candidate, task)" in line
 
 
 def test_broken_space_is_refused_with_its_line(refuse, cwd):
@@ -407,7 +454,15 @@ def test_study_of_another_budget_is_refused(searched, refuse, cwd):
     assert "--budget was 20000, now it is 30000" in line
 
 
-@pytest.mark.parametrize("verb", ["show", "export"])
+def test_warm_start_from_an_unknown_study_is_refused_with_the_known_ones(searched, refuse):
+    before = contents(searched.folder)
+    line = refuse(*DIGITS, "--warm-start", "tiny-digits", "--storage", searched.url)
+    assert "--warm-start 'tiny-digits' is unknown" in line
+    assert line.endswith("studies: tiny-digits-20000\n")
+    assert contents(searched.folder) == before
+
+
+@pytest.mark.parametrize("verb", ["show", "export", "certify"])
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -417,7 +472,73 @@ def test_study_of_another_budget_is_refused(searched, refuse, cwd):
     ],
 )
 def test_study_or_trial_that_is_not_there_is_refused(searched, refuse, verb, arguments, words):
+    before = contents(searched.folder)
     assert words in refuse(verb, *arguments, "--storage", searched.url)
+    assert contents(searched.folder) == before
+
+
+@pytest.fixture
+def copied(searched, cwd):
+    """The URL of a copy of its study, in the current folder."""
+    shutil.copytree(searched.folder, cwd, dirs_exist_ok=True)
+    return f"sqlite:///{cwd}/studies.db"
+
+
+def test_certifying_a_proposal_that_was_turned_away_is_refused_with_the_reason(copied, refuse):
+    study = open_study(open_storage(copied))
+    trial = study.ask()
+    record_rejection(trial, Reason.OVER_BUDGET, "20,001 parameters do not fit", 20_001)
+    study.tell(trial, state=TrialState.PRUNED)
+    line = refuse("certify", "0", "1")
+    assert line == "nas: trial 1 was never trained: 20,001 parameters do not fit\n"
+
+
+def test_certifying_a_study_without_a_trained_trial_is_refused(copied, refuse):
+    storage = open_storage(copied)
+    facts, data = study_facts(open_study(storage)), study_data(open_study(storage))
+    open_or_create_study(storage, "fresh", facts, data, "text").ask()
+    assert "study 'fresh' has no completed trial yet" in refuse("certify", "--study", "fresh")
+
+
+def test_certifying_on_a_device_that_is_not_here_is_refused(copied, refuse):
+    assert "is not here: choose auto or " in refuse("certify", "--device", "cuda:9")
+
+
+def test_certifying_on_images_that_have_changed_is_refused(copied, refuse):
+    study = open_study(open_storage(copied))
+    study.set_user_attr("data_sha256", "0" * 64)
+    assert "digits has changed since the search" in refuse("certify")
+
+
+def test_certificate_is_printed_and_then_shown_with_the_study(copied, run):
+    done = run("certify", "--seeds", "2", "--device", "cpu")
+    assert (done.code, done.err) == (0, "")
+    *lines, title, head, row = done.out.splitlines()
+    assert "for the first time in this study" in "".join(lines)
+    assert title.startswith("honest: ")
+    assert "304 test images; this study opened them 1 time" in title
+    assert head.split() == ["trial", "parameters", "accuracy"]
+    assert row.split()[:2] == ["0", "650"]
+    assert "(2 seeds, 95 %: " in row
+    assert run("show").out.endswith(f"{title}\n{head}\n{row}\n")
+    accuracy = row.partition("650")[2].strip()
+    assert f"certified, honest: {accuracy}\n" in run("show", "0").out
+    study = open_study(open_storage(copied))
+    notes = study._storage.get_study_system_attrs(study._study_id)  # the dashboard shows them
+    assert f"| 0 | 650 | {accuracy} |" in str(notes)
+
+
+def test_certificates_of_both_protocols_are_printed_apart(copied, run):
+    arguments = ("certify", "0", "0", "--seeds", "1", "--device", "cpu")
+    assert run(*arguments).code == 0
+    done = run(*arguments, "--protocol", "watched")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("trial 0, seed 1 of 1: ") == 1  # named twice, trained once
+    before_watched, watched = done.out.split("watched: ")
+    assert "opened them 2 times" in before_watched
+    assert "best of all" in watched
+    again = run(*arguments, "--protocol", "watched")
+    assert again.out.strip() == done.out.partition("\n")[2].strip()
 
 
 @pytest.mark.parametrize("trial", [[], ["best"]])
@@ -435,9 +556,6 @@ def test_output_that_nobody_reads_is_no_fault(searched):
 
 def test_folder_with_the_name_of_a_data_set_stays_a_folder(run, cwd):
     from PIL import Image
-
-    from nas.storage import open_storage
-    from nas.studies import open_study, study_data
 
     for name, value in (("dark", 20), ("light", 220)):
         (cwd / "digits" / "train" / name).mkdir(parents=True)

@@ -7,19 +7,32 @@ import socket
 import threading
 import urllib.request
 
+import optuna_dashboard
 import pytest
 
-from nas.dashboard import serve
+from nas.architecture import Architecture
+from nas.candidate import Candidate, Recipe
+from nas.certificates import Protocol, record_decision, record_run
+from nas.dashboard import note_certificates, serve
 from nas.errors import NasError
+from nas.layers import Flatten, Linear
 from nas.storage import open_storage
 from nas.studies import open_or_create_study
+from tests.fakes import add_trial
+from tests.test_certificates import make_run
 from tests.test_studies import DATA, FACTS
 
+CANDIDATE = Candidate(Architecture((1, 8, 8), [Flatten(), Linear(4)]), Recipe())
 
-def test_dashboard_serves_the_studies_on_loopback(tmp_path):
-    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
-    study = open_or_create_study(storage, "shown", FACTS, DATA, "text")
-    study.tell(study.ask(), 0.9)
+
+@pytest.fixture
+def storage(tmp_path):
+    return open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+
+
+@pytest.fixture
+def get(storage, tmp_path):
+    """What the dashboard answers to a path below its address; served until the tests end."""
     address = []
     ready = threading.Event()
 
@@ -31,15 +44,57 @@ def test_dashboard_serves_the_studies_on_loopback(tmp_path):
     threading.Thread(target=serve, args=arguments, daemon=True).start()
     assert ready.wait(30)
     assert address[0].startswith("http://127.0.0.1:")
-    with urllib.request.urlopen(address[0] + "api/studies") as answer:
-        names = [s["study_name"] for s in json.load(answer)["study_summaries"]]
+
+    def fetch(path):
+        with urllib.request.urlopen(address[0] + path) as answer:
+            return answer.read()
+
+    return fetch
+
+
+def test_dashboard_serves_the_studies_on_loopback(storage, get):
+    study = open_or_create_study(storage, "shown", FACTS, DATA, "text")
+    study.tell(study.ask(), 0.9)
+    names = [s["study_name"] for s in json.loads(get("api/studies"))["study_summaries"]]
     assert names == ["shown"]
-    with urllib.request.urlopen(address[0]) as answer:
-        assert b"<html" in answer.read().lower()
+    assert b"<html" in get("").lower()
 
 
-def test_taken_port_is_refused_in_one_line(tmp_path):
-    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+def test_dashboard_shows_what_certifications_found(storage, get):
+    study = open_or_create_study(storage, "shown", FACTS, DATA, "text")
+    for accuracy in (0.8, 0.9):
+        add_trial(study, CANDIDATE, accuracy)
+
+    def note():
+        return json.loads(get(f"api/studies/{study._study_id}"))["note"]["body"]
+
+    note_certificates(study)
+    assert note() == ""
+    for trial, is_right in ((0, [True, False]), (1, [True, True])):
+        record_run(study, make_run(trial=trial, is_right=is_right))
+    record_decision(study, [0, 1], num_seeds=1)
+    note_certificates(study)
+    lines = note().splitlines()
+    assert lines[0] == "decided on 5,000 validation images, by accuracy and loss: trial 1"
+    assert lines[2].startswith("| trial | parameters | accuracy | loss | lead of trial 1")
+    assert lines[3] == "|" + " --- |" * 7
+    assert lines[4].startswith("| 1 | 260 | 100.00% (1 seed) | ")
+    assert lines[5].startswith("| 0 | 260 | 50.00% (1 seed) | ")
+
+    record_run(study, make_run(Protocol.WATCHED, trial=0, is_right=[True] * 3 + [False]))
+    note_certificates(study)
+    assert note().count("decided on") == 1
+    assert "| 0 | 260 | 75.00% (1 seed) | " in note().split("watched: ")[1]
+
+
+def test_study_without_certificates_keeps_its_note(storage, get):
+    study = open_or_create_study(storage, "shown", FACTS, DATA, "text")
+    optuna_dashboard.save_note(study, "mine")
+    note_certificates(study)
+    assert json.loads(get(f"api/studies/{study._study_id}"))["note"]["body"] == "mine"
+
+
+def test_taken_port_is_refused_in_one_line(storage, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

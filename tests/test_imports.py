@@ -30,10 +30,15 @@ ORDER = (
     "survey",
     "storage",
     "studies",
+    "warm_start",
     "weights",
     "stopping",
     "events",
     "search",
+    "certainty",
+    "certificates",
+    "certify",
+    "comparison",
     "display",
     "report",
     "dashboard",
@@ -47,10 +52,11 @@ ORDER = (
 MAY_IMPORT = {
     "torch": {
         "layers", "architecture", "datasets", "training", "worker", "workers", "search", "export",
-        "weights",
+        "weights", "certify",
     },
     "optuna": {
-        "storage", "studies", "samplers", "weights", "search", "report", "dashboard",
+        "storage", "studies", "samplers", "warm_start", "weights", "search", "certificates",
+        "certify", "comparison", "report", "dashboard",
         "verbs",  # for type checkers
     },
 }  # fmt: skip

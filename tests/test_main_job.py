@@ -15,7 +15,7 @@ import pytest
 
 from nas.cli import main
 from nas.storage import open_storage
-from nas.studies import open_study, read_trials
+from nas.studies import best_trials, open_study, read_trials
 
 SEARCH = ["search", "--budget", "3k", "--dataset", "digits", "--epochs", "2"]
 
@@ -62,6 +62,27 @@ def test_search_on_other_terms_is_refused_and_changes_nothing(folder, capsys):
     assert main([*SEARCH, "--trials", "9", "--study", "s", "--split-seed", "1"]) == 2
     assert "--split-seed changed" in capsys.readouterr().err
     assert [(r.number, r.state) for r in records()] == before
+
+
+def test_search_begins_near_what_another_space_begins_with():
+    """Of the references only three-blocks can be built for digits."""
+    search = [*SEARCH, "--budget", "20k", "--warm-start", "references"]
+    assert main([*search, "--trials", "1"]) == 0
+    (first,) = records()[:1]
+    assert first.is_complete
+    convs = [layer for layer in first.spec["architecture"]["layers"] if layer["kind"] == "conv"]
+    assert [c["out_channels"] for c in convs] == [8, 16, 32, 8, 16, 32, 8, 16, 32, 10]
+
+
+def test_search_begins_with_the_best_of_another_study_and_only_once(folder):
+    main([*SEARCH, "--trials", "2", "--study", "old"])
+    old = [r.params for r in best_trials(records())]
+    again = [*SEARCH, "--budget", "4k", "--study", "new", "--warm-start", "old"]
+    for trials in ("1", "3"):
+        assert main([*again, "--trials", trials]) == 0
+    new = [r.params for r in records()]
+    assert new[: len(old)] == old
+    assert all(new.count(params) == 1 for params in old)
 
 
 def test_json_prints_nothing_but_json_on_standard_output(capsys):

@@ -7,8 +7,11 @@ import pytest
 from rich.console import Console
 
 from nas.architecture import Architecture
+from nas.candidate import Candidate, Recipe
+from nas.certificates import Protocol, record_decision, record_opening, record_run
 from nas.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
 from nas.report import (
+    certificate_report,
     leaderboard,
     learning_curve,
     network_table,
@@ -16,10 +19,14 @@ from nas.report import (
     studies_table,
     trial_page,
 )
-from nas.studies import open_or_create_study, read_trials
+from nas.studies import best_trials, open_or_create_study, read_trials
 from nas.training import EpochMetrics
+from tests.fakes import add_trial
+from tests.test_certificates import CLOSED, make_run
 from tests.test_search import make_search, pool  # noqa: F401 - fixtures
 from tests.test_studies import DATA, FACTS
+
+CANDIDATE = Candidate(Architecture((1, 8, 8), [Flatten(), Linear(4)]), Recipe())
 
 
 def text_of(report):
@@ -104,3 +111,50 @@ def test_studies_table_lists_every_study():
 def test_piped_report_keeps_its_lines_whole(capsys):
     print_report("x" * 150)
     assert capsys.readouterr().out == "x" * 150 + "\n"
+
+
+# Certificates
+
+
+@pytest.fixture
+def certified():
+    """A study and its best trial, certified under two protocols; one training is unmeasured."""
+    study = open_or_create_study(optuna.storages.InMemoryStorage(), "blocks", FACTS, DATA, "text")
+    for accuracy in (0.8, 0.9):
+        add_trial(study, CANDIDATE, accuracy)
+    answers = {Protocol.VALIDATION: [True] * 3 + [False], Protocol.HONEST: [True, False]}
+    for protocol, is_right in answers.items():
+        record_run(study, make_run(protocol, trial=1, is_right=is_right))
+    record_run(study, make_run(Protocol.WATCHED, trial=1, **CLOSED))
+    record_decision(study, [1], num_seeds=1)
+    record_opening(study, Protocol.HONEST, [1], "a" * 64)
+    return study
+
+
+def test_certificate_report_has_a_table_for_each_protocol(certified):
+    text = text_of(certificate_report(certified))
+    assert text.index("decided on") < text.index("75.00% (1 seed)")
+    assert text.index("75.00%") < text.index("honest: ") < text.index("50.00% (1 seed)")
+    assert "watched" not in text
+
+
+def test_leaderboard_is_followed_by_the_certificates(certified):
+    text = text_of(leaderboard(certified, 10))
+    assert text.index("trials: 2 trained") < text.index("90.00%") < text.index("decided on")
+    assert text.rstrip().endswith(text_of(certificate_report(certified)).strip())
+
+
+def test_study_without_certificates_has_none_in_its_reports(study):
+    assert text_of(certificate_report(study)) == "nothing is certified yet\n"
+    assert "certified" not in text_of(leaderboard(study, 3))
+    assert "certified" not in text_of(trial_page(study, best_trials(read_trials(study))[0]))
+
+
+def test_page_of_a_certified_trial_says_so_under_each_protocol(certified):
+    other, record = read_trials(certified)
+    lines = text_of(trial_page(certified, record)).splitlines()
+    assert lines[-2:] == [
+        "certified, validation: 75.00% (1 seed)",
+        "certified, honest: 50.00% (1 seed)",
+    ]
+    assert "certified, " not in text_of(trial_page(certified, other))

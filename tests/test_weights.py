@@ -78,3 +78,51 @@ def test_store_lies_beside_a_sqlite_file():
     assert str(default_artifact_dir("sqlite:///a/b.db")) == "a/b-artifacts"
     assert str(default_artifact_dir(None)) == "studies-artifacts"
     assert str(default_artifact_dir("postgresql://host/x")) == "nas-artifacts"
+
+
+# Weights of no trial
+
+
+def test_saved_weights_come_back_as_they_were(store):
+    name = store.save({"w": torch.full((3,), 0.1), "n": torch.tensor(7)})
+    other = store.save({"w": torch.full((3,), 0.2)})
+    weights = store.read(name)
+    assert torch.equal(weights["w"], torch.full((3,), 0.1))
+    assert weights["n"].dtype == torch.int64
+    assert torch.equal(store.read(other)["w"], torch.full((3,), 0.2))
+
+
+def test_saved_weights_are_found_by_another_process(store):
+    name = store.save({"w": torch.ones(3)})
+    again = WeightsStore(store.study, store.artifact_dir)
+    assert again.has(name)
+    assert torch.equal(again.read(name)["w"], torch.ones(3))
+
+
+def test_saved_weights_push_no_trial_out_and_are_pushed_out_by_none(store):
+    saved = [store.save({"w": torch.tensor(float(i))}) for i in range(3)]
+    numbers = [complete(store, value) for value in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+    for number in numbers[1:]:
+        assert store.load(number)
+    assert [store.read(name)["w"].item() for name in saved] == [0, 1, 2]
+
+
+def test_store_has_what_was_saved_and_is_still_there(store):
+    assert not store.has(None)
+    assert not store.has("nothing")
+    name = store.save({"w": torch.ones(3)})
+    assert store.has(name)
+    (store.artifact_dir / name).unlink()
+    assert not store.has(name)
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "damaged"])
+def test_saved_weights_that_cannot_be_read_are_refused(store, is_gone):
+    name = store.save({"w": torch.ones(3)})
+    path = store.artifact_dir / name
+    if is_gone:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(StudyError, match=f"weights {name} in .* are gone or damaged"):
+        store.read(name)

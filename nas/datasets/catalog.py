@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from nas.datasets.dataset import TrainingImages
-from nas.datasets.folder import load_folder
+from nas.datasets.dataset import Dataset, LabelledImages
+from nas.datasets.folder import list_images, load_folder
 from nas.errors import DataError, describe
 
 DATA_DIR_VARIABLE = "NAS_DATA_DIR"
@@ -64,7 +65,7 @@ def default_data_dir() -> Path:
 
 def load_training_images(
     dataset: str | None, data_dir: Path, image_size: int | None = None
-) -> TrainingImages:
+) -> LabelledImages:
     """The training images of a data set; its test images are never opened.
 
     Args:
@@ -90,7 +91,62 @@ def load_training_images(
     return load_folder(Path(dataset), data_dir / "folders", image_size)
 
 
-def _mnist_or_digits(data_dir: Path) -> TrainingImages:
+def load_test_images(
+    source: str, data_dir: Path, image_size: int | None, train: Dataset
+) -> LabelledImages:
+    """The test images of a data set: for certification alone, at its very end.
+
+    Args:
+        source: one of `NAMES`, or a folder of images.
+        data_dir, image_size: as for `load_training_images`.
+        train: its training images; the test images must be of the same shape and classes as these.
+
+    Raises:
+        DataError: no test images, or none that fit, or they cannot be read.
+    """
+    if source == "digits":
+        test = _load_digits(is_test=True)
+    elif source in NAMES:
+        test = _load_torchvision_test(source, data_dir)
+    else:
+        test = load_folder(Path(source), data_dir / "folders", image_size, is_test=True)
+    if test.classes != train.classes or test.images.shape[1:] != train.images.shape[1:]:
+        raise DataError(f"the test images of {source} have other classes or another size")
+    return test
+
+
+def check_test_images(source: str, classes: tuple[str, ...]) -> None:
+    """Whether there will be test images, as far as can be told without opening one.
+
+    Raises:
+        DataError: a folder without test images, or with other classes to test than to train on.
+    """
+    if source not in NAMES:
+        _, test_classes = list_images(Path(source), is_test=True)
+        if test_classes != classes:
+            raise DataError(f"the test images of {source} have other classes")
+
+
+def _load_torchvision_test(name: str, data_dir: Path) -> LabelledImages:
+    import torchvision
+
+    source = _SOURCES[name]
+    dataset = getattr(torchvision.datasets, source.class_name)
+    try:
+        try:
+            data = dataset(str(data_dir), train=False, download=False)
+        except RuntimeError:  # not all of its files are there
+            _download(dataset, name, data_dir)
+            data = dataset(str(data_dir), train=False, download=False)
+        images, labels = _tensors(data)
+    except DataError:
+        raise
+    except Exception as error:  # torchvision lets through whatever its parsers meet
+        raise _damaged(name, data_dir / source.folder, describe(error)) from error
+    return LabelledImages(name, images, labels, tuple(data.classes), source.flips)
+
+
+def _mnist_or_digits(data_dir: Path) -> LabelledImages:
     try:
         data = _load_torchvision("mnist", data_dir)
         note = f"no --dataset given: searching on MNIST, in {data_dir}"
@@ -100,12 +156,12 @@ def _mnist_or_digits(data_dir: Path) -> TrainingImages:
             "no --dataset given, and MNIST is neither on disk nor to be downloaded: "
             "searching on the bundled 8x8 digits (--data-dir says where MNIST is)"
         )
-    return TrainingImages(
+    return LabelledImages(
         data.name, data.images, data.labels, data.classes, data.flips, (note, *data.notes)
     )
 
 
-def _load_torchvision(name: str, data_dir: Path) -> TrainingImages:
+def _load_torchvision(name: str, data_dir: Path) -> LabelledImages:
     source = _SOURCES[name]
     folder = data_dir / source.folder
     dataset = _without_test_files(source.class_name)
@@ -115,19 +171,25 @@ def _load_torchvision(name: str, data_dir: Path) -> TrainingImages:
         notes = (f"downloaded {name} to {folder}",)
     try:
         data = dataset(str(data_dir), train=True, download=False)
-        images = torch.as_tensor(data.data)
-        labels = torch.as_tensor(data.targets, dtype=torch.int64)
-        if len(images) != len(labels) or not 0 <= labels.min() <= labels.max() < len(data.classes):
-            raise ValueError("images and labels do not fit each other")
+        images, labels = _tensors(data)
     except Exception as error:  # torchvision lets through whatever its parsers meet
         raise _damaged(name, folder, describe(error)) from error
 
-    # torchvision gives (N, H, W) for grey images and (N, H, W, C) for colour.
-    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
     content = images.numpy().tobytes() + labels.to(torch.uint8).numpy().tobytes()
     if source.train_sha256 not in (None, hashlib.sha256(content).hexdigest()):
         raise _damaged(name, folder, "its training images do not have the published checksum")
-    return TrainingImages(name, images, labels, tuple(data.classes), source.flips, notes)
+    return LabelledImages(name, images, labels, tuple(data.classes), source.flips, notes)
+
+
+def _tensors(data: Any) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W) and labels (N,) of a data set of torchvision."""
+    images = torch.as_tensor(data.data)
+    labels = torch.as_tensor(data.targets, dtype=torch.int64)
+    if len(images) != len(labels) or not 0 <= labels.min() <= labels.max() < len(data.classes):
+        raise ValueError("images and labels do not fit each other")
+    # torchvision gives (N, H, W) for grey images and (N, H, W, C) for colour.
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    return images, labels
 
 
 def _without_test_files(class_name: str) -> Any:
@@ -177,8 +239,8 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _load_digits() -> TrainingImages:
-    """1,493 of the 1,797 8x8 digits that scikit-learn brings along; the others are for testing.
+def _load_digits(is_test: bool = False) -> LabelledImages:
+    """1,493 of the 1,797 8x8 digits that scikit-learn brings along, or the others, for testing.
 
     The bundled set has no test part of its own, so every sixth image of each class is left out.
     """
@@ -188,7 +250,7 @@ def _load_digits() -> TrainingImages:
     images = torch.as_tensor(bundle.images)  # float64 (N, 8, 8), whole numbers 0..16
     images = (images * 255 / 16).round().to(torch.uint8).unsqueeze(1)
     labels = torch.as_tensor(bundle.target, dtype=torch.int64)
-    is_test = torch.zeros(len(labels), dtype=torch.bool)
+    is_wanted = torch.full((len(labels),), not is_test)
     for label in range(10):
-        is_test[(labels == label).nonzero().flatten()[::_DIGITS_TEST_SHARE]] = True
-    return TrainingImages("digits", images[~is_test], labels[~is_test], tuple("0123456789"))
+        is_wanted[(labels == label).nonzero().flatten()[::_DIGITS_TEST_SHARE]] = is_test
+    return LabelledImages("digits", images[is_wanted], labels[is_wanted], tuple("0123456789"))

@@ -19,8 +19,8 @@ MIN_PER_CLASS = 2  # one image to train on, one to validate on
 
 
 @dataclass(frozen=True)
-class TrainingImages:
-    """All images a search may see, before they are split."""
+class LabelledImages:
+    """Images with their labels: all that a search may see, or all that it may not."""
 
     name: str
     images: Tensor  # uint8 (N, C, H, W)
@@ -58,7 +58,7 @@ class Dataset:
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
 
-def split(data: TrainingImages, valid_share: Fraction, seed: int) -> Dataset:
+def split(data: LabelledImages, valid_share: Fraction, seed: int) -> Dataset:
     """Hold out `valid_share` of each class for validation, chosen by `seed` alone.
 
     Raises:
@@ -97,6 +97,34 @@ def split(data: TrainingImages, valid_share: Fraction, seed: int) -> Dataset:
         std=std,
         sha256=_sha256(data.images, data.labels),
         split_sha256=_sha256(train_index, valid_index),
+    )
+
+
+def whole(data: Dataset) -> Dataset:
+    """Every training image to train on; the same validation images, which now say nothing."""
+    train_index = torch.arange(len(data.images))
+    mean, std = _channel_statistics(data.images)
+    split_sha256 = _sha256(train_index, data.valid_index)
+    return replace(data, train_index=train_index, mean=mean, std=std, split_sha256=split_sha256)
+
+
+def with_test(data: Dataset, test: LabelledImages) -> Dataset:
+    """Every training image to train on, and the test images to validate on.
+
+    Args:
+        data: its images are all training images.
+        test: of the same shape and classes.
+    """
+    data = whole(data)
+    images, labels = torch.cat([data.images, test.images]), torch.cat([data.labels, test.labels])
+    test_index = torch.arange(len(data.images), len(images))
+    return replace(
+        data,
+        images=images,
+        labels=labels,
+        valid_index=test_index,
+        sha256=_sha256(images, labels),
+        split_sha256=_sha256(data.train_index, test_index),
     )
 
 

@@ -1,8 +1,7 @@
 """A folder of images as a data set: decoded once, then read from a cache.
 
 Either class folders (`cats/`, `dogs/`), or `train/` with class folders in it and perhaps `test/`.
-From class folders alone, every sixth image of each class is kept back for testing; a `test/` folder
-is never opened here.
+From class folders alone, every sixth image of each class is kept back for testing.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nas.datasets.dataset import TrainingImages
+from nas.datasets.dataset import LabelledImages
 from nas.errors import DataError
 
 IMAGE_SUFFIXES = {
@@ -38,8 +37,10 @@ _TEST_SHARE = 6
 _NUM_NAMED = 3  # unreadable files named one by one
 
 
-def load_folder(folder: Path, cache_dir: Path, image_size: int | None) -> TrainingImages:
-    """Every readable training image below `folder`, in one size.
+def load_folder(
+    folder: Path, cache_dir: Path, image_size: int | None, is_test: bool = False
+) -> LabelledImages:
+    """Every readable training image below `folder`, in one size; or the test images instead.
 
     Args:
         folder: class folders, or `train/` with class folders in it.
@@ -49,7 +50,7 @@ def load_folder(folder: Path, cache_dir: Path, image_size: int | None) -> Traini
     Raises:
         DataError: no such folder, no images in it, or images of several sizes.
     """
-    files, classes = _list_images(folder)
+    files, classes = list_images(folder, is_test)
     cache = cache_dir / f"{_cache_key(folder, files, image_size)}.safetensors"
     images, labels, unreadable = _read_cache(cache) or _decode_into(
         cache, folder, files, image_size
@@ -59,15 +60,17 @@ def load_folder(folder: Path, cache_dir: Path, image_size: int | None) -> Traini
         named = ", ".join(unreadable[:_NUM_NAMED])
         more = f" and {len(unreadable) - _NUM_NAMED} more" if len(unreadable) > _NUM_NAMED else ""
         notes = (f"{len(unreadable)} files could not be read as images: {named}{more}",)
-    return TrainingImages(folder.resolve().name, images, labels, classes, notes=notes)
+    return LabelledImages(folder.resolve().name, images, labels, classes, notes=notes)
 
 
-def _list_images(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
-    """(file, label) of every training image, sorted, and the names of the classes."""
+def list_images(folder: Path, is_test: bool) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
+    """(file, label) of every training or test image, sorted, and the names of the classes."""
     if not folder.is_dir():
         raise DataError(f"--dataset {folder}: no such folder")
     has_parts = (folder / "train").is_dir()
-    root = folder / "train" if has_parts else folder
+    root = folder / ("test" if is_test else "train") if has_parts else folder
+    if is_test and not root.is_dir():
+        raise DataError(f"--dataset {folder} has no folder `test` with images to test on")
     class_folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(class_folders) < 2:
         raise DataError(
@@ -83,7 +86,7 @@ def _list_images(folder: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]
             and not any(part.startswith(".") for part in path.relative_to(class_folder).parts)
         )
         if not has_parts:
-            found = [p for i, p in enumerate(found) if i % _TEST_SHARE]
+            found = [p for i, p in enumerate(found) if (i % _TEST_SHARE == 0) == is_test]
         files += [(p, label) for p in found]
     if not files:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Data sets by name. Every test here runs without a network, and none may open a test image."""
+"""Data sets by name. Every test here runs without a network."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ import torchvision
 from PIL import Image
 
 from nas.cli import main
-from nas.datasets import NAMES, catalog, default_data_dir, load_training_images, split
+from nas.datasets import (
+    NAMES,
+    LabelledImages,
+    catalog,
+    default_data_dir,
+    load_test_images,
+    load_training_images,
+    split,
+)
 from nas.errors import DataError
 
 RAW = Path("MNIST", "raw")
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"
+TEST_IMAGES = "t10k-images-idx3-ubyte"
+TEST_LABELS = "t10k-labels-idx1-ubyte"
 
 _recorders: list[list[Path]] = []
 
@@ -71,14 +81,10 @@ def offline(monkeypatch):
 
 @pytest.fixture
 def copy_of_mnist(mnist_dir, tmp_path):
-    """A data folder with files of MNIST's train part to write to, and links to the others."""
-    raw = tmp_path / RAW
-    raw.mkdir(parents=True)
-    for file in (mnist_dir / RAW).iterdir():
-        if file.name in (TRAIN_IMAGES, TRAIN_LABELS):
-            shutil.copyfile(file, raw / file.name)
-        elif file.is_file():
-            (raw / file.name).symlink_to(file)
+    """A data folder with files of MNIST to write to."""
+    (tmp_path / RAW).mkdir(parents=True)
+    for name in (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS):
+        shutil.copyfile(mnist_dir / RAW / name, tmp_path / RAW / name)
     return tmp_path
 
 
@@ -351,6 +357,163 @@ def test_mnist_cut_short_is_refused(copy_of_mnist, file, size):
 
 def test_copy_of_mnist_is_good_before_it_is_damaged(copy_of_mnist):
     assert load_training_images(None, copy_of_mnist).name == "mnist"
+
+
+# Test images
+
+
+def training(name, data_dir, image_size=None):
+    return split(load_training_images(name, data_dir, image_size), Fraction(1, 12), seed=0)
+
+
+def like(*shape, classes):
+    """Training images of that shape and those classes, two of each and all black."""
+    labels = torch.arange(2 * len(classes)) % len(classes)
+    images = torch.zeros((len(labels), *shape), dtype=torch.uint8)
+    return split(LabelledImages("made", images, labels, tuple(classes)), Fraction(1, 2), seed=0)
+
+
+@pytest.fixture
+def mnist_like():
+    return like(1, 28, 28, classes=torchvision.datasets.MNIST.classes)
+
+
+def make_pets(root, part, names=("cats", "dogs"), num=3, size=(4, 4), value=9):
+    for name in names:
+        (root / part / name).mkdir(parents=True)
+        for i in range(num):
+            Image.new("L", size, value + i).save(root / part / name / f"{i}.png")
+
+
+def test_test_images_of_digits_are_the_304_that_no_search_sees(tmp_path):
+    from sklearn.datasets import load_digits
+
+    train = training("digits", tmp_path)
+    test = load_test_images("digits", tmp_path, None, train)
+    assert test.images.shape == (304, 1, 8, 8)
+    assert (test.name, test.classes) == ("digits", train.classes)
+    assert torch.bincount(test.labels).tolist() == [30, 31, 30, 31, 31, 31, 31, 30, 29, 30]
+
+    def rows(images, labels):
+        pixels = [tuple(image) for image in images.reshape(len(images), -1).tolist()]
+        return list(zip(pixels, labels.tolist(), strict=True))
+
+    seen, unseen = rows(train.images, train.labels), rows(test.images, test.labels)
+    assert set(seen).isdisjoint(unseen)
+    bundle = load_digits()
+    whole = rows((bundle.images * 255 / 16).round().astype(int), bundle.target)
+    assert len(whole) == 1797
+    assert sorted(seen + unseen) == sorted(whole)
+
+
+def test_mnist_has_10000_test_images(mnist_dir, mnist_like, offline, opened):
+    with opened() as paths:
+        test = load_test_images("mnist", mnist_dir, None, mnist_like)
+    assert (test.images.shape, test.images.dtype) == ((10000, 1, 28, 28), torch.uint8)
+    assert torch.bincount(test.labels).tolist() == [
+        980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009
+    ]  # fmt: skip
+    assert test.flips is False
+    assert {path.name for path in paths if "ubyte" in path.name} == {TEST_IMAGES, TEST_LABELS}
+    assert offline == []
+
+
+def test_test_images_of_cifar10_are_those_of_its_test_file(made_up_cifar10):
+    train = training("cifar10", made_up_cifar10)
+    test = load_test_images("cifar10", made_up_cifar10, None, train)
+    content = pickle.loads((made_up_cifar10 / "cifar-10-batches-py" / "test_batch").read_bytes())
+    assert test.images.shape == (2, 3, 32, 32)
+    assert test.images.flatten(1).numpy().tolist() == content["data"].tolist()
+    assert (test.labels.tolist(), test.classes, test.flips) == ([0, 1], ("cats", "dogs"), True)
+
+
+def test_test_images_of_a_folder_are_those_of_its_test_folder(tmp_path):
+    make_pets(tmp_path / "pets", "train")
+    make_pets(tmp_path / "pets", "test", num=2, value=100)
+    source = str(tmp_path / "pets")
+    test = load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
+    assert test.images[:, 0, 0, 0].tolist() == [100, 101, 100, 101]
+    assert test.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_test_images_of_a_folder_are_brought_to_the_size_of_the_search(tmp_path):
+    make_pets(tmp_path / "pets", "train")
+    make_pets(tmp_path / "pets", "test", size=(6, 5))
+    source = str(tmp_path / "pets")
+    train = training(source, tmp_path / "data", 8)
+    test = load_test_images(source, tmp_path / "data", 8, train)
+    assert test.images.shape == (6, 1, 8, 8)
+
+
+def test_class_folders_alone_have_every_sixth_image_to_test_on(tmp_path):
+    make_pets(tmp_path, "pets", num=8)
+    source = str(tmp_path / "pets")
+    test = load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
+    assert test.images[:, 0, 0, 0].tolist() == [9, 15, 9, 15]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"names": ("cats", "owls")}, {"names": ("cats", "dogs", "owls")}, {"size": (5, 5)}],
+    ids=["other class", "more classes", "other size"],
+)
+def test_test_images_unlike_the_training_images_are_refused(tmp_path, changes):
+    make_pets(tmp_path / "pets", "train")
+    make_pets(tmp_path / "pets", "test", **changes)
+    source = str(tmp_path / "pets")
+    with pytest.raises(DataError, match="pets have other classes or another size"):
+        load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    "train",
+    [like(1, 9, 9, classes="0123456789"), like(3, 8, 8, classes="0123456789"),
+     like(1, 8, 8, classes="01")],
+    ids=["size", "colour", "classes"],
+)  # fmt: skip
+def test_test_images_of_another_data_set_are_refused(tmp_path, train):
+    with pytest.raises(DataError, match="the test images of digits have other classes or another"):
+        load_test_images("digits", tmp_path, None, train)
+
+
+def test_folder_without_test_images_is_refused_in_one_line(tmp_path):
+    make_pets(tmp_path / "pets", "train")
+    source = str(tmp_path / "pets")
+    with pytest.raises(DataError, match="has no folder `test` with images to test on") as error:
+        load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", [TEST_IMAGES, TEST_LABELS])
+def test_missing_test_images_that_cannot_be_downloaded_are_refused(
+    copy_of_mnist, mnist_like, offline, file
+):
+    (copy_of_mnist / RAW / file).unlink()
+    with pytest.raises(DataError, match=r"mnist is not in .* and cannot be downloaded"):
+        load_test_images("mnist", copy_of_mnist, None, mnist_like)
+    assert offline
+
+
+@pytest.mark.parametrize("file", [TEST_IMAGES, TEST_LABELS])
+@pytest.mark.parametrize("size", [0, 3, 1000])
+def test_test_images_cut_short_are_refused(copy_of_mnist, mnist_like, file, size):
+    path = copy_of_mnist / RAW / file
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(DataError):
+        load_test_images("mnist", copy_of_mnist, None, mnist_like)
+
+
+@pytest.mark.parametrize(
+    ("file", "offset", "value"),
+    [(TEST_IMAGES, 2, 9), (TEST_IMAGES, 3, 2), (TEST_IMAGES, 7, 0), (TEST_LABELS, 3, 3),
+     (TEST_LABELS, 6, 1), (TEST_LABELS, -1, 10)],
+    ids=["other type", "fewer dimensions", "fewer images", "more dimensions", "fewer labels",
+         "no such class"],
+)  # fmt: skip
+def test_damaged_test_images_are_refused(copy_of_mnist, mnist_like, file, offset, value):
+    set_byte(copy_of_mnist / RAW / file, offset, value)
+    with pytest.raises(DataError):
+        load_test_images("mnist", copy_of_mnist, None, mnist_like)
 
 
 def test_help_names_every_data_set(capsys):

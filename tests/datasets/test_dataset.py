@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from nas.datasets import TrainingImages, parse_share, split
+from nas.datasets import LabelledImages, parse_share, split, whole, with_test
 from nas.errors import DataError
 
 TWELFTH = Fraction(1, 12)
@@ -21,7 +21,7 @@ def make_images(sizes, channels=1, size=4, seed=0):
     labels = labels[torch.randperm(len(labels), generator=generator)]
     shape = (len(labels), channels, size, size)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    return TrainingImages("made", images, labels, tuple(f"class {i}" for i in range(len(sizes))))
+    return LabelledImages("made", images, labels, tuple(f"class {i}" for i in range(len(sizes))))
 
 
 @pytest.mark.parametrize("sizes", [(60, 60), (50, 37, 41), (500, 24, 123, 77, 13)])
@@ -137,6 +137,54 @@ def test_channel_of_one_value_has_std_1():
     data = make_images((20, 20))
     done = split(replace(data, images=torch.full_like(data.images, 51)), TWELFTH, 0)
     assert (done.mean, done.std) == ((0.2,), (1.0,))
+
+
+def test_whole_data_set_trains_on_every_image_and_normalises_by_all():
+    data = make_images((50, 37, 41), channels=3)
+    data.images[:, 0] //= 3
+    before = split(data, TWELFTH, seed=0)
+    done = whole(before)
+    assert done.train_index.sort().values.tolist() == list(range(128))
+    assert torch.equal(done.valid_index, before.valid_index)
+    assert torch.equal(done.images, data.images)
+    images = data.images.double() / 255
+    assert done.mean == pytest.approx(images.mean(dim=(0, 2, 3)).tolist(), abs=1e-6)
+    assert done.std == pytest.approx(images.std(dim=(0, 2, 3), correction=0).tolist(), abs=1e-6)
+    assert done.sha256 == before.sha256
+    assert done.split_sha256 != before.split_sha256
+    assert whole(done).split_sha256 == done.split_sha256
+
+
+def test_test_images_are_added_to_be_validated_on_and_never_trained_on():
+    train, test = make_images((50, 37, 41)), make_images((9, 5, 6), seed=1)
+    before = split(train, TWELFTH, seed=0)
+    done = with_test(before, test)
+    assert done.train_index.sort().values.tolist() == list(range(128))
+    assert torch.equal(done.images[done.train_index], train.images)
+    assert torch.equal(done.labels[done.train_index], train.labels)
+    assert torch.equal(done.images[done.valid_index], test.images)
+    assert torch.equal(done.labels[done.valid_index], test.labels)
+    assert (done.name, done.classes) == (before.name, before.classes)
+    assert len(before.images) == 128  # as it was
+
+
+def test_test_images_have_no_part_in_mean_and_std():
+    train, test = make_images((50, 37, 41)), make_images((9, 5, 6), seed=1)
+    before = split(train, TWELFTH, seed=0)
+    dark = replace(test, images=torch.zeros_like(test.images))
+    first, second = with_test(before, test), with_test(before, dark)
+    assert (first.mean, first.std) == (second.mean, second.std)
+    assert (first.mean, first.std) == (whole(before).mean, whole(before).std)
+
+
+def test_one_other_test_label_changes_the_hash_of_the_data():
+    before = split(make_images((50, 37, 41)), TWELFTH, seed=0)
+    test = make_images((9, 5, 6), seed=1)
+    labels = test.labels.clone()
+    labels[3] = (labels[3] + 1) % 3
+    first, second = with_test(before, test), with_test(before, replace(test, labels=labels))
+    assert len({before.sha256, first.sha256, second.sha256}) == 3
+    assert first.split_sha256 == second.split_sha256 != before.split_sha256
 
 
 def test_input_shape_is_channels_height_width():

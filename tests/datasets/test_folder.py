@@ -107,6 +107,45 @@ def test_hidden_folders_inside_a_class_are_ignored(images, cache):
     assert torch.equal(load_folder(images, cache, None).images, before.images)
 
 
+# Test images
+
+
+def test_every_sixth_image_of_class_folders_is_a_test_image(images, cache):
+    data = load_folder(images, cache, None, is_test=True)
+    assert (data.name, data.classes) == ("pets", ("cats", "dogs"))
+    assert first_pixels(data) == [0, 60, 100, 160]
+    assert data.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_every_image_of_class_folders_is_in_one_of_the_two_parts(images, cache):
+    train, test = (load_folder(images, cache, None, is_test) for is_test in (False, True))
+    every = [100 * label + 10 * i for label in range(2) for i in range(7)]
+    assert sorted(first_pixels(train) + first_pixels(test)) == every
+
+
+def test_test_folder_is_used_whole_and_train_folder_not_at_all(tmp_path, cache):
+    root = tmp_path / "pets"
+    make_classes(root / "train", num=3, names=("cats", "dogs", "birds"))
+    make_classes(root / "test", num=7)
+    data = load_folder(root, cache, None, is_test=True)
+    assert data.classes == ("cats", "dogs")
+    assert first_pixels(data) == [*range(0, 70, 10), *range(100, 170, 10)]
+
+
+def test_train_folder_without_a_test_folder_has_no_test_images(tmp_path, cache):
+    make_classes(tmp_path / "pets" / "train")
+    with pytest.raises(DataError, match="pets has no folder `test` with images to test on"):
+        load_folder(tmp_path / "pets", cache, None, is_test=True)
+
+
+def test_test_images_have_a_cache_of_their_own(images, cache, no_decoding):
+    train, test = (load_folder(images, cache, None, is_test) for is_test in (False, True))
+    no_decoding()
+    for before, is_test in ((train, False), (test, True)):
+        assert torch.equal(load_folder(images, cache, None, is_test).images, before.images)
+    assert len(list(cache.iterdir())) == 2
+
+
 # Pixels
 
 

@@ -24,7 +24,7 @@ import torch
 
 from nas import datasets
 from nas.candidate import Candidate, Recipe, Task
-from nas.certainty import mean_of
+from nas.certainty import Mean, mean_of
 from nas.search import versions
 from nas.search_space import load_space
 from nas.survey import DrawnTrial
@@ -125,6 +125,12 @@ def last(run: dict[str, Any]) -> float:
     return 100 * run["test_accuracy"][-1]
 
 
+def spread(summary: Mean) -> str:
+    if summary.num_seeds == 1:
+        return f"{summary.mean:.2f} %"
+    return f"{summary.mean:.2f} ± {summary.std:.2f} %"
+
+
 def table(runs: list[dict[str, Any]]) -> None:
     columns = (
         "network", "parameters", "published", "watched: best of all",
@@ -140,7 +146,7 @@ def table(runs: list[dict[str, Any]]) -> None:
         num_params = candidate("own", name).architecture.num_params
         print(
             f"| {name} | {num_params:,} | {published:.2f} % | {max(best):.2f} % | "
-            f"{watched.mean:.2f} ± {watched.std:.2f} % | {honest.mean:.2f} ± {honest.std:.2f} % | "
+            f"{spread(watched)} | {spread(honest)} | "
             f"{len(mine)} |"
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import datetime
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from nas.certainty import Answers
+from nas.certainty import Answers, choice_order
 from nas.errors import StudyError
 from nas.training import EpochMetrics
 
@@ -108,6 +108,19 @@ def last_decision(study: optuna.Study) -> tuple[list[int], int] | None:
 def openings(study: optuna.Study) -> list[dict[str, Any]]:
     """When the study's test set was opened, and for what."""
     return list(study.user_attrs.get(_OPENINGS, []))
+
+
+def order_by_choice(runs: Mapping[int, Sequence[Run]], num_images: int) -> list[int]:
+    """Trials with their measured runs on `num_images` images, the likeliest best first."""
+    trials = list(runs)
+    accuracies = [mean_over_seeds(run.accuracy for run in runs[trial]) for trial in trials]
+    losses = [mean_over_seeds(run.loss for run in runs[trial]) for trial in trials]
+    return [trials[i] for i in choice_order(accuracies, losses, num_images)]
+
+
+def mean_over_seeds(values: Iterable[float | None]) -> float:
+    """The mean of what was measured."""
+    return float(np.mean([value for value in values if value is not None]))
 
 
 def stack(runs: Sequence[Run]) -> Answers:

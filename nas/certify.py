@@ -12,12 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import optuna
 from torch import Tensor
 
 from nas.certainty import Answers, choice_order
-from nas.certificates import Protocol, Run, read_runs, record_decision, record_opening, record_run
+from nas.certificates import (
+    Protocol,
+    Run,
+    order_by_choice,
+    read_runs,
+    record_decision,
+    record_opening,
+    record_run,
+)
 from nas.datasets import Dataset, LabelledImages, whole, with_test
 from nas.errors import SearchError, StudyError
 from nas.samplers import derive_seed
@@ -132,10 +139,9 @@ class Certification:
         """The likeliest best, by accuracy and loss on validation images, averaged over seeds."""
         if len(self.records) == 1:
             return self.records[0]
-        runs = [self._runs(Protocol.VALIDATION, record) for record in self.records]
-        accuracies = [float(np.mean([run.accuracy for run in some])) for some in runs]
-        losses = [float(np.mean([run.loss for run in some])) for some in runs]
-        return self.records[choice_order(accuracies, losses, len(self.data.valid_index))[0]]
+        runs = {r.number: self._runs(Protocol.VALIDATION, r) for r in self.records}
+        best = order_by_choice(runs, len(self.data.valid_index))[0]
+        return next(record for record in self.records if record.number == best)
 
     def _runs(self, protocol: Protocol, record: TrialRecord) -> list[Run]:
         """The stored trainings that count here: those of the first seeds."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import optuna
 
-from nas.certainty import choice_order, compare, mean_of
+from nas.certainty import compare, mean_of
 from nas.certificates import (
     Protocol,
     Run,
     certified_trials,
     last_decision,
+    mean_over_seeds,
     openings,
+    order_by_choice,
     read_runs,
     stack,
 )
@@ -67,10 +68,7 @@ def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
     if decision is not None:  # what else was measured, earlier or later, had no part in it
         trials, num_seeds = decision
         runs = {t: [run for run in runs[t] if run.number < num_seeds] for t in trials}
-    trials = list(runs)
-    accuracies = [_mean(run.accuracy for run in runs[t]) for t in trials]
-    losses = [_mean(run.loss for run in runs[t]) for t in trials]
-    order = [trials[i] for i in choice_order(accuracies, losses, num_valid)]
+    order = order_by_choice(runs, num_valid)
     best = order[0]
     rows = []
     for trial in order:
@@ -86,7 +84,7 @@ def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
         rows.append(
             (
                 str(trial), _num_params(study, trial), spread([r.accuracy for r in runs[trial]]),
-                f"{_mean(r.loss for r in runs[trial]):.4f}", lead, certainty, common,
+                f"{mean_over_seeds(r.loss for r in runs[trial]):.4f}", lead, certainty, common,
             )
         )  # fmt: skip
     title = f"on {num_valid:,} validation images; nothing is decided yet"
@@ -133,10 +131,6 @@ def _watched_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
         ("trial", ">parameters", "last epoch", "best epoch", ">best of all"),
         rows,
     )
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    return float(np.mean([value for value in values if value is not None]))
 
 
 def _num_params(study: optuna.Study, trial: int) -> str:

@@ -16,10 +16,11 @@ from torchvision import transforms
 
 from nas import datasets
 from nas.architecture import Architecture
-from nas.candidate import Recipe, Task
+from nas.candidate import Recipe
 from nas.datasets import Dataset
 from nas.search_space import load_space
 from nas.survey import draw
+from nas.task import Task
 from nas.training import TrainResult, engine, step, train
 from nas.training.augmentation import augment
 from nas.training.device import fastest_precision

@@ -23,14 +23,15 @@ from typing import Any
 import torch
 
 from nas import datasets
-from nas.candidate import Candidate, Recipe, Task
+from nas.candidate import Candidate, Recipe
 from nas.certainty import Mean, mean_of
 from nas.search import versions
 from nas.search_space import load_space
 from nas.survey import DrawnTrial
+from nas.task import Task
 from nas.training import choose_device, choose_precision
 from nas.training.device import device_name
-from nas.worker import EpochDone, Failed, Job, Trained
+from nas.worker import Failed, Job
 from nas.workers import WorkerPool, default_workers
 
 RESULTS = Path(__file__).parent / "results" / "references.json"
@@ -84,41 +85,33 @@ def train(
     test = datasets.load_test_images("mnist", options.data_dir, None, data)
     device = choose_device(options.device)
     precision = choose_precision("auto", device)
-    running: dict[int, tuple[str, str, int]] = {}
+    made = [candidate(recipe, name) for recipe, name, _ in todo]
+    jobs = [Job(i, made[i].architecture, made[i].recipe, task[2]) for i, task in enumerate(todo)]
     data = datasets.with_test(data, test)
     with WorkerPool(data, device, precision, default_workers(device)) as pool:
-        while todo or running:
-            if todo and pool.num_idle:
-                number, task = len(todo), todo.pop(0)
-                made = candidate(*task[:2])
-                running[number] = task
-                pool.start(Job(number, made.architecture, made.recipe, task[2]))
+        for message in pool.train_all(jobs):
+            recipe, name, seed = todo[message.number]
+            if isinstance(message, Failed):
+                print(f"# {recipe}, {name}, seed {seed} failed: {message.detail}", file=sys.stderr)
                 continue
-            for message in pool.wait(10):
-                match message:
-                    case EpochDone(number, _):
-                        pool.answer(number, stop=False)
-                    case Trained(number, result):
-                        recipe, name, seed = running.pop(number)
-                        runs.append(
-                            {
-                                "recipe": recipe,
-                                "name": name,
-                                "seed": seed,
-                                "test_accuracy": [m.valid_accuracy for m in result.history],
-                                "test_loss": [round(m.valid_loss, 5) for m in result.history],
-                                "seconds": round(result.train_seconds, 1),
-                                "device": device_name(device, precision),
-                                "versions": versions(),
-                            }
-                        )
-                        part = RESULTS.with_suffix(".part")
-                        part.write_text(json.dumps(runs, indent=1) + "\n")
-                        part.replace(RESULTS)
-                        print(f"# {recipe}, {name}, seed {seed}: {last(runs[-1]):.2f} %",
-                              file=sys.stderr, flush=True)  # fmt: skip
-                    case Failed(number, detail):
-                        print(f"# {running.pop(number)} failed: {detail}", file=sys.stderr)
+            result = message.result
+            runs.append(
+                {
+                    "recipe": recipe,
+                    "name": name,
+                    "seed": seed,
+                    "test_accuracy": [m.valid_accuracy for m in result.history],
+                    "test_loss": [round(m.valid_loss, 5) for m in result.history],
+                    "seconds": round(result.train_seconds, 1),
+                    "device": device_name(device, precision),
+                    "versions": versions(),
+                }
+            )
+            part = RESULTS.with_suffix(".part")
+            part.write_text(json.dumps(runs, indent=1) + "\n")
+            part.replace(RESULTS)
+            print(f"# {recipe}, {name}, seed {seed}: {last(runs[-1]):.2f} %",
+                  file=sys.stderr, flush=True)  # fmt: skip
 
 
 def last(run: dict[str, Any]) -> float:

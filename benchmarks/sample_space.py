@@ -12,10 +12,10 @@ import argparse
 from itertools import islice
 
 from nas.budget import Budget
-from nas.candidate import Task
 from nas.errors import InvalidCandidateError
 from nas.search_space import load_space
 from nas.survey import draw, smallest
+from nas.task import Task
 
 INPUT_SHAPES = ((1, 28, 28), (3, 32, 32), (1, 8, 8))
 NUM_CLASSES = 10
@@ -41,7 +41,7 @@ def main() -> None:
                 continue
             candidate.architecture.build()  # raises when the count is not that of the module
             num_built += 1
-            num_under += budget.excess(candidate.architecture.num_params) <= 0
+            num_under += budget.fits(candidate.architecture)
             networks.add(candidate.architecture.fingerprint)
         print(
             f"| {'x'.join(map(str, shape))} | {options.draws:,} | {num_built:,} | "

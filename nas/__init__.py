@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from nas.architecture import Architecture as Architecture
     from nas.candidate import Candidate as Candidate
     from nas.candidate import Recipe as Recipe
-    from nas.candidate import Task as Task
+    from nas.fitting import Width as Width
+    from nas.fitting import fit as fit
     from nas.layers import AvgPool as AvgPool
     from nas.layers import BatchNorm as BatchNorm
     from nas.layers import Conv as Conv
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nas.layers import Linear as Linear
     from nas.layers import MaxPool as MaxPool
     from nas.layers import ReLU as ReLU
+    from nas.task import Task as Task
 
     Trial = BaseTrial
 
@@ -33,8 +35,10 @@ _HOME = {
     "Architecture": "nas.architecture",
     "Candidate": "nas.candidate",
     "Recipe": "nas.candidate",
-    "Task": "nas.candidate",
+    "Task": "nas.task",
     "Trial": "optuna.trial:BaseTrial",
+    "Width": "nas.fitting",
+    "fit": "nas.fitting",
 } | dict.fromkeys(
     ("AvgPool", "BatchNorm", "Conv", "Dropout", "Flatten", "GlobalAvgPool", "Layer", "Linear",
      "MaxPool", "ReLU"),

@@ -97,6 +97,15 @@ class Architecture:
         """Multiply-accumulates to classify one image."""
         return sum(row.num_macs for row in self.rows)
 
+    @cached_property
+    def peak_values(self) -> int:
+        """Values (activations) held at once for one image, where they are most.
+
+        Layer by layer, as small devices run a network: a layer's input and output, and one of
+        them where norm, ReLU and the like write over their input.
+        """
+        return max(row.layer.peak_values(row.in_shape) for row in self.rows)
+
     def build(self) -> nn.Sequential:
         """The network, with PyTorch's initial weights from the global random state.
 

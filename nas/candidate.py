@@ -16,21 +16,6 @@ Schedule = Literal["one-cycle", "cosine", "multi-step", "exponential"]
 MAX_EPOCHS = 19  # fewer than 20 is the rule of the job
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a search space may know when it proposes a candidate."""
-
-    input_shape: tuple[int, int, int]
-    """(C, H, W) of the images."""
-    num_classes: int
-    max_params: int
-    """A candidate fits when it has fewer parameters than this."""
-    epochs: int = MAX_EPOCHS
-    """The most epochs a candidate may train for."""
-    flips: bool = False
-    """Whether a mirrored image is still of its class (not so for digits and letters)."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a network is trained.

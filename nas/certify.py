@@ -34,10 +34,8 @@ from nas.studies import TrialRecord, best_trials, read_trials
 from nas.training import TrainResult, examine
 from nas.training.device import device_name
 from nas.weights import WeightsStore
-from nas.worker import EpochDone, Failed, Job, Trained
-from nas.workers import Message, WorkerPool
-
-POLL_SECONDS = 0.2
+from nas.worker import Failed, Job
+from nas.workers import WorkerPool
 
 
 def shortlist(study: optuna.Study, num_trials: int, num_valid: int) -> list[TrialRecord]:
@@ -62,6 +60,11 @@ class _Task:
     record: TrialRecord
     number: int
     seed: int
+
+    def job(self, number: int) -> Job:
+        candidate = self.record.candidate
+        assert candidate is not None
+        return Job(number, candidate.architecture, candidate.recipe, self.seed)
 
 
 class Certification:
@@ -171,42 +174,16 @@ class Certification:
         todo = self._todo(protocol, records)
         if not todo:
             return
-        running: dict[int, _Task] = {}
         with self.make_pool(data) as pool:
             where = device_name(pool.device, pool.precision)
-            while running or (todo and not self.stop()):
-                if todo and pool.num_idle and not self.stop():
-                    key, task = len(todo), todo.pop(0)
-                    running[key] = task
-                    candidate = task.record.candidate
-                    assert candidate is not None
-                    pool.start(Job(key, candidate.architecture, candidate.recipe, task.seed))
-                    continue
-                if self.stop():
-                    pool.stop()
-                for message in pool.wait(POLL_SECONDS):
-                    self._hear(message, protocol, running, data, pool, where)
-
-    def _hear(
-        self,
-        message: Message,
-        protocol: Protocol,
-        running: dict[int, _Task],
-        data: Dataset,
-        pool: WorkerPool,
-        where: str,
-    ) -> None:
-        match message:
-            case EpochDone(key, _):
-                pool.answer(key, stop=False)
-            case Trained(key, result):
-                task = running.pop(key)
-                if result.is_finished:
-                    self._record(protocol, task, result, data, where)
-            case Failed(key, detail):
-                raise SearchError(
-                    f"trial {running[key].record.number} could not be trained again: {detail}"
-                )
+            for message in pool.train_all([task.job(i) for i, task in enumerate(todo)], self.stop):
+                task = todo[message.number]
+                if isinstance(message, Failed):
+                    raise SearchError(
+                        f"trial {task.record.number} could not be trained again: {message.detail}"
+                    )
+                if message.result.is_finished:
+                    self._record(protocol, task, message.result, data, where)
 
     def _record(
         self, protocol: Protocol, task: _Task, result: TrainResult, data: Dataset, where: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import functools
 import os
 import re
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
 from nas import __version__
-from nas.budget import parse_budget
+from nas.budget import parse_budget, parse_count
 from nas.errors import NasError
 
 Value = TypeVar("Value")
@@ -51,11 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
 
     search = _verb(verbs, "search", "search for the best network under a budget")
-    search.add_argument(
-        "--budget", type=_checked(parse_budget), metavar="N",
-        help="required: a network fits when it has fewer parameters than this; 20000, 20_000 or "
-        "20k",
-    )  # fmt: skip
+    _add_limits(search)
     search.add_argument(
         "--space", default="blocks", metavar="SPACE",
         help="search space: a name that `nas spaces` lists, or a file such as my/space.py "
@@ -273,6 +270,29 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=_whole(1, 1024), metavar="N",
         help="candidates trained at once (default: one for each core on a CPU, 4 on a CUDA GPU)",
+    )  # fmt: skip
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget", type=_checked(parse_budget), metavar="N",
+        help="required: a network fits when it has fewer parameters than this; 20000, 20_000 or "
+        "20k",
+    )  # fmt: skip
+    for option, what, text in (
+        (
+            "--max-macs",
+            "multiply-accumulates",
+            "the most multiply-accumulates to classify an image",
+        ),
+        ("--max-weight-bytes", "bytes", "the most bytes that all parameters may take"),
+        ("--max-activation-bytes", "bytes", "the most bytes of values held at once for an image"),
+    ):
+        parse = functools.partial(parse_count, option=option, what=what)
+        parser.add_argument(option, type=_checked(parse), metavar="N", help=text)
+    parser.add_argument(
+        "--bits", type=int, choices=(32, 16, 8, 4), default=32,
+        help="bits of one value, for the two limits in bytes (default: %(default)s)",
     )  # fmt: skip
 
 

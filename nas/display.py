@@ -178,9 +178,8 @@ def start_text(event: SearchStarted) -> str:
     verb = "new" if event.is_new else "continuing"
     text = (
         f"{verb} study {event.study}: space {event.space} on {event.dataset} "
-        f"({event.num_train:,} images to train on, {event.num_valid:,} to validate), fewer than "
-        f"{event.max_params:,} parameters, up to {event.epochs} epochs, {event.workers} at a time "
-        f"on {event.device}"
+        f"({event.num_train:,} images to train on, {event.num_valid:,} to validate), "
+        f"{event.budget}, up to {event.epochs} epochs, {event.workers} at a time on {event.device}"
     )
     if not event.is_new:
         text += f"\nso far: {counts_text(Counter(event.counts))}"

@@ -16,14 +16,13 @@ class InvalidCandidateError(NasError):
 
 
 class OverBudgetError(NasError):
-    """A network that does not fit the budget; carries the exact count and the limit."""
+    """A network that does not fit a limit; carries what was counted, in the limit's unit."""
 
-    def __init__(self, num_params: int, max_params: int) -> None:
+    def __init__(self, unit: str, cost: int, allowed: str, num_params: int) -> None:
+        self.unit = unit
+        self.cost = cost
         self.num_params = num_params
-        self.max_params = max_params
-        super().__init__(
-            f"{num_params:,} parameters do not fit: fewer than {max_params:,} are allowed"
-        )
+        super().__init__(f"{cost:,} {unit} do not fit: {allowed} are allowed")
 
 
 class CountMismatchError(NasError):

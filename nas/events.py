@@ -27,6 +27,7 @@ class SearchStarted:
     device: str
     workers: int  # candidates trained at once
     max_params: int
+    budget: str  # all limits in words
     trials: int  # trained candidates the study is to reach
     epochs: int
     counts: dict[str, int]  # what the study already holds, as in `SearchEnded.counts`

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import prod
 from typing import Any, ClassVar, Literal, get_args
 
 from torch import nn
@@ -46,6 +47,8 @@ class Layer:
     """One step of a network. Subclasses state what it makes of a shape, and what it costs."""
 
     kind: ClassVar[str]
+    is_in_place: ClassVar[bool] = False
+    """Whether its output may take the place of its input in memory."""
 
     def call(self, shape: Shape) -> Call:
         """The module for an input of `shape`."""
@@ -70,6 +73,11 @@ class Layer:
     def num_macs(self, shape: Shape) -> int:
         """Multiply-accumulates for one image; additions of a bias are not counted."""
         return 0
+
+    def peak_values(self, shape: Shape) -> int:
+        """Values held at once for one image: input and output, or one where it works in place."""
+        values = prod(shape)
+        return values if self.is_in_place else values + prod(self.out_shape(shape))
 
     def window(self, shape: Shape) -> tuple[int, int]:
         """Width and stride, in input pixels, of the window one output value sees."""
@@ -156,6 +164,7 @@ class BatchNorm(Layer):
     """Batch normalisation of each channel, with a learned scale and shift."""
 
     kind = "batch-norm"
+    is_in_place = True
 
     def call(self, shape: Shape) -> Call:
         return Call(nn.BatchNorm2d, (shape[0],))
@@ -172,6 +181,7 @@ class ReLU(Layer):
     """max(x, 0)."""
 
     kind = "relu"
+    is_in_place = True
 
     def call(self, shape: Shape) -> Call:
         return Call(nn.ReLU)
@@ -182,6 +192,7 @@ class Dropout(Layer):
     """While training, sets each value to zero with probability `p` and scales up the others."""
 
     kind = "dropout"
+    is_in_place = True
     p: float
 
     def __post_init__(self) -> None:
@@ -257,6 +268,7 @@ class Flatten(Layer):
     """(C, H, W) -> (C*H*W,)."""
 
     kind = "flatten"
+    is_in_place = True
 
     def call(self, shape: Shape) -> Call:
         return Call(nn.Flatten)

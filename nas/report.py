@@ -52,7 +52,7 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
     head = f"study {study.study_name}"
     if facts:
         head += (
-            f": space {facts.space} on {facts.dataset}, fewer than {facts.budget:,} parameters, "
+            f": space {facts.space} on {facts.dataset}, {facts.limits.summary()}, "
             f"up to {facts.epochs} epochs, seed {facts.seed}"
         )
     counts = f"trials: {counts_text(count_outcomes(records))}"

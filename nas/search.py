@@ -17,8 +17,7 @@ from optuna.trial import TrialState
 from safetensors import SafetensorError
 
 from nas import __version__
-from nas.budget import Budget
-from nas.candidate import Candidate, Task
+from nas.candidate import Candidate
 from nas.datasets import Dataset
 from nas.errors import (
     InvalidCandidateError,
@@ -52,14 +51,14 @@ from nas.studies import (
     record_rejection,
     record_training,
 )
+from nas.task import Task
 from nas.training import EpochMetrics, TrainResult
 from nas.training.device import device_name
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Failed, Job, Trained
-from nas.workers import Message, Restarted, WorkerPool
+from nas.workers import POLL_SECONDS, Message, Restarted, WorkerPool
 
 MAX_ERRORS_IN_A_ROW = 3
-POLL_SECONDS = 0.2  # how soon a signal or the time limit is noticed while all workers train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +120,12 @@ class Search:
         self.weights = weights
         self.observer = observer
         self.stop = stop
-        self.budget = Budget(task.max_params)
+        self.budget = task.budget
         records = read_trials(study)
         self.counts = count_outcomes(records)
-        # What was trained, as far as the pruner let it, by fingerprint.
+        # What was trained or is in work, as far as the pruner let it, by fingerprint.
         self.seen = {r.fingerprint: r.number for r in records if r.used_training and r.fingerprint}
+        self.scores = {r.number: r.valid_accuracy for r in records if r.is_complete}
         self.running: dict[int, Running] = {}
         self.num_rejected = 0  # in a row
         self.num_errors = 0  # in a row
@@ -188,6 +188,7 @@ class Search:
                 device=self.device,
                 workers=self.pool.num_workers,
                 max_params=self.task.max_params,
+                budget=self.budget.summary(),
                 trials=self.settings.trials,
                 epochs=self.task.epochs,
                 counts=dict(self.counts),
@@ -215,9 +216,10 @@ class Search:
         trial = self._ask()
         try:
             candidate = self.space.propose(trial, self.task)
-            num_params = self.budget.check(candidate.architecture)
+            for name, excess in self.budget.excess(candidate.architecture).items():
+                trial.set_constraint(name, excess)
+            self.budget.check(candidate.architecture)
         except OverBudgetError as error:
-            trial.set_constraint("num_params", self.budget.excess(error.num_params))
             self._reject(trial, Reason.OVER_BUDGET, str(error), error.num_params)
         except InvalidCandidateError as error:
             self._reject(trial, Reason.INVALID, str(error))
@@ -228,21 +230,33 @@ class Search:
             self.study.tell(trial, state=TrialState.FAIL)
             raise
         else:
-            if candidate.fingerprint in self.seen:
-                detail = f"trial {self.seen[candidate.fingerprint]} is the same"
-                self._reject(trial, Reason.DUPLICATE, detail, num_params)
-            else:
+            earlier = self.seen.get(candidate.fingerprint)
+            if earlier is None:
                 self._start(Running(trial, candidate))
+            else:
+                detail = f"trial {earlier} is the same"
+                num_params, score = candidate.architecture.num_params, self.scores.get(earlier)
+                self._reject(trial, Reason.DUPLICATE, detail, num_params, score)
 
     def _reject(
-        self, trial: optuna.Trial, reason: Reason, detail: str, num_params: int | None = None
+        self,
+        trial: optuna.Trial,
+        reason: Reason,
+        detail: str,
+        num_params: int | None = None,
+        score: float | None = None,
     ) -> None:
-        """Turn a proposal away before training. PRUNED, not FAIL: samplers learn from PRUNED."""
+        """Turn a proposal away before training. PRUNED, not FAIL: samplers learn from PRUNED.
+
+        One whose score is known already is told with it, or the sampler would take the best network
+        proposed twice for a bad one.
+        """
         record_rejection(trial, reason, detail, num_params)
-        self.study.tell(trial, state=TrialState.PRUNED)
+        state = TrialState.PRUNED if score is None else TrialState.COMPLETE
+        self.study.tell(trial, score, state)
         self.counts[reason] += 1
         self.num_rejected += 1
-        self.observer(TrialEnded(trial.number, reason, detail, num_params, None, None, False))
+        self.observer(TrialEnded(trial.number, reason, detail, num_params, score, None, False))
 
     def _start(self, running: Running) -> None:
         """Give a candidate that passed the gate to a worker."""
@@ -251,7 +265,6 @@ class Search:
         architecture, recipe = candidate.architecture, candidate.recipe
         self.running[trial.number] = running  # from here on it is closed whatever happens
         self.seen[candidate.fingerprint] = trial.number
-        trial.set_constraint("num_params", self.budget.excess(architecture.num_params))
         seed = derive_seed(self.settings.seed, trial.number, "training")
         record_candidate(trial, candidate, seed, self.device, versions())
         self.observer(
@@ -320,6 +333,7 @@ class Search:
             except (OSError, SafetensorError) as error:  # a full disk must not cost the score
                 self.observer(Note(f"weights of trial {trial.number} not kept: {error}"))
             self.study.tell(trial, score)
+            self.scores[trial.number] = score
         else:
             record_reason(trial, reason, detail)
             was_pruned = reason == Reason.STOPPED_BY_PRUNER
@@ -346,8 +360,8 @@ class Search:
             over = self.counts[Reason.OVER_BUDGET]
             return (
                 f"{self.num_rejected} proposals in a row were turned away before training ({over} "
-                f"of all so far had {self.task.max_params:,} parameters or more): raise --budget, "
-                "or change the space so that more of it fits"
+                f"of all so far did not fit {self.budget.summary()}): raise --budget, or change "
+                "the space so that more of it fits"
             )
         return None
 

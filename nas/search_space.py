@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from nas.errors import InvalidCandidateError, SpaceError, describe
 
 if TYPE_CHECKING:  # listing spaces must not load torch
-    from nas.candidate import Candidate, Task
+    from nas.candidate import Candidate
+    from nas.task import Task
 
 FOLDER = "search_spaces"
 

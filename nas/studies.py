@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
+from nas.budget import Budget, Limits
 from nas.candidate import Candidate, Recipe
 from nas.errors import StudyError
 from nas.training import EpochMetrics
@@ -62,6 +63,16 @@ class StudyFacts:
     split_sha256: str
     epochs: int  # the most a candidate may train
     seed: int
+    max_macs: int | None = None
+    max_weight_bytes: int | None = None
+    max_activation_bytes: int | None = None
+    bits: int = 32
+
+    @property
+    def limits(self) -> Budget:
+        """What a network may cost."""
+        limits = Limits(self.max_macs, self.max_weight_bytes, self.max_activation_bytes, self.bits)
+        return Budget(self.budget, limits)
 
     # How each is asked for on the command line, for messages.
     OPTIONS: ClassVar[dict[str, str]] = {
@@ -73,6 +84,10 @@ class StudyFacts:
         "split_sha256": "--valid-share or --split-seed",
         "epochs": "--epochs",
         "seed": "--seed",
+        "max_macs": "--max-macs",
+        "max_weight_bytes": "--max-weight-bytes",
+        "max_activation_bytes": "--max-activation-bytes",
+        "bits": "--bits",
     }
 
     def first_difference(self, other: StudyFacts) -> str | None:
@@ -126,7 +141,8 @@ class TrialRecord:
 
     @property
     def is_complete(self) -> bool:
-        return self.state == TrialState.COMPLETE
+        """Whether it was trained to its end; a duplicate has its score, but was not trained."""
+        return self.state == TrialState.COMPLETE and self.reason is None
 
     @property
     def used_training(self) -> bool:
@@ -235,8 +251,8 @@ def study_facts(study: optuna.Study) -> StudyFacts | None:
     """What the study searched, or None when another program made it."""
     attrs = study.user_attrs
     try:
-        return StudyFacts(**{f.name: attrs[f.name] for f in fields(StudyFacts)})
-    except KeyError:
+        return StudyFacts(**{f.name: attrs[f.name] for f in fields(StudyFacts) if f.name in attrs})
+    except TypeError:
         return None
 
 

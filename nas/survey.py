@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.candidate import Candidate, Task
+from nas.candidate import Candidate
 from nas.errors import InvalidCandidateError, SpaceError
 from nas.search_space import SearchSpace
+from nas.task import Task
 
 NUM_DRAWS = 100  # random starts for the smallest network
 
@@ -92,7 +93,8 @@ def draw(space: SearchSpace, task: Task, seed: int) -> Iterator[Candidate | Inva
 
 
 def smallest(space: SearchSpace, task: Task) -> Candidate:
-    """The candidate with the fewest parameters that a descent over all parameters finds.
+    """The candidate that a descent over all parameters finds to be nearest to the task's limits,
+    or furthest below them: where only parameters are limited, the one with the fewest.
 
     It starts from the lowest values and from random draws, and changes one parameter at a time. For
     spaces whose size grows with each parameter, as most do, nothing smaller exists.
@@ -108,7 +110,12 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
             f"{space.path}: none of {len(starts)} proposals can be built for images of "
             f"{task.input_shape}"
         )
-    best, best_trial = min(found, key=lambda pair: pair[0].architecture.num_params)
+
+    def cost(candidate: Candidate) -> tuple[float, int]:
+        architecture = candidate.architecture
+        return max(task.budget.excess(architecture).values()), architecture.num_params
+
+    best, best_trial = min(found, key=lambda pair: cost(pair[0]))
     is_better = True
     while is_better:
         is_better = False
@@ -116,10 +123,7 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
             for option in options:
                 trial = DrawnTrial(fixed=best_trial.params | {name: option})
                 candidate = _try(space, task, trial)
-                if (
-                    candidate is not None
-                    and candidate.architecture.num_params < best.architecture.num_params
-                ):
+                if candidate is not None and cost(candidate) < cost(best):
                     best, best_trial, is_better = candidate, trial, True
     return best
 

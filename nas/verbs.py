@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import DataError, NasError
+from nas.errors import DataError, NasError, OverBudgetError
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from nas.datasets import Dataset
     from nas.search_space import SearchSpace
     from nas.studies import DataFacts, StudyFacts
+    from nas.task import Task
+
+LIMIT_OPTIONS = {
+    "parameters": "--budget",
+    "multiply-accumulates": "--max-macs",
+    "bytes of weights": "--max-weight-bytes",
+    "bytes of activations": "--max-activation-bytes",
+}
 
 
 def search(options: Namespace, arguments: list[str]) -> int:
     """Search; every check runs before the first write."""
     from nas import datasets, display, survey
-    from nas.candidate import Task
     from nas.events import Note
     from nas.search import Search, SearchSettings
     from nas.search_space import load_space
@@ -44,14 +51,8 @@ def search(options: Namespace, arguments: list[str]) -> int:
         options.dataset, options.data_dir or datasets.default_data_dir(), options.image_size
     )
     data = datasets.split(images, valid_share, options.split_seed)
-    task = Task(data.input_shape, len(data.classes), options.budget, options.epochs, data.flips)
-    smallest = survey.smallest(space, task).architecture.num_params
-    if options.budget <= smallest:
-        raise NasError(
-            f"--budget {options.budget:,} is too small: the smallest network of space "
-            f"{space.name} for {data.name} has {smallest:,} parameters, so give "
-            f"{smallest + 1:,} or more"
-        )
+    task = _task(options, data)
+    _check_smallest(options, space, task, data)
     survey.check_start(space, task)
     pool = WorkerPool(data, device, precision, min(num_workers, options.trials))
 
@@ -96,6 +97,35 @@ def search(options: Namespace, arguments: list[str]) -> int:
     return 0 if ended.best_trial is not None else 1
 
 
+def _task(options: Namespace, data: Dataset) -> Task:
+    """What is searched for: for these images, under the limits of the command line."""
+    from nas.budget import Limits
+    from nas.task import Task
+
+    limits = Limits(
+        options.max_macs, options.max_weight_bytes, options.max_activation_bytes, options.bits
+    )
+    num_classes = len(data.classes)
+    return Task(data.input_shape, num_classes, options.budget, options.epochs, data.flips, limits)
+
+
+def _check_smallest(options: Namespace, space: SearchSpace, task: Task, data: Dataset) -> None:
+    """Raises NasError when nothing in the space fits."""
+    from nas import survey
+
+    smallest = survey.smallest(space, task).architecture
+    try:
+        task.budget.check(smallest)
+    except OverBudgetError as error:
+        more = 1 if error.unit == "parameters" else 0
+        limit = LIMIT_OPTIONS[error.unit]
+        given = getattr(options, limit.removeprefix("--").replace("-", "_"))
+        raise NasError(
+            f"{limit} {given:,} is too small: the smallest network of space {space.name} for "
+            f"{data.name} has {error.cost:,} {error.unit}, so give {error.cost + more:,} or more"
+        ) from error
+
+
 def _facts(
     options: Namespace, space: SearchSpace, data: Dataset, valid_share: str
 ) -> tuple[StudyFacts, DataFacts]:
@@ -112,6 +142,10 @@ def _facts(
         split_sha256=data.split_sha256,
         epochs=options.epochs,
         seed=options.seed,
+        max_macs=options.max_macs,
+        max_weight_bytes=options.max_weight_bytes,
+        max_activation_bytes=options.max_activation_bytes,
+        bits=options.bits,
     )
     # A folder may have the name of a known data set: `./digits` is not `digits`.
     is_folder = options.dataset is not None and options.dataset not in datasets.NAMES

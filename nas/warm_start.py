@@ -6,11 +6,12 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from nas.candidate import Candidate, Task
+from nas.candidate import Candidate
 from nas.errors import InvalidCandidateError, SpaceError, StudyError
 from nas.search_space import SearchSpace, load_space
 from nas.studies import best_trials, open_study, read_trials, study_facts, study_names
 from nas.survey import DrawnTrial, NotOfferedError, check_params, check_start
+from nas.task import Task
 
 MOST = 10  # of a study's best
 

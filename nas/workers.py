@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
@@ -29,6 +29,7 @@ from nas.errors import DataError
 from nas.worker import EpochDone, Failed, Job, Trained, work
 
 JOIN_SECONDS = 5  # that a worker is given to end by itself
+POLL_SECONDS = 0.2  # how soon a signal or the time limit is noticed while all workers train
 WORKERS_ON_CUDA = 4
 
 # glibc reads these when a process starts. By default it hands every large tensor back to the
@@ -173,6 +174,29 @@ class WorkerPool:
             if worker.connection is connection:  # not replaced meanwhile with its process
                 messages += self._receive(worker)
         return messages
+
+    def train_all(
+        self, jobs: Iterable[Job], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Trained | Failed]:
+        """Train every job to its end; yields what became of each when it ends, until told to stop.
+
+        After `stop` no job is begun, and those in work end as `Trained`, unfinished.
+        """
+        waiting, num_running = deque(jobs), 0
+        while num_running or (waiting and not stop()):
+            if waiting and self.num_idle and not stop():
+                self.start(waiting.popleft())
+                num_running += 1
+                continue
+            if stop():
+                self.stop()
+            for message in self.wait(POLL_SECONDS):
+                match message:
+                    case EpochDone(number, _):
+                        self.answer(number, stop=False)
+                    case Trained() | Failed():
+                        num_running -= 1
+                        yield message
 
     def _receive(self, worker: _Worker) -> list[Message]:
         assert worker.job is not None

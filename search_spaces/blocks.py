@@ -5,13 +5,14 @@ followed by batch norm, ReLU and perhaps dropout. Between two blocks may stand a
 pooling that halves the image, with or without a 1x1 convolution that changes the channels. The
 head turns what is left into one score for each class.
 
-Nothing is asked that has no effect, and nothing is proposed that cannot be built: a choice is
-offered only where the image is still large enough for it. Widths scale with the budget, so that
-one of 1,000 parameters can be searched as well as one of 100,000.
+Widths are drawn as ratios, and a share of the budget to use: the channels follow from both, so that
+one of 1,000 parameters can be searched as well as one of 100,000. Nothing is asked that has no
+effect, and nothing is proposed that cannot be built or does not fit: a choice is offered only where
+image and budget are large enough for it.
 """
 
 from collections.abc import Sequence
-from math import isqrt
+from itertools import chain
 
 from nas import (
     Architecture,
@@ -29,47 +30,33 @@ from nas import (
     ReLU,
     Task,
     Trial,
+    Width,
+    fit,
 )
 
 MAX_BLOCKS = 3
 MAX_CONVS = 3
 SMALLEST_TO_HALVE = 4  # pixels a side; a 2x2 image is the smallest that a block still works on
-
-
-def widths(task: Task) -> tuple[int, int]:
-    """The narrowest and the widest convolution."""
-    # A 3x3 convolution from this many channels to as many would take the whole budget.
-    widest = max(isqrt(task.max_params // 9), 6)
-    return max(widest // 12, 2), widest
+NARROWEST = 0.1  # beside the widest
+LEAST_SHARE = 0.3  # of the budget; the largest network that fits is often not the best
 
 
 def start(task: Task) -> dict[str, object]:
-    """Three blocks of two 3x3 convolutions, the first network of a search.
-
-    For ten classes it fits any budget from 1,000 on and uses most of it.
-    """
-    _, widest = widths(task)
-    return {
-        "dropout": 0.0,
-        "num_blocks": 3,
-        "block0_kernel_size": 3,
-        "block0_num_convs": 2,
-        "block0_padding": "same",
-        "block0_conv0_channels": max(widest // 5, 2),
-        "block0_conv1_channels": widest * 9 // 20,
-        "transition0": "pool",
-        "block1_kernel_size": 3,
-        "block1_num_convs": 2,
-        "block1_padding": "same",
-        "block1_conv0_channels": widest * 9 // 20,
-        "block1_conv1_channels": widest * 9 // 20,
-        "transition1": "pool",
-        "block2_kernel_size": 3,
-        "block2_num_convs": 2,
-        "block2_padding": "same",
-        "block2_conv0_channels": widest * 9 // 20,
-        "block2_conv1_channels": widest * 9 // 20,
-        "head": "pool-linear",
+    """Three blocks of two 3x3 convolutions, the first network of a search."""
+    params: dict[str, object] = {"dropout": 0.0, "num_blocks": 3}
+    for block in range(3):
+        params |= {
+            f"block{block}_kernel_size": 3,
+            f"block{block}_num_convs": 2,
+            f"block{block}_padding": "same",
+            f"block{block}_conv0_ratio": 1.0 if block else 0.45,
+            f"block{block}_conv1_ratio": 1.0,
+            f"transition{block}": "pool",
+        }
+    del params["transition2"]
+    return params | {
+        "head": "pool",
+        "share": 1.0,
         "optimizer": "sgd",
         "sgd_learning_rate": 0.1,
         "schedule": "one-cycle",
@@ -78,51 +65,65 @@ def start(task: Task) -> dict[str, object]:
     }
 
 
+Relative = tuple[float, int, str]  # a convolution's ratio, kernel size and padding
+
+
 def suggest(trial: Trial, task: Task) -> Candidate:
-    narrowest, widest = widths(task)
     dropout = trial.suggest_float("dropout", 0.0, 0.1, step=0.01)
-    size = min(task.input_shape[1:])
-    layers: list[Layer] = []
+    noise: list[Layer] = [Dropout(dropout)] if dropout else []
+    _, height, width = task.input_shape
+    plan: list[Layer | Relative] = []
 
     num_blocks = trial.suggest_int("num_blocks", 2, MAX_BLOCKS)
     for block in range(num_blocks):
         kernel_size = trial.suggest_categorical(f"block{block}_kernel_size", [3, 5])
         num_convs = trial.suggest_int(f"block{block}_num_convs", 1, MAX_CONVS)
-        # What 'valid' takes off the image must leave something to work on.
-        size_if_valid = size - num_convs * (kernel_size - 1)
         padding = "same"
-        if size_if_valid >= 2:
+        # What 'valid' takes off the image must leave something to work on.
+        shrink = num_convs * (kernel_size - 1)
+        if min(height, width) - shrink >= 2:
             padding = trial.suggest_categorical(f"block{block}_padding", ["same", "valid"])
-        size = size_if_valid if padding == "valid" else size
+        if padding == "valid":
+            height, width = height - shrink, width - shrink
         for conv in range(num_convs):
-            name = f"block{block}_conv{conv}_channels"
-            channels = trial.suggest_int(name, narrowest, widest, log=True)
-            layers += convolution(channels, kernel_size, padding, dropout)
+            ratio = suggest_ratio(trial, f"block{block}_conv{conv}_ratio")
+            plan += [(ratio, kernel_size, padding), *noise]
 
-        if block < num_blocks - 1 and size >= SMALLEST_TO_HALVE:
+        if block < num_blocks - 1 and min(height, width) >= SMALLEST_TO_HALVE:
             choices = ["pool-conv", "pool", "none"]
             transition = trial.suggest_categorical(f"transition{block}", choices)
             if transition != "none":
-                size //= 2
-                layers.append(MaxPool(2))
+                height, width = height // 2, width // 2
+                plan.append(MaxPool(2))
             if transition == "pool-conv":
-                name = f"transition{block}_channels"
-                channels = trial.suggest_int(name, narrowest, widest, log=True)
-                layers += convolution(channels, 1, "same", dropout=0.0)
+                plan.append((suggest_ratio(trial, f"transition{block}_ratio"), 1, "same"))
 
-    head = trial.suggest_categorical("head", ["pool-conv", "pool-linear", "flatten-linear"])
-    if head == "pool-conv":
-        layers += [GlobalAvgPool(), Conv(task.num_classes, 1, bias=True), Flatten()]
-    elif head == "pool-linear":
-        layers += [GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
+    # A few channels of what is left of the image must not take more than half of the budget.
+    if 4 * height * width * task.num_classes > task.max_params / 2:
+        head = "pool"
     else:
-        layers += [Flatten(), Linear(task.num_classes)]
-    return Candidate(Architecture(task.input_shape, layers), suggest_recipe(trial, task))
+        head = trial.suggest_categorical("head", ["pool", "flatten"])
+    if head == "pool":
+        plan.append(GlobalAvgPool())
+    plan += [Flatten(), Linear(task.num_classes)]
+
+    def make(width: Width) -> Architecture:
+        layers: list[Layer] = []
+        for part in plan:
+            if isinstance(part, Layer):
+                layers.append(part)
+            else:
+                ratio, kernel_size, padding = part
+                layers += [Conv(width(ratio), kernel_size, padding), BatchNorm(), ReLU()]
+        return Architecture(task.input_shape, layers)
+
+    share = trial.suggest_float("share", LEAST_SHARE, 1.0)
+    return Candidate(fit(make, share, task), suggest_recipe(trial, task))
 
 
-def convolution(channels: int, kernel_size: int, padding: str, dropout: float) -> list[Layer]:
-    layers = [Conv(channels, kernel_size, padding), BatchNorm(), ReLU()]
-    return [*layers, Dropout(dropout)] if dropout else layers
+def suggest_ratio(trial: Trial, name: str) -> float:
+    """How wide a convolution is beside the widest that can be."""
+    return trial.suggest_float(name, NARROWEST, 1.0, log=True)
 
 
 def suggest_recipe(trial: Trial, task: Task) -> Recipe:
@@ -149,17 +150,21 @@ def suggest_recipe(trial: Trial, task: Task) -> Recipe:
 def nearest(candidate: Candidate, task: Task) -> dict[str, object]:
     """The parameters of the blocks that come nearest to another network and its recipe.
 
-    A network that was made here comes out as it was. Of others is lost what the blocks cannot
-    say: biases, the order of norm and ReLU, 1x1 convolutions that stand beside no pooling.
+    A network that was made here for the same limits comes out as it was, but for layers that are
+    much narrower than the widest. Of others is lost what the blocks cannot say: biases, the order
+    of norm and ReLU, 1x1 convolutions that stand beside no pooling.
     """
     layers = candidate.architecture.layers
     blocks, fronts, is_pooled = cut_into_blocks(layers)
     rates = [layer.p for layer in layers if isinstance(layer, Dropout)]
+    share = candidate.architecture.num_params / task.budget.most_params
     params: dict[str, object] = {
         "dropout": min(round(sum(rates) / len(rates), 2), 0.1) if rates else 0.0,
         "num_blocks": len(blocks),
+        "share": min(max(share, LEAST_SHARE), 1.0),
     }
-    low, high = widths(task)
+    narrows = [narrow for _, narrow in fronts[1:] if narrow]
+    widest = max(conv.out_channels for conv in [*chain(*blocks), *narrows])
     for i, (convs, (is_halved, narrow)) in enumerate(zip(blocks, fronts, strict=True)):
         num_large = sum(conv.kernel_size > 3 for conv in convs)
         num_valid = sum(conv.padding == "valid" for conv in convs)
@@ -169,16 +174,15 @@ def nearest(candidate: Candidate, task: Task) -> dict[str, object]:
             f"block{i}_padding": "valid" if 2 * num_valid > len(convs) else "same",
         }
         for j, conv in enumerate(convs):
-            params[f"block{i}_conv{j}_channels"] = min(max(conv.out_channels, low), high)
+            params[f"block{i}_conv{j}_ratio"] = max(conv.out_channels / widest, NARROWEST)
         if i > 0 and is_halved and narrow:
             params[f"transition{i - 1}"] = "pool-conv"
-            params[f"transition{i - 1}_channels"] = min(max(narrow.out_channels, low), high)
+            params[f"transition{i - 1}_ratio"] = max(narrow.out_channels / widest, NARROWEST)
         elif i > 0:
             params[f"transition{i - 1}"] = "pool" if is_halved else "none"
     has_linear = any(isinstance(layer, Linear) for layer in layers)
     # Flat features that were pooled before are few: the head that pools comes nearer to them.
-    linear_head = "pool-linear" if is_pooled else "flatten-linear"
-    params["head"] = linear_head if has_linear else "pool-conv"
+    params["head"] = "flatten" if has_linear and not is_pooled else "pool"
     return params | nearest_recipe(candidate.recipe)
 
 

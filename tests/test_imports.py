@@ -21,6 +21,8 @@ ORDER = (
     "architecture",
     "candidate",
     "budget",
+    "task",
+    "fitting",
     "datasets",
     "training",
     "worker",

@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe, Task
+from nas.candidate import Candidate, Recipe
 from nas.layers import (
     AvgPool,
     BatchNorm,
@@ -25,6 +25,7 @@ from nas.layers import (
 )
 from nas.search_space import load_space
 from nas.survey import DrawnTrial, draw
+from nas.task import Task
 
 PATHS = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.py"))
 MNIST = Task((1, 28, 28), 10, 20_000)

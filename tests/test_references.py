@@ -8,7 +8,7 @@ import optuna
 import pytest
 import torch
 
-from nas.candidate import Candidate, Task
+from nas.candidate import Candidate
 from nas.errors import InvalidCandidateError
 from nas.layers import (
     AvgPool,
@@ -26,6 +26,7 @@ from nas.search_space import load_space
 from nas.stopping import StopRequest
 from nas.studies import Reason, read_trials
 from nas.survey import DrawnTrial, check_start
+from nas.task import Task
 from nas.weights import WeightsStore
 from tests.fakes import FakePool
 

@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe, Task
+from nas.candidate import Candidate, Recipe
 from nas.errors import DivergedError, SearchError, SpaceError
 from nas.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded, TrialStarted
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
@@ -19,6 +19,7 @@ from nas.samplers import derive_seed
 from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
 from nas.studies import Reason, best_trials, read_trials
+from nas.task import Task
 from nas.training import EpochMetrics
 from nas.weights import WeightsStore
 from nas.worker import EpochDone

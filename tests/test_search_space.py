@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from nas.candidate import Task
 from nas.errors import InvalidCandidateError, SpaceError
 from nas.search_space import list_spaces, load_space
 from nas.survey import DrawnTrial
+from nas.task import Task
 
 TASK = Task((1, 8, 8), num_classes=10, max_params=20_000, epochs=5)
 

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe, Task
+from nas.candidate import Candidate, Recipe
 from nas.errors import InvalidCandidateError
 from nas.layers import BatchNorm, Conv, Dropout, Flatten, GlobalAvgPool, Linear, MaxPool
 from nas.search_space import load_space
 from nas.survey import DrawnTrial, draw
+from nas.task import Task
 
 PATHS = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.py"))
 LISTS = {"references"}  # a choice of given networks; the other spaces are ranges to search in

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe, Task
+from nas.candidate import Candidate, Recipe
 from nas.errors import InvalidCandidateError, SpaceError
 from nas.layers import Conv, Flatten, Linear
 from nas.search_space import SearchSpace, load_space
 from nas.survey import DrawnTrial, NotOfferedError, check_params, check_start, draw, smallest
+from nas.task import Task
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 8, 8)]
 

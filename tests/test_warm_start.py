@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe, Task
+from nas.candidate import Candidate, Recipe
 from nas.errors import NasError, SpaceError, StudyError
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.search import Search, SearchSettings
@@ -23,6 +23,7 @@ from nas.studies import (
     read_trials,
 )
 from nas.survey import DrawnTrial
+from nas.task import Task
 from nas.warm_start import MOST, proposals_from
 from nas.weights import WeightsStore
 from tests.fakes import FakePool

@@ -1,0 +1,83 @@
+"""Which recipe the reference network `slim` may have had, chosen on validation images.
+
+    python benchmarks/slim_recipe.py --data-dir DATA [--seeds 2]
+
+Its source says that the learning rate was dropped by steps to 0.0001, and neither from where nor
+with which optimiser or batch size. Each recipe that agrees with this is trained on 55,000 images
+and scored on the other 5,000 training images; no test image is read. The mean validation loss
+decides. Trainings are kept in benchmarks/results/slim-recipe.json; about 12 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+
+from nas import datasets
+from nas.candidate import Recipe
+from nas.certainty import mean_of
+from nas.search_space import load_space
+from nas.survey import DrawnTrial
+from nas.task import Task
+from nas.training import choose_device, choose_precision
+from nas.worker import Failed, Job
+from nas.workers import WorkerPool, default_workers
+
+RESULTS = Path(__file__).parent / "results" / "slim-recipe.json"
+PLAIN = {"nesterov": False, "schedule": "multi-step", "augmentation": 0.0, "weight_decay": 0.0}
+TWO, THREE = (6, 12), (4, 9, 14)  # of 19 epochs
+RECIPES = {
+    "momentum 0.01, batch 128": Recipe(learning_rate=0.01, milestones=TWO, batch_size=128, **PLAIN),
+    "momentum 0.01, batch 64": Recipe(learning_rate=0.01, milestones=TWO, batch_size=64, **PLAIN),
+    "momentum 0.1, batch 128": Recipe(learning_rate=0.1, milestones=THREE, batch_size=128, **PLAIN),
+    "momentum 0.1, batch 64": Recipe(learning_rate=0.1, milestones=THREE, batch_size=64, **PLAIN),
+    "Adam 0.01, batch 128": Recipe(
+        optimizer="adam", learning_rate=0.01, milestones=TWO, batch_size=128, **PLAIN
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder with MNIST/raw")
+    parser.add_argument("--seeds", type=int, default=2)
+    options = parser.parse_args()
+    runs = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    done = {(run["recipe"], run["seed"]) for run in runs}
+    todo = [
+        (name, seed) for seed in range(options.seeds) for name in RECIPES
+        if (name, seed) not in done
+    ]  # fmt: skip
+    images = datasets.load_training_images("mnist", options.data_dir)
+    data = datasets.split(images, Fraction(1, 12), seed=0)
+    trial = DrawnTrial(fixed={"reference": "slim"})
+    slim = load_space("references").propose(trial, Task((1, 28, 28), 10, 20_000)).architecture
+    device = choose_device("auto")
+    precision = choose_precision("auto", device)
+    with WorkerPool(data, device, precision, default_workers(device)) as pool:
+        jobs = [Job(i, slim, RECIPES[name], seed) for i, (name, seed) in enumerate(todo)]
+        for message in pool.train_all(jobs):
+            if isinstance(message, Failed):
+                raise SystemExit(message.detail)
+            name, seed = todo[message.number]
+            last = message.result.history[-1]
+            runs.append({"recipe": name, "seed": seed, "valid_accuracy": last.valid_accuracy,
+                         "valid_loss": last.valid_loss})  # fmt: skip
+            RESULTS.write_text(json.dumps(runs, indent=1) + "\n")
+            print(f"# {runs[-1]}", file=sys.stderr, flush=True)
+    print("| recipe | validation loss | validation accuracy |\n| --- | --- | --- |")
+    for name in RECIPES:
+        mine = [run for run in runs if run["recipe"] == name]
+        loss = mean_of([run["valid_loss"] for run in mine]).mean
+        accuracy = mean_of([100 * run["valid_accuracy"] for run in mine]).mean
+        print(f"| {name} | {loss:.4f} | {accuracy:.2f} % |")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

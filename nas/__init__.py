@@ -20,13 +20,20 @@ if TYPE_CHECKING:
     from nas.layers import AvgPool as AvgPool
     from nas.layers import BatchNorm as BatchNorm
     from nas.layers import Conv as Conv
+    from nas.layers import DepthwiseConv as DepthwiseConv
     from nas.layers import Dropout as Dropout
     from nas.layers import Flatten as Flatten
     from nas.layers import GlobalAvgPool as GlobalAvgPool
     from nas.layers import Layer as Layer
+    from nas.layers import LearnedPool as LearnedPool
     from nas.layers import Linear as Linear
     from nas.layers import MaxPool as MaxPool
     from nas.layers import ReLU as ReLU
+    from nas.layers import Residual as Residual
+    from nas.layers import Tied as Tied
+    from nas.recipes import GOOD_RECIPE as GOOD_RECIPE
+    from nas.recipes import nearest_recipe as nearest_recipe
+    from nas.recipes import suggest_recipe as suggest_recipe
     from nas.task import Task as Task
 
     Trial = BaseTrial
@@ -39,9 +46,12 @@ _HOME = {
     "Trial": "optuna.trial:BaseTrial",
     "Width": "nas.fitting",
     "fit": "nas.fitting",
+    "GOOD_RECIPE": "nas.recipes",
+    "nearest_recipe": "nas.recipes",
+    "suggest_recipe": "nas.recipes",
 } | dict.fromkeys(
-    ("AvgPool", "BatchNorm", "Conv", "Dropout", "Flatten", "GlobalAvgPool", "Layer", "Linear",
-     "MaxPool", "ReLU"),
+    ("AvgPool", "BatchNorm", "Conv", "DepthwiseConv", "Dropout", "Flatten", "GlobalAvgPool",
+     "Layer", "LearnedPool", "Linear", "MaxPool", "ReLU", "Residual", "Tied"),
     "nas.layers",
 )  # fmt: skip
 

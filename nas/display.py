@@ -190,9 +190,11 @@ def trial_line(trial: TrialStarted, epoch: EpochEnded | None, max_params: int) -
     """A candidate in work, with its parameters as a bar."""
     filled = round(_BAR_WIDTH * min(trial.num_params / max_params, 1))
     bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
-    number, score = (epoch.metrics.epoch, epoch.metrics.valid_accuracy) if epoch else (0, None)
+    number, epochs, score = 0, trial.epochs, None
+    if epoch:
+        number, epochs, score = epoch.metrics.epoch, epoch.epochs, epoch.metrics.valid_accuracy
     return (
-        f"now    trial {trial.trial}  epoch {number}/{trial.epochs}  {bar} {trial.num_params:,} "
+        f"now    trial {trial.trial}  epoch {number}/{epochs}  {bar} {trial.num_params:,} "
         f"of {max_params:,} parameters" + (f"  {score:.2%}" if score is not None else "")
     )
 

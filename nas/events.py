@@ -53,6 +53,7 @@ class TrialStarted:
 class EpochEnded:
     trial: int
     metrics: EpochMetrics
+    epochs: int  # of the schedule it is in now
 
 
 @dataclass(frozen=True)

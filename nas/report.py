@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import warnings
 from collections.abc import Sequence
 
@@ -9,11 +10,16 @@ import optuna
 from optuna.storages import BaseStorage
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from nas.architecture import Architecture
 from nas.certificates import Protocol
+from nas.check import Forecast, Holdings
 from nas.comparison import certificate_tables, measured_runs, spread
-from nas.display import counts_text, plain_console
+from nas.display import counts_text, duration_text, plain_console
+from nas.frontier import Point, best_under, drawing
+from nas.launch import Launch
+from nas.layers import Conv, Linear
 from nas.studies import (
     TrialRecord,
     best_trials,
@@ -22,7 +28,9 @@ from nas.studies import (
     study_facts,
     study_names,
 )
+from nas.task import Task
 from nas.training import EpochMetrics
+from nas.training.device import device_name
 
 _BAR_WIDTH = 30
 
@@ -75,13 +83,19 @@ def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
     architecture = record.candidate.architecture
     parts += [
         f"{architecture.num_params:,} parameters, {architecture.num_macs:,} multiply-accumulates "
-        f"an image, fingerprint {record.fingerprint}",
+        f"an image, {architecture.peak_values:,} values held at once, fingerprint "
+        f"{record.fingerprint}",
         f"recipe: {record.candidate.recipe.summary()}",
         f"seed {record.seed}, {record.device}, "
         + ", ".join(f"{name} {version}" for name, version in record.versions.items()),
         "",
         network_table(architecture),
     ]
+    for rung in record.rungs:
+        parts.append(
+            f"with its schedule squeezed into {rung.epochs} of {record.candidate.recipe.epochs} "
+            f"epochs: {rung.valid_accuracy:.2%}"
+        )
     if record.history:
         parts += ["", learning_curve(record.history)]
     for protocol in Protocol:
@@ -145,6 +159,78 @@ def learning_curve(history: Sequence[EpochMetrics]) -> Table:
             f"{m.seconds:.1f}",
         )
     return table
+
+
+def check_report(
+    launch: Launch, task: Task, holdings: Holdings, expected: Forecast | None
+) -> RenderableType:
+    """What `nas check` found."""
+    options, data = launch.options, launch.data
+    drawn, fitting = holdings.num_drawn, holdings.fitting
+    head = (
+        f"space {launch.space.name} on {data.name} ({len(data.train_index):,} images to train on, "
+        f"{len(data.valid_index):,} to validate), {task.budget.summary()}"
+    )
+    parts: list[RenderableType] = [
+        head,
+        f"of {drawn:,} random draws {len(fitting):,} fit ({len(fitting) / drawn:.1%}), "
+        f"{holdings.num_over:,} are over a limit, {holdings.num_invalid:,} cannot exist",
+    ]
+    if not fitting:
+        return Group(*parts, "networks that fit exist, but random draws do not find them")
+    table = _table("of those that fit", ">smallest", ">median", ">largest")
+    for name, values in (
+        ("parameters", [c.architecture.num_params for c in fitting]),
+        ("multiply-accumulates", [c.architecture.num_macs for c in fitting]),
+        ("values held at once", [c.architecture.peak_values for c in fitting]),
+        ("layers with weights", [_depth(c.architecture) for c in fitting]),
+    ):
+        median = round(statistics.median(values))
+        table.add_row(name, _number(min(values)), _number(median), _number(max(values)))
+    number, is_known = holdings.estimate_distinct()
+    parts += [
+        table,
+        f"distinct networks: {holdings.num_distinct:,} drawn, of "
+        + (f"about {number:,}" if is_known else f"more than {number:,}"),
+    ]
+    if expected:
+        parts.append(
+            f"one full training of {task.epochs} epochs: about "
+            f"{duration_text(expected.seconds_each)} on "
+            f"{device_name(launch.device, launch.precision)}"
+        )
+        parts.append(
+            f"{options.trials} candidates, {launch.num_workers} at a time: about "
+            f"{duration_text(expected.seconds_likely)} with --pruner {options.pruner}"
+            + (
+                f", {duration_text(expected.seconds_most)} if none is stopped"
+                if expected.seconds_likely < expected.seconds_most
+                else ""
+            )
+        )
+    return Group(*parts)
+
+
+def _depth(architecture: Architecture) -> int:
+    return sum(isinstance(row.layer, Conv | Linear) for row in architecture.rows)
+
+
+def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> RenderableType:
+    """The best network under each budget, whichever study found it, and the frontier."""
+    if not points:
+        return "no candidate was trained to its end yet"
+    table = _table(">budget", ">accuracy", ">parameters", "found in study", ">trial")
+    for budget in budgets:
+        best = best_under(points, budget)
+        if best is None:
+            table.add_row(f"{budget:,}", "-", "-", "-", "-")
+            continue
+        table.add_row(
+            f"{budget:,}", f"{best.accuracy:.2%}", _number(best.num_params), best.study,
+            str(best.record.number),
+        )  # fmt: skip
+    head = "validation accuracy under each budget, of one training each"
+    return Group(head, table, "", Text(drawing(points)))
 
 
 def studies_table(storage: BaseStorage) -> RenderableType:

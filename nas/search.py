@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
@@ -34,12 +34,20 @@ from nas.events import (
     TrialEnded,
     TrialStarted,
 )
-from nas.samplers import PrunerName, SamplerName, derive_seed, make_pruner, make_sampler
+from nas.samplers import (
+    PrunerName,
+    SamplerName,
+    derive_seed,
+    make_pruner,
+    make_sampler,
+    schedules,
+)
 from nas.search_space import SearchSpace
 from nas.stopping import StopRequest
 from nas.studies import (
     TRAINED,
     Reason,
+    Rung,
     TrialRecord,
     best_trials,
     count_outcomes,
@@ -69,8 +77,8 @@ class SearchSettings:
     """Trained candidates the study is to hold at the end; those it already has count."""
     max_rejected: int = 500
     """Proposals in a row turned away at the gate before the search gives up."""
-    sampler: SamplerName = "tpe"
-    pruner: PrunerName = "median"
+    sampler: SamplerName = "auto"
+    pruner: PrunerName = "squeezed"
     seed: int = 0
 
 
@@ -80,8 +88,22 @@ class Running:
 
     trial: optuna.Trial
     candidate: Candidate
-    history: list[EpochMetrics] = field(default_factory=list)
+    schedules: tuple[int, ...]
+    """Epochs of this training and of those to follow if it does well; the last is the full one."""
+    seed: int
+    history: list[EpochMetrics] = field(default_factory=list)  # of this training
+    rungs: list[Rung] = field(default_factory=list)  # what came of the trainings before it
     is_pruned: bool = False  # the pruner has stopped it
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has its full schedule now."""
+        return len(self.schedules) == 1
+
+    @property
+    def job(self) -> Job:
+        recipe = replace(self.candidate.recipe, epochs=self.schedules[0])
+        return Job(self.trial.number, self.candidate.architecture, recipe, self.seed)
 
 
 class Search:
@@ -131,7 +153,7 @@ class Search:
         self.num_errors = 0  # in a row
         self.device = device_name(pool.device, pool.precision)
         self.first_proposals = space.first_proposals(task)
-        study.pruner = make_pruner(settings.pruner, task.epochs)
+        study.pruner = make_pruner(settings.pruner, task.epochs, len(data.train_index))
 
     def begin_with(self, proposals: list[dict[str, Any]]) -> None:
         """Propose these parameter values next, unless the study has had or awaits them already."""
@@ -204,7 +226,7 @@ class Search:
         trials = self.study.get_trials(deepcopy=False)
         number = sum(trial.state != TrialState.WAITING for trial in trials)
         seed = derive_seed(self.settings.seed, number, "sampler")
-        self.study.sampler = make_sampler(self.settings.sampler, seed)
+        self.study.sampler = make_sampler(self.settings.sampler, seed, trials)
         return self.study.ask()
 
     def _wants_more(self) -> bool:
@@ -232,7 +254,10 @@ class Search:
         else:
             earlier = self.seen.get(candidate.fingerprint)
             if earlier is None:
-                self._start(Running(trial, candidate))
+                num_train = len(self.data.train_index)
+                epochs = schedules(self.settings.pruner, candidate.recipe.epochs, num_train)
+                seed = derive_seed(self.settings.seed, trial.number, "training")
+                self._start(Running(trial, candidate, epochs, seed))
             else:
                 detail = f"trial {earlier} is the same"
                 num_params, score = candidate.architecture.num_params, self.scores.get(earlier)
@@ -265,8 +290,7 @@ class Search:
         architecture, recipe = candidate.architecture, candidate.recipe
         self.running[trial.number] = running  # from here on it is closed whatever happens
         self.seen[candidate.fingerprint] = trial.number
-        seed = derive_seed(self.settings.seed, trial.number, "training")
-        record_candidate(trial, candidate, seed, self.device, versions())
+        record_candidate(trial, candidate, running.seed, self.device, versions())
         self.observer(
             TrialStarted(
                 trial.number,
@@ -276,7 +300,7 @@ class Search:
                 recipe.summary(),
             )
         )
-        self.pool.start(Job(trial.number, architecture, recipe, seed))
+        self.pool.start(running.job)
 
     def _hear(self, message: Message) -> None:
         """Record what a worker says of a candidate, and answer."""
@@ -284,16 +308,20 @@ class Search:
         match message:
             case EpochDone(number, metrics):
                 running.history.append(metrics)
-                running.trial.report(metrics.valid_accuracy, metrics.epoch)
-                self.observer(EpochEnded(number, metrics))
-                running.is_pruned = running.trial.should_prune()
+                self.observer(EpochEnded(number, metrics, running.schedules[0]))
+                # Rungs are compared by what they come to, not by the epochs on the way there.
+                if self.settings.pruner != "squeezed":
+                    running.trial.report(metrics.valid_accuracy, metrics.epoch)
+                    running.is_pruned = running.trial.should_prune()
                 self.pool.answer(number, running.is_pruned)
-            case Trained(_, result) if result.is_finished:
+            case Trained(_, result) if result.is_finished and running.is_full:
                 self._end(running, None, "", result)
+            case Trained(_, result) if result.is_finished:
+                self._climb(running, result)
             case Trained(_, result):
                 pruned = Reason.STOPPED_BY_PRUNER if running.is_pruned else None
                 reason = pruned or self.stop.reason or Reason.INTERRUPTED
-                detail = f"after {len(result.history)} of {running.candidate.recipe.epochs} epochs"
+                detail = f"after {len(result.history)} of {running.schedules[0]} epochs"
                 self._end(running, reason, detail, result)
             case Restarted(number, detail):
                 running.history.clear()
@@ -306,6 +334,20 @@ class Search:
                 if self.num_errors == MAX_ERRORS_IN_A_ROW:
                     raise SearchError(f"{self.num_errors} candidates in a row failed: {detail}")
 
+    def _climb(self, running: Running, result: TrainResult) -> None:
+        """After a squeezed schedule: train again with the next longer one, or stop there."""
+        epochs, last = running.schedules[0], result.history[-1]
+        running.trial.report(last.valid_accuracy, epochs)
+        if running.trial.should_prune():
+            detail = f"its schedule squeezed into {epochs} of {running.schedules[-1]} epochs"
+            self._end(running, Reason.STOPPED_BY_PRUNER, detail, result)
+            return
+        seconds = round(result.train_seconds, 3)
+        running.rungs.append(Rung(epochs, last.valid_loss, last.valid_accuracy, seconds))
+        running.schedules = running.schedules[1:]
+        running.history.clear()
+        self.pool.start(running.job)  # to the worker that has just become idle
+
     def _end(
         self,
         running: Running,
@@ -316,7 +358,8 @@ class Search:
         """Tell the study what became of a training, and keep the weights of a good one."""
         trial, history = running.trial, running.history
         seconds = result.train_seconds if result else sum(m.seconds for m in history)
-        record_training(trial, history, seconds)
+        seconds += sum(rung.train_seconds for rung in running.rungs)
+        record_training(trial, history, seconds, running.rungs)
         # The last epoch's score, not the best epoch's: picking an epoch on the validation images
         # would flatter it, and the weights that are kept are those of the last epoch.
         score = history[-1].valid_accuracy if history else None
@@ -332,6 +375,8 @@ class Search:
                 self.weights.keep(trial, result.state_dict, rank)
             except (OSError, SafetensorError) as error:  # a full disk must not cost the score
                 self.observer(Note(f"weights of trial {trial.number} not kept: {error}"))
+            if running.rungs:
+                trial.report(score, running.schedules[-1])  # for plots, beside those of the rungs
             self.study.tell(trial, score)
             self.scores[trial.number] = score
         else:

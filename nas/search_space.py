@@ -74,7 +74,8 @@ class SearchSpace:
             given = type(candidate).__name__
             raise self._error(f"suggest must return a nas.Candidate, returned {given}")
         architecture = candidate.architecture
-        for layer in architecture.layers:
+        parts = [part for layer in architecture.layers for part in layer.parts]
+        for layer in (*architecture.layers, *parts):
             if type(layer) not in LAYERS.values():
                 raise self._error(
                     f"suggest used a layer of its own, {type(layer).__name__}: "

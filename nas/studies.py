@@ -119,6 +119,16 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """What a training with a squeezed schedule came to."""
+
+    epochs: int
+    valid_loss: float
+    valid_accuracy: float
+    train_seconds: float
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One trial as it stands in the storage. What is not known (yet) is None or empty."""
 
@@ -135,7 +145,8 @@ class TrialRecord:
     seed: int | None
     epochs: int | None  # trained
     history: tuple[EpochMetrics, ...]
-    train_seconds: float | None
+    rungs: tuple[Rung, ...]  # trainings with squeezed schedules, before the one of `history`
+    train_seconds: float | None  # of all of them
     device: str | None
     versions: dict[str, str]
 
@@ -334,11 +345,19 @@ def record_candidate(
 
 
 def record_training(
-    trial: optuna.Trial, history: Sequence[EpochMetrics], train_seconds: float
+    trial: optuna.Trial,
+    history: Sequence[EpochMetrics],
+    train_seconds: float,
+    rungs: Sequence[Rung] = (),
 ) -> None:
     """Store what came of a training, finished or not."""
-    columns = [list(asdict(metrics).values()) for metrics in history]
-    _set(trial, epochs=len(history), train_seconds=round(train_seconds, 3), history=columns)
+    _set(
+        trial,
+        epochs=len(history),
+        train_seconds=round(train_seconds, 3),
+        history=[list(asdict(metrics).values()) for metrics in history],
+        rungs=[list(asdict(rung).values()) for rung in rungs],
+    )
 
 
 def record_reason(trial: optuna.Trial, reason: Reason, detail: str) -> None:
@@ -377,6 +396,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         seed=attrs.get("seed"),
         epochs=attrs.get("epochs"),
         history=tuple(EpochMetrics(*row) for row in attrs.get("history", ())),
+        rungs=tuple(Rung(*row) for row in attrs.get("rungs", ())),
         train_seconds=attrs.get("train_seconds"),
         device=attrs.get("device"),
         versions=attrs.get("versions", {}),

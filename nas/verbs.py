@@ -8,63 +8,32 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import DataError, NasError, OverBudgetError
+from nas.errors import DataError, NasError
 
 if TYPE_CHECKING:
     from optuna import Study
 
     from nas.datasets import Dataset
-    from nas.search_space import SearchSpace
-    from nas.studies import DataFacts, StudyFacts
-    from nas.task import Task
+    from nas.studies import DataFacts
 
-LIMIT_OPTIONS = {
-    "parameters": "--budget",
-    "multiply-accumulates": "--max-macs",
-    "bytes of weights": "--max-weight-bytes",
-    "bytes of activations": "--max-activation-bytes",
-}
+MOST_UP = 3  # networks that a study of `nas ladder` takes over from the one below
 
 
 def search(options: Namespace, arguments: list[str]) -> int:
     """Search; every check runs before the first write."""
-    from nas import datasets, display, survey
-    from nas.events import Note
-    from nas.search import Search, SearchSettings
-    from nas.search_space import load_space
+    from nas import display
+    from nas.launch import Launch
     from nas.stopping import StopRequest
     from nas.storage import open_storage, sqlite_path, storage_errors
-    from nas.studies import check_study_name, open_or_create_study
-    from nas.training import choose_device, choose_precision
+    from nas.studies import check_study_name
     from nas.warm_start import proposals_from
-    from nas.weights import WeightsStore, default_artifact_dir
-    from nas.workers import WorkerPool, default_workers
 
     if options.study is not None:
         options.study = check_study_name(options.study)
-    valid_share = datasets.parse_share(options.valid_share)
-    device = choose_device(options.device)
-    precision = choose_precision(options.precision, device)
-    num_workers = options.workers or default_workers(device)
-    space = load_space(options.space)
-    images = datasets.load_training_images(
-        options.dataset, options.data_dir or datasets.default_data_dir(), options.image_size
-    )
-    data = datasets.split(images, valid_share, options.split_seed)
-    task = _task(options, data)
-    _check_smallest(options, space, task, data)
-    survey.check_start(space, task)
-    pool = WorkerPool(data, device, precision, min(num_workers, options.trials))
-
-    name = options.study or check_study_name(f"{space.name}-{data.name}-{options.budget}")
-    facts, data_facts = _facts(options, space, data, str(valid_share))
-    settings = SearchSettings(
-        trials=options.trials,
-        max_rejected=options.max_rejected,
-        sampler=options.sampler,
-        pruner=options.pruner,
-        seed=options.seed,
-    )
+    launch = Launch(options)
+    task = launch.task(options.budget)
+    name = options.study or launch.study_name(options.budget)
+    pool = launch.make_pool()
     with (
         storage_errors(options.storage),
         StopRequest(options.timeout) as stop,
@@ -76,16 +45,10 @@ def search(options: Namespace, arguments: list[str]) -> int:
             path = sqlite_path(options.storage)
             is_there = path is None or path.exists()
             old = open_storage(options.storage) if is_there else None
-            warm = proposals_from(options.warm_start, space, task, old)
-        storage = open_storage(options.storage, create=True)
-        study = open_or_create_study(storage, name, facts, data_facts, space.source)
-        weights = WeightsStore(study, default_artifact_dir(options.storage))
-        for note in images.notes:
-            show(Note(note))
+            warm = proposals_from(options.warm_start, launch.space, task, old)
+        study = launch.open_study(open_storage(options.storage, create=True), name, task)
         with pool:
-            search = Search(study, space, task, data, settings, pool, weights, show, stop)
-            search.begin_with(warm)
-            ended = search.run()
+            ended = launch.run(study, task, pool, show, stop, warm)
     if stop.exit_code:
         # Not among JSON lines or a bare summary, but to be seen all the same.
         out = sys.stderr if options.json or options.quiet else sys.stdout
@@ -97,71 +60,62 @@ def search(options: Namespace, arguments: list[str]) -> int:
     return 0 if ended.best_trial is not None else 1
 
 
-def _task(options: Namespace, data: Dataset) -> Task:
-    """What is searched for: for these images, under the limits of the command line."""
-    from nas.budget import Limits
-    from nas.task import Task
+def ladder(options: Namespace, arguments: list[str]) -> int:
+    """Search under one budget after another, the smallest first; all are checked before."""
+    from nas import display
+    from nas.frontier import points_of
+    from nas.launch import Launch
+    from nas.report import ladder_report, print_report
+    from nas.stopping import StopRequest
+    from nas.storage import open_storage, storage_errors
+    from nas.warm_start import proposals_from
 
-    limits = Limits(
-        options.max_macs, options.max_weight_bytes, options.max_activation_bytes, options.bits
-    )
-    num_classes = len(data.classes)
-    return Task(data.input_shape, num_classes, options.budget, options.epochs, data.flips, limits)
+    launch = Launch(options)
+    tasks = {budget: launch.task(budget) for budget in options.budgets}
+    pool = launch.make_pool()
+    studies: dict[int, Study] = {}
+    with storage_errors(options.storage), StopRequest(options.timeout) as stop:
+        storage = open_storage(options.storage, create=True)
+        for budget, task in tasks.items():  # a study that cannot go on is found before any training
+            studies[budget] = launch.open_study(storage, launch.study_name(budget), task)
+        with pool:
+            smaller: Study | None = None
+            for budget, task in tasks.items():
+                # What was best under the budget before, made as much wider as this one allows.
+                known = smaller is not None and points_of([smaller])
+                warm = []
+                if smaller is not None and known:
+                    warm = proposals_from(smaller.study_name, launch.space, task, storage)[:MOST_UP]
+                with display.make_display(False, options.quiet) as show:
+                    launch.run(studies[budget], task, pool, show, stop, warm)
+                if stop():
+                    break
+                smaller = studies[budget]
+        points = points_of(list(studies.values()))
+        print_report(ladder_report(points, options.budgets))
+    if stop.exit_code:
+        print(f"go on with: nas {shlex.join(arguments)}", flush=True)
+        return stop.exit_code
+    return 0 if points else 1
 
 
-def _check_smallest(options: Namespace, space: SearchSpace, task: Task, data: Dataset) -> None:
-    """Raises NasError when nothing in the space fits."""
-    from nas import survey
+def check(options: Namespace, arguments: list[str]) -> int:
+    """Say what a search would find and how long it would take; writes nothing."""
+    from nas.check import forecast, take_stock
+    from nas.launch import Launch
+    from nas.report import check_report, print_report
 
-    smallest = survey.smallest(space, task).architecture
-    try:
-        task.budget.check(smallest)
-    except OverBudgetError as error:
-        more = 1 if error.unit == "parameters" else 0
-        limit = LIMIT_OPTIONS[error.unit]
-        given = getattr(options, limit.removeprefix("--").replace("-", "_"))
-        raise NasError(
-            f"{limit} {given:,} is too small: the smallest network of space {space.name} for "
-            f"{data.name} has {error.cost:,} {error.unit}, so give {error.cost + more:,} or more"
-        ) from error
-
-
-def _facts(
-    options: Namespace, space: SearchSpace, data: Dataset, valid_share: str
-) -> tuple[StudyFacts, DataFacts]:
-    """What the study will remember: of the search, and of the images."""
-    from nas import datasets
-    from nas.studies import DataFacts, StudyFacts
-
-    facts = StudyFacts(
-        space=space.name,
-        space_sha256=space.sha256,
-        budget=options.budget,
-        dataset=data.name,
-        data_sha256=data.sha256,
-        split_sha256=data.split_sha256,
-        epochs=options.epochs,
-        seed=options.seed,
-        max_macs=options.max_macs,
-        max_weight_bytes=options.max_weight_bytes,
-        max_activation_bytes=options.max_activation_bytes,
-        bits=options.bits,
-    )
-    # A folder may have the name of a known data set: `./digits` is not `digits`.
-    is_folder = options.dataset is not None and options.dataset not in datasets.NAMES
-    data_facts = DataFacts(
-        source=str(Path(options.dataset).resolve()) if is_folder else data.name,
-        image_size=options.image_size,
-        valid_share=valid_share,
-        split_seed=options.split_seed,
-        input_shape=data.input_shape,
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        num_train=len(data.train_index),
-        num_valid=len(data.valid_index),
-    )
-    return facts, data_facts
+    launch = Launch(options)
+    task = launch.task(options.budget)
+    holdings = take_stock(launch.space, task, options.draws)
+    expected = None
+    if holdings.fitting:
+        expected = forecast(
+            holdings.fitting, launch.data, launch.precision, options.trials, launch.num_workers,
+            options.pruner, launch.device,
+        )  # fmt: skip
+    print_report(check_report(launch, task, holdings, expected))
+    return 0 if holdings.fitting else 1
 
 
 def _print_next_steps(options: Namespace, study: str) -> None:

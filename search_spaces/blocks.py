@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from nas import (
+    GOOD_RECIPE,
     Architecture,
     AvgPool,
     BatchNorm,
@@ -26,12 +27,13 @@ from nas import (
     Layer,
     Linear,
     MaxPool,
-    Recipe,
     ReLU,
     Task,
     Trial,
     Width,
     fit,
+    nearest_recipe,
+    suggest_recipe,
 )
 
 MAX_BLOCKS = 3
@@ -54,15 +56,7 @@ def start(task: Task) -> dict[str, object]:
             f"transition{block}": "pool",
         }
     del params["transition2"]
-    return params | {
-        "head": "pool",
-        "share": 1.0,
-        "optimizer": "sgd",
-        "sgd_learning_rate": 0.1,
-        "schedule": "one-cycle",
-        "batch_size": 64,
-        "augmentation": 0.5,
-    }
+    return params | {"head": "pool", "share": 1.0} | GOOD_RECIPE
 
 
 Relative = tuple[float, int, str]  # a convolution's ratio, kernel size and padding
@@ -124,27 +118,6 @@ def suggest(trial: Trial, task: Task) -> Candidate:
 def suggest_ratio(trial: Trial, name: str) -> float:
     """How wide a convolution is beside the widest that can be."""
     return trial.suggest_float(name, NARROWEST, 1.0, log=True)
-
-
-def suggest_recipe(trial: Trial, task: Task) -> Recipe:
-    # Good rates of the two optimisers are far apart, so each has a range of its own.
-    optimizer = trial.suggest_categorical("optimizer", ["sgd", "adamw"])
-    if optimizer == "sgd":
-        learning_rate = trial.suggest_float("sgd_learning_rate", 0.03, 0.3, log=True)
-        weight_decay = 5e-4
-    else:
-        learning_rate = trial.suggest_float("adamw_learning_rate", 2e-3, 2e-2, log=True)
-        weight_decay = 1e-2
-    return Recipe(
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        schedule=trial.suggest_categorical("schedule", ["one-cycle", "cosine"]),
-        batch_size=trial.suggest_categorical("batch_size", [64, 128]),
-        augmentation=trial.suggest_float("augmentation", 0.0, 1.0, step=0.1),
-        flip=task.flips,
-        epochs=task.epochs,
-    )
 
 
 def nearest(candidate: Candidate, task: Task) -> dict[str, object]:
@@ -234,17 +207,3 @@ def cut_into_blocks(layers: Sequence[Layer]) -> tuple[list[list[Conv]], list[Fro
 def style(conv: Conv) -> tuple[bool, str]:
     """What all convolutions of a block have in common."""
     return conv.kernel_size > 3, conv.padding
-
-
-def nearest_recipe(recipe: Recipe) -> dict[str, object]:
-    params: dict[str, object] = {
-        "optimizer": "sgd" if recipe.optimizer == "sgd" else "adamw",
-        "schedule": "one-cycle" if recipe.schedule == "one-cycle" else "cosine",
-        "batch_size": 64 if recipe.batch_size < 96 else 128,
-        "augmentation": min(round(recipe.augmentation, 1), 1.0),
-    }
-    if recipe.optimizer == "sgd":
-        params["sgd_learning_rate"] = min(max(recipe.learning_rate, 0.03), 0.3)
-    else:
-        params["adamw_learning_rate"] = min(max(recipe.learning_rate, 2e-3), 2e-2)
-    return params

@@ -23,6 +23,7 @@ ORDER = (
     "budget",
     "task",
     "fitting",
+    "recipes",
     "datasets",
     "training",
     "worker",
@@ -37,6 +38,9 @@ ORDER = (
     "stopping",
     "events",
     "search",
+    "launch",
+    "check",
+    "frontier",
     "certainty",
     "certificates",
     "certify",
@@ -46,6 +50,7 @@ ORDER = (
     "dashboard",
     "export",
     "verbs",
+    "options",
     "cli",
     "__main__",
 )
@@ -54,11 +59,12 @@ ORDER = (
 MAY_IMPORT = {
     "torch": {
         "layers", "architecture", "datasets", "training", "worker", "workers", "search", "export",
-        "weights", "certify",
+        "weights", "certify", "check",
     },
     "optuna": {
+        "recipes",  # for type checkers
         "storage", "studies", "samplers", "warm_start", "weights", "search", "certificates",
-        "certify", "comparison", "report", "dashboard",
+        "certify", "comparison", "report", "dashboard", "launch", "frontier",
         "verbs",  # for type checkers
     },
 }  # fmt: skip

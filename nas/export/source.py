@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.architecture import Architecture
+from nas.layers import Call, modules
 
 _TEMPLATE = '''"""{title}
 
@@ -31,7 +33,7 @@ STD = {std}
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 
 
-class Network(nn.Sequential):
+{definitions}class Network(nn.Sequential):
     """Normalised images {batch_shape} to scores (N, {num_classes})."""
 
     def __init__(self) -> None:
@@ -102,7 +104,7 @@ def network_source(
     """
     channels, height, width = architecture.input_shape
     layers = [
-        f"            {row.layer.call(row.in_shape).source()},  # {_times(row.out_shape)}"
+        f"{_call(row.layer.call(row.in_shape), 12)}  # {_times(row.out_shape)}"
         for row in architecture.rows
     ]
     return _TEMPLATE.format(
@@ -119,7 +121,25 @@ def network_source(
         mean=_tuple([repr(float(value)) for value in mean]),
         std=_tuple([repr(float(value)) for value in std]),
         layers="\n".join(layers),
+        definitions=_definitions(architecture),
     )
+
+
+def _call(call: Call, indent: int) -> str:
+    """A call as an argument; one of several modules takes a line for each."""
+    if not all(isinstance(argument, Call) for argument in call.args) or not call.args:
+        return f"{' ' * indent}{call.source()},"
+    inner = [_call(argument, indent + 4) for argument in call.args if isinstance(argument, Call)]
+    name = call.factory.__name__
+    return "\n".join([f"{' ' * indent}{name}(", *inner, f"{' ' * indent}),"])
+
+
+def _definitions(architecture: Architecture) -> str:
+    """The classes of ours that the network is made of, as they were trained."""
+    calls = [row.layer.call(row.in_shape) for row in architecture.rows]
+    used = {factory for call in calls for factory in call.factories()}
+    ours = sorted((f for f in used if f.__module__ == modules.__name__), key=lambda f: f.__name__)
+    return "".join(f"{inspect.getsource(factory)}\n\n" for factory in ours)
 
 
 def _origin(architecture: Architecture, provenance: Provenance) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from nas.layers.modules import Residual, Tied
 from nas.training.cpu.max_pool import MaxPool2x2
 from nas.training.cpu.stage import Stage
 
@@ -16,14 +17,16 @@ def fuse(model: nn.Sequential, seed: int) -> nn.Sequential:
 
     It shares weights and running statistics with `model`, which stays as it is; call it in
     training mode only. Each run of (ReLU, batch norm, ReLU, dropout), of which any may be missing,
-    becomes one `Stage`, max pooling of 2x2 a `MaxPool2x2`.
+    becomes one `Stage`, max pooling of 2x2 a `MaxPool2x2`; also within residual and tied modules.
 
     Args:
         seed: of what dropout drops.
     """
+    return nn.Sequential(*_fuse(list(model), random.Random(seed)))
+
+
+def _fuse(modules: list[nn.Module], rng: random.Random) -> list[nn.Module]:
     steps: list[nn.Module] = []
-    rng = random.Random(seed)
-    modules = list(model)
     while modules:
         relu_before = _take(modules, nn.ReLU)
         norm = _take(modules, nn.BatchNorm2d)
@@ -34,8 +37,32 @@ def fuse(model: nn.Sequential, seed: int) -> nn.Sequential:
             steps.append(Stage(norm, relu_before is not None, relu_after is not None, p, rng))
             continue
         module = modules.pop(0)
-        steps.append(MaxPool2x2() if _is_halving(module) else module)
-    return nn.Sequential(*steps)
+        if _is_halving(module):
+            module = MaxPool2x2()
+        elif isinstance(module, Residual):
+            module = Residual(*_fuse(list(module), rng))
+        elif isinstance(module, Tied):
+            module = FusedTied(module, rng)
+        steps.append(module)
+    return steps
+
+
+class FusedTied(nn.Module):
+    """A `Tied` whose norms and ReLUs are stages."""
+
+    def __init__(self, tied: Tied, rng: random.Random) -> None:
+        super().__init__()
+        self.conv = tied.conv
+        self.stages = nn.ModuleList(Stage(n, False, True, 0.0, rng) for n in _norms(tied))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = x + stage(self.conv(x))
+        return x
+
+
+def _norms(tied: Tied) -> list[nn.BatchNorm2d]:
+    return [norm for norm in tied.norms if isinstance(norm, nn.BatchNorm2d)]
 
 
 def _is_halving(module: nn.Module) -> bool:

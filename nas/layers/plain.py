@@ -1,105 +1,17 @@
-"""The vocabulary of networks: one small frozen class for each kind of layer.
-
-A layer is defined once, by the constructor call that makes its module (`Layer.call`): the same call
-builds the module and writes it as source, so what is trained and what is exported cannot differ.
-Beside it stand the shape, the closed-form count of parameters and of multiply-accumulates.
-
-A new kind of layer is one class here, its name in `LAYERS`, and one row in tests/test_layers.py.
-
-Shapes leave out the batch: (C, H, W) channels, height, width of an image; (F,) features.
-"""
+"""Layers that are one module of torch.nn each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 from torch import nn
 
 from nas.errors import InvalidCandidateError
+from nas.layers.layer import Call, Layer, Shape, check_whole, image_shape
 
-Shape = tuple[int, ...]
 Padding = Literal["same", "valid"]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A constructor call of a module class in torch.nn: to be made, or to be written as source."""
-
-    factory: type[nn.Module]
-    args: tuple[int | float, ...] = ()
-    kwargs: Mapping[str, int | float | bool] = field(default_factory=dict)
-
-    def build(self) -> nn.Module:
-        return self.factory(*self.args, **self.kwargs)
-
-    def source(self) -> str:
-        """The call as Python, for example `nn.Conv2d(1, 8, 3, padding=1, bias=False)`."""
-        arguments = [repr(a) for a in self.args]
-        arguments += [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        return f"nn.{self.factory.__name__}({', '.join(arguments)})"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One step of a network. Subclasses state what it makes of a shape, and what it costs."""
-
-    kind: ClassVar[str]
-    is_in_place: ClassVar[bool] = False
-    """Whether its output may take the place of its input in memory."""
-
-    def call(self, shape: Shape) -> Call:
-        """The module for an input of `shape`."""
-        raise NotImplementedError
-
-    def build(self, shape: Shape) -> nn.Module:
-        """The module itself. Its parameters are what `num_params` counts."""
-        return self.call(shape).build()
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """Shape after this layer.
-
-        Raises:
-            InvalidCandidateError: an input of `shape` does not fit this layer.
-        """
-        return shape
-
-    def num_params(self, shape: Shape) -> int:
-        """Elements of all parameters: tied ones once, frozen ones too, buffers not."""
-        return 0
-
-    def num_macs(self, shape: Shape) -> int:
-        """Multiply-accumulates for one image; additions of a bias are not counted."""
-        return 0
-
-    def peak_values(self, shape: Shape) -> int:
-        """Values held at once for one image: input and output, or one where it works in place."""
-        values = prod(shape)
-        return values if self.is_in_place else values + prod(self.out_shape(shape))
-
-    def window(self, shape: Shape) -> tuple[int, int]:
-        """Width and stride, in input pixels, of the window one output value sees."""
-        return 1, 1
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind} | {f.name: getattr(self, f.name) for f in fields(self)}
-
-
-def image_shape(layer: Layer, shape: Shape) -> tuple[int, int, int]:
-    """`shape` as (C, H, W); raises InvalidCandidateError when it is no image."""
-    if len(shape) != 3:
-        raise InvalidCandidateError(f"{layer.kind} needs an image, was given {shape}")
-    return shape[0], shape[1], shape[2]
-
-
-def check_whole(layer: Layer, name: str, minimum: int = 1) -> None:
-    value = getattr(layer, name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-        raise InvalidCandidateError(
-            f"{layer.kind}: {name} must be a whole number >= {minimum}, was {value!r}"
-        )
 
 
 @dataclass(frozen=True)
@@ -154,6 +66,38 @@ class Conv(Layer):
     def num_macs(self, shape: Shape) -> int:
         out_channels, height, width = self.out_shape(shape)
         return shape[0] * out_channels * self.kernel_size**2 * height * width
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        return self.kernel_size, 1
+
+
+@dataclass(frozen=True)
+class DepthwiseConv(Layer):
+    """Convolution of each channel by itself, with stride 1 and without a bias."""
+
+    kind = "depthwise-conv"
+    kernel_size: int = 3
+    padding: Padding = "same"
+
+    def __post_init__(self) -> None:
+        self._dense(1)  # checks the fields
+
+    def _dense(self, channels: int) -> Conv:
+        """The convolution of one channel that this is, as often as there are channels."""
+        return Conv(channels, self.kernel_size, self.padding)
+
+    def call(self, shape: Shape) -> Call:
+        dense = self._dense(shape[0]).call(shape)
+        return Call(nn.Conv2d, dense.args, {**dense.kwargs, "groups": shape[0]})
+
+    def out_shape(self, shape: Shape) -> Shape:
+        return self._dense(shape[0]).out_shape(shape)
+
+    def num_params(self, shape: Shape) -> int:
+        return shape[0] * self.kernel_size**2
+
+    def num_macs(self, shape: Shape) -> int:
+        return prod(self.out_shape(shape)) * self.kernel_size**2
 
     def window(self, shape: Shape) -> tuple[int, int]:
         return self.kernel_size, 1
@@ -264,6 +208,34 @@ class GlobalAvgPool(Layer):
 
 
 @dataclass(frozen=True)
+class LearnedPool(Layer):
+    """A learned weight for each place of each channel: (C, H, W) -> (C, 1, 1).
+
+    It can look at the middle of one channel and at the rim of another, which a mean cannot.
+    """
+
+    kind = "learned-pool"
+
+    def call(self, shape: Shape) -> Call:
+        channels, height, width = image_shape(self, shape)
+        kwargs = {"groups": channels, "bias": False}
+        return Call(nn.Conv2d, (channels, channels, (height, width)), kwargs)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        return image_shape(self, shape)[0], 1, 1
+
+    def num_params(self, shape: Shape) -> int:
+        return prod(shape)
+
+    def num_macs(self, shape: Shape) -> int:
+        return prod(shape)
+
+    def window(self, shape: Shape) -> tuple[int, int]:
+        _, height, width = image_shape(self, shape)
+        return max(height, width), 1
+
+
+@dataclass(frozen=True)
 class Flatten(Layer):
     """(C, H, W) -> (C*H*W,)."""
 
@@ -305,27 +277,3 @@ class Linear(Layer):
 
     def num_macs(self, shape: Shape) -> int:
         return shape[0] * self.out_features
-
-
-# Closed: a specification read from a file or a database can name these and nothing else.
-LAYERS: dict[str, type[Layer]] = {
-    layer.kind: layer
-    for layer in (
-        Conv, BatchNorm, ReLU, Dropout, MaxPool, AvgPool, GlobalAvgPool, Flatten, Linear,
-    )
-}  # fmt: skip
-
-
-def layer_from_json(data: Any) -> Layer:
-    """The layer that `to_json` wrote.
-
-    Raises:
-        InvalidCandidateError: an unknown kind, a missing or unknown field, a value out of range.
-    """
-    if not isinstance(data, dict) or data.get("kind") not in list(LAYERS):
-        raise InvalidCandidateError(f"unknown layer {data!r}: the kinds are {', '.join(LAYERS)}")
-    values = {name: value for name, value in data.items() if name != "kind"}
-    try:
-        return LAYERS[data["kind"]](**values)
-    except TypeError as error:
-        raise InvalidCandidateError(f"layer {data!r}: {error}") from error

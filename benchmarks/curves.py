@@ -1,0 +1,184 @@
+"""Record the learning curves of many networks, to decide on changes of the search without training.
+
+    python benchmarks/curves.py --data-dir DATA [--candidates 200] [--hours 1]
+
+Candidates are drawn at random from `blocks` under 20,000 parameters and trained on a third of MNIST
+(18,333 images) for 19 epochs: the first 60 also with the whole schedule squeezed into 1, 2 and 4
+epochs, the first 20 also with two more seeds. After each epoch the 5,000 validation images of a
+search are scored, with the weights as they are and with their moving average; at the end 30,000
+further training images that nothing else used are, as the truth. No test image is read.
+
+Each training is kept in benchmarks/results/curves.jsonl.gz when it ends, and the script goes on
+where it was broken off. On two CPU cores it takes some hours. `replay.py` reads the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gzip
+import json
+import random
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas import datasets
+from nas.candidate import Candidate
+from nas.datasets import Dataset
+from nas.errors import DivergedError
+from nas.search_space import load_space
+from nas.survey import DrawnTrial
+from nas.task import Task
+from nas.training.device import fastest_precision
+from nas.training.engine import Engine, evaluate
+
+RESULTS = Path(__file__).parent / "results" / "curves.jsonl.gz"
+NUM_TRAIN, NUM_TRUTH = 18_333, 30_000  # images
+SQUEEZED, NUM_SQUEEZED = (1, 2, 4), 60
+NUM_SEEDED = 20
+DECAY = 0.99  # of the moving average, each step
+TASK = Task((1, 28, 28), 10, 20_000)
+
+Job = tuple[int, int, int]  # candidate, epochs, seed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder with MNIST/raw")
+    parser.add_argument("--candidates", type=int, default=200)
+    parser.add_argument("--hours", type=float, default=24.0, help="begin no training after these")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    runs = read()
+    done = {(run["candidate"], run["epochs"], run["seed"]) for run in runs}
+    todo = [job for job in jobs(options.candidates) if job not in done]
+    until = time.time() + 3600 * options.hours
+    context = get_context("spawn")
+    arguments = (options.data_dir,)
+    with ProcessPoolExecutor(options.workers, context, prepare, arguments) as pool:
+        for ended in as_completed([pool.submit(record, job, until) for job in todo]):
+            run = ended.result()
+            if run is not None:
+                runs.append(run)
+                write(runs)
+                print(f"# {len(runs)}: {run['candidate']}, {run['epochs']} epochs, seed "
+                      f"{run['seed']}: {run['truth']}, {run['seconds']} s",
+                      file=sys.stderr, flush=True)  # fmt: skip
+
+
+def jobs(num_candidates: int) -> list[Job]:
+    """What is to be trained, in the order in which it is of most use."""
+    found = []
+    for number in range(min(NUM_SQUEEZED, num_candidates)):
+        found += [(number, epochs, 0) for epochs in (*SQUEEZED, TASK.epochs)]
+        if number < NUM_SEEDED:
+            found += [(number, TASK.epochs, seed) for seed in (1, 2)]
+    return found + [(number, TASK.epochs, 0) for number in range(NUM_SQUEEZED, num_candidates)]
+
+
+def candidates(number: int) -> list[tuple[Candidate, dict[str, Any]]]:
+    """The first candidates drawn, with the parameters that make them."""
+    rng, space = random.Random(0), load_space("blocks")
+    trials = [DrawnTrial(rng) for _ in range(number)]
+    return [(space.propose(trial, TASK), trial.params) for trial in trials]
+
+
+def read() -> list[dict[str, Any]]:
+    if not RESULTS.exists():
+        return []
+    with gzip.open(RESULTS, "rt") as file:
+        return [json.loads(line) for line in file]
+
+
+def write(runs: list[dict[str, Any]]) -> None:
+    part = RESULTS.with_suffix(".part")
+    with gzip.open(part, "wt") as file:
+        file.writelines(json.dumps(run) + "\n" for run in runs)
+    part.replace(RESULTS)
+
+
+DATA: list[Dataset] = []  # in each process: to train on, and to measure the truth with
+
+
+def prepare(data_dir: Path) -> None:
+    torch.set_num_threads(1)
+    images = datasets.load_training_images("mnist", data_dir)
+    data = datasets.split(images, Fraction(1, 12), seed=0)
+    used, rest = data.train_index[:NUM_TRAIN], data.train_index[NUM_TRAIN:]
+    DATA[:] = [
+        replace(data, train_index=used),
+        replace(data, valid_index=rest[:NUM_TRUTH]),
+    ]
+
+
+class Average:
+    """A moving average of a network's weights and statistics over its steps."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.model = copy.deepcopy(engine.model)
+        self.engine = engine
+        self.step = engine.step
+        self.num_steps = 0
+
+    def __call__(self, index: Tensor) -> Tensor:
+        loss = self.step(index)
+        self.num_steps += 1
+        decay = min(DECAY, self.num_steps / (self.num_steps + 10))
+        mine, theirs = self.model.state_dict(), self.engine.model.state_dict()
+        names = [name for name, value in mine.items() if value.is_floating_point()]
+        torch._foreach_lerp_([mine[n] for n in names], [theirs[n] for n in names], 1 - decay)
+        return loss
+
+
+def record(job: Job, until: float) -> dict[str, Any] | None:
+    """Train one candidate; None when it is too late to begin."""
+    if time.time() > until:
+        return None
+    number, epochs, seed = job
+    candidate, params = candidates(number + 1)[number]
+    recipe = replace(candidate.recipe, epochs=epochs)
+    data, truth = DATA
+    started = time.perf_counter()
+    precision = fastest_precision(torch.device("cpu"))
+    engine = Engine(candidate.architecture, recipe, data, seed, precision)
+    average = Average(engine)
+    engine.step = average  # type: ignore[assignment]
+    history = []
+    try:
+        for epoch in range(1, epochs + 1):
+            train_loss = engine.train_epoch(lambda: False)
+            if not engine.is_finite():
+                raise DivergedError(epoch)
+            row = [train_loss, *engine.evaluate(), *evaluate(average.model, data)]
+            history.append([round(value, 5) for value in row])
+        measured = [*evaluate(engine.model, truth), *evaluate(average.model, truth)]
+    except DivergedError:
+        measured = None
+    return {
+        "candidate": number,
+        "epochs": epochs,
+        "seed": seed,
+        "params": params,
+        "architecture": candidate.architecture.to_json(),
+        "recipe": recipe.to_json(),
+        "num_params": candidate.architecture.num_params,
+        "num_macs": candidate.architecture.num_macs,
+        # Of each epoch: training loss; validation loss and accuracy; these of the moving average.
+        "history": history,
+        # Loss and accuracy on the further images; these of the moving average.
+        "truth": measured and [round(value, 5) for value in measured],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

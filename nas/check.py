@@ -1,0 +1,135 @@
+"""Check: what a space holds under a budget, and how long a search in it will take."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+
+from nas.candidate import Candidate
+from nas.datasets import Dataset
+from nas.samplers import KEPT, PrunerName, schedules
+from nas.search_space import SearchSpace
+from nas.survey import draw
+from nas.task import Task
+from nas.training import EpochMetrics, train
+
+PROBE_SECONDS = 1.0  # of each of two candidates
+PROBE_BATCHES = 20  # in an epoch of a probe
+FORWARD_SHARE = 1 / 3  # of a training step's work is what validating costs
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What random draws from a space came to."""
+
+    num_drawn: int
+    num_invalid: int  # cannot exist
+    fitting: tuple[Candidate, ...]
+    num_distinct: int  # networks among those that fit
+    num_equal_pairs: int  # of networks among those that fit
+
+    @property
+    def num_over(self) -> int:
+        return self.num_drawn - self.num_invalid - len(self.fitting)
+
+    def estimate_distinct(self) -> tuple[int, bool]:
+        """How many networks there are as if all were equally likely, and whether that is known.
+
+        By how often two draws are equal, as with birthdays; where none are, the largest number
+        that this would be surprising for (1 in 20) is a bound from below.
+        """
+        num_pairs = len(self.fitting) * (len(self.fitting) - 1) // 2
+        if self.num_equal_pairs:
+            return max(round(num_pairs / self.num_equal_pairs), self.num_distinct), True
+        return max(num_pairs // 3, self.num_distinct), False
+
+
+def take_stock(space: SearchSpace, task: Task, num_draws: int, seed: int = 0) -> Holdings:
+    """Draw at random, without training."""
+    drawn = list(islice(draw(space, task, seed), num_draws))
+    existing = [d for d in drawn if isinstance(d, Candidate)]
+    fitting = [c for c in existing if task.budget.fits(c.architecture)]
+    counts: dict[str, int] = {}
+    for candidate in fitting:
+        fingerprint = candidate.architecture.fingerprint
+        counts[fingerprint] = counts.get(fingerprint, 0) + 1
+    num_equal = sum(n * (n - 1) // 2 for n in counts.values())
+    return Holdings(num_draws, num_draws - len(existing), tuple(fitting), len(counts), num_equal)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """About how long trainings take here."""
+
+    seconds_each: float  # one full training, of the mean candidate
+    seconds_most: float  # the search, if every candidate is trained fully
+    seconds_likely: float  # the search, as its pruner is meant to work
+
+
+def forecast(
+    candidates: Sequence[Candidate],
+    data: Dataset,
+    precision: torch.dtype,
+    num_trials: int,
+    num_workers: int,
+    pruner: PrunerName,
+    device: torch.device,
+) -> Forecast:
+    """Train two of the candidates for a second each, and reckon by multiply-accumulates.
+
+    Args:
+        candidates: drawn at random, of those that fit.
+        data: the images of the search, on the CPU.
+    """
+    ordered = sorted(candidates, key=lambda c: c.architecture.num_macs)
+    small, large = ordered[len(ordered) // 5], ordered[4 * len(ordered) // 5]
+    few = replace(data.to(device), valid_index=data.valid_index[:2].to(device))
+    times = [_seconds_an_image(candidate, few, precision) for candidate in (small, large)]
+    macs = [candidate.architecture.num_macs for candidate in (small, large)]
+    slope = max((times[1] - times[0]) / max(macs[1] - macs[0], 1), 0.0)
+    num_images = len(data.train_index) + FORWARD_SHARE * len(data.valid_index)
+
+    def seconds(candidate: Candidate, epochs: float) -> float:
+        an_image = max(times[0] + slope * (candidate.architecture.num_macs - macs[0]), 0.0)
+        return epochs * num_images * an_image
+
+    each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
+    likely = statistics.mean(
+        seconds(c, sum(
+            epochs / KEPT**rung
+            for rung, epochs in enumerate(
+                schedules(pruner, c.recipe.epochs, len(data.train_index))
+            )
+        ))
+        for c in candidates
+    )  # fmt: skip
+    at_once = num_trials / num_workers
+    return Forecast(each, at_once * each, at_once * likely)
+
+
+def _seconds_an_image(candidate: Candidate, data: Dataset, precision: torch.dtype) -> float:
+    """Of training; the first epochs, in which things are made ready, do not count."""
+    num_images = PROBE_BATCHES * min(candidate.recipe.batch_size, len(data.train_index))
+    index = data.train_index[:num_images]
+    recipe = replace(candidate.recipe, epochs=1000)
+    ends: list[float] = []
+
+    def on_epoch_end(metrics: EpochMetrics) -> bool:
+        ends.append(time.perf_counter())
+        return len(ends) > 2 and ends[-1] - ends[1] > PROBE_SECONDS
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker
+    try:
+        train(
+            candidate.architecture, recipe, replace(data, train_index=index),
+            seed=0, precision=precision, on_epoch_end=on_epoch_end,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+    return (ends[-1] - ends[1]) / (len(ends) - 2) / len(index)

@@ -1,0 +1,96 @@
+"""Residual blocks: pairs of 3x3 convolutions with a connection that skips them.
+
+Why: deeper networks than `blocks` can hold train well only with skip connections (He et al. 2016,
+arXiv:1512.03385), and depth is what a small budget buys most cheaply once the widths are small.
+
+A stem, then one to three stages of one to three blocks. Between two stages max pooling halves the
+image and a 1x1 convolution sets the width. The head takes a mean of each channel, or weighs its
+places as learned.
+"""
+
+from nas import (
+    GOOD_RECIPE,
+    Architecture,
+    BatchNorm,
+    Candidate,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    LearnedPool,
+    Linear,
+    MaxPool,
+    ReLU,
+    Residual,
+    Task,
+    Trial,
+    Width,
+    fit,
+    suggest_recipe,
+)
+
+MAX_STAGES = 3
+MAX_BLOCKS = 3  # in a stage
+SMALLEST_TO_HALVE = 4  # pixels a side
+NARROWEST = 0.2  # beside the widest
+LEAST_SHARE = 0.3  # of the budget
+
+
+def start(task: Task) -> dict[str, object]:
+    """Each stage but the first half as wide again as the one before."""
+    stages = most_stages(task)
+    params: dict[str, object] = {"dropout": 0.0, "stem_kernel_size": 3, "num_stages": stages}
+    for stage in range(stages):
+        params |= {
+            f"stage{stage}_ratio": 1.5 ** (stage + 1 - stages),
+            f"stage{stage}_num_blocks": 1,
+        }
+    return params | {"head": "mean", "share": 1.0} | GOOD_RECIPE
+
+
+def most_stages(task: Task) -> int:
+    """As many as the image can be halved between them."""
+    size, stages = min(task.input_shape[1:]), 1
+    while size >= SMALLEST_TO_HALVE and stages < MAX_STAGES:
+        size, stages = size // 2, stages + 1
+    return stages
+
+
+def suggest(trial: Trial, task: Task) -> Candidate:
+    _, height, width = task.input_shape
+    dropout = trial.suggest_float("dropout", 0.0, 0.1, step=0.01)
+    stem_kernel_size = trial.suggest_categorical("stem_kernel_size", [3, 5])
+    stages: list[tuple[float, int]] = []
+    for stage in range(trial.suggest_int("num_stages", 1, most_stages(task))):
+        ratio = trial.suggest_float(f"stage{stage}_ratio", NARROWEST, 1.0, log=True)
+        num_blocks = trial.suggest_int(f"stage{stage}_num_blocks", 1, MAX_BLOCKS)
+        stages.append((ratio, num_blocks))
+    num_places = height * width // 4 ** (len(stages) - 1)
+    # Weights for each place of a few channels must not take more than half of the budget.
+    head = "mean"
+    if 4 * num_places < task.max_params / 2:
+        head = trial.suggest_categorical("head", ["mean", "learned"])
+    share = trial.suggest_float("share", LEAST_SHARE, 1.0)
+
+    def make(width: Width) -> Architecture:
+        layers: list[Layer] = []
+        for stage, (ratio, num_blocks) in enumerate(stages):
+            channels = width(ratio)
+            if stage == 0:
+                layers.append(Conv(channels, stem_kernel_size))
+            else:
+                layers += [MaxPool(2), Conv(channels, 1)]
+            layers += [BatchNorm(), ReLU()]
+            for _ in range(num_blocks):
+                layers += [block(channels), ReLU()]
+            layers += [Dropout(dropout)] if dropout else []
+        layers.append(GlobalAvgPool() if head == "mean" else LearnedPool())
+        return Architecture(task.input_shape, [*layers, Flatten(), Linear(task.num_classes)])
+
+    return Candidate(fit(make, share, task), suggest_recipe(trial, task))
+
+
+def block(channels: int) -> Residual:
+    """Two convolutions, to be added to what they were given."""
+    return Residual([Conv(channels), BatchNorm(), ReLU(), Conv(channels), BatchNorm()])

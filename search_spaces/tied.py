@@ -1,0 +1,104 @@
+"""Tied convolutions: one convolution used several times, each time with a norm of its own.
+
+Why: under a few thousand parameters weights are scarcer than depth. A convolution that is used four
+times over, with a skip connection around it, sees as far as four and costs the weights of one. A
+learned pooling at the end weighs each place of each channel, where a mean would forget them.
+
+A stem, then one to three stages: pooling, a convolution that sets the width, a tied convolution.
+"""
+
+from nas import (
+    GOOD_RECIPE,
+    Architecture,
+    BatchNorm,
+    Candidate,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    LearnedPool,
+    Linear,
+    MaxPool,
+    ReLU,
+    Task,
+    Tied,
+    Trial,
+    Width,
+    fit,
+    suggest_recipe,
+)
+
+MAX_STAGES = 3
+MAX_TIMES = 5
+SMALLEST_TO_HALVE = 4  # pixels a side
+NARROWEST = 0.2  # beside the widest
+LEAST_SHARE = 0.3  # of the budget
+
+
+def start(task: Task) -> dict[str, object]:
+    """Two stages of three passes, a valid convolution, learned pooling."""
+    params: dict[str, object] = {"dropout": 0.0, "num_stages": min(2, most_stages(task))}
+    for stage in range(2):
+        params |= {
+            f"stage{stage}_ratio": 1.0 if stage else 0.75,
+            f"stage{stage}_kernel_size": 3,
+            f"stage{stage}_times": 3,
+        }
+    params |= {"last_pool": True, "last_conv": True, "last_ratio": 1.0, "head": "learned"}
+    return params | {"share": 1.0} | GOOD_RECIPE
+
+
+def most_stages(task: Task) -> int:
+    """As many as the image can be halved between them."""
+    size, stages = min(task.input_shape[1:]), 1
+    while size >= SMALLEST_TO_HALVE and stages < MAX_STAGES:
+        size, stages = size // 2, stages + 1
+    return stages
+
+
+def suggest(trial: Trial, task: Task) -> Candidate:
+    dropout = trial.suggest_float("dropout", 0.0, 0.1, step=0.01)
+    num_stages = trial.suggest_int("num_stages", 1, most_stages(task))
+    _, height, width = task.input_shape
+    stages: list[tuple[float, int, int]] = []
+    for stage in range(num_stages):
+        ratio = suggest_ratio(trial, f"stage{stage}_ratio")
+        kernel_size = trial.suggest_categorical(f"stage{stage}_kernel_size", [1, 3, 5])
+        times = trial.suggest_int(f"stage{stage}_times", 1, MAX_TIMES)
+        stages.append((ratio, kernel_size, times))
+        if stage:
+            height, width = height // 2, width // 2
+
+    # At the end, where the image is still large enough for it.
+    is_pooled = min(height, width) >= 6 and trial.suggest_categorical("last_pool", [True, False])
+    if is_pooled:
+        height, width = height // 2, width // 2
+    last_ratio = None
+    if min(height, width) >= 3 and trial.suggest_categorical("last_conv", [True, False]):
+        height, width = height - 2, width - 2
+        last_ratio = suggest_ratio(trial, "last_ratio")
+    # Weights for each place of a few channels must not take more than half of the budget.
+    head = "mean"
+    if 4 * height * width < task.max_params / 2:
+        head = trial.suggest_categorical("head", ["learned", "mean"])
+    share = trial.suggest_float("share", LEAST_SHARE, 1.0)
+
+    def make(width: Width) -> Architecture:
+        layers: list[Layer] = []
+        for stage, (ratio, kernel_size, times) in enumerate(stages):
+            layers += [MaxPool(2)] if stage else []
+            layers += [Conv(width(ratio), kernel_size), BatchNorm(), ReLU(), Tied(times)]
+            layers += [Dropout(dropout)] if dropout else []
+        layers += [MaxPool(2)] if is_pooled else []
+        if last_ratio is not None:
+            layers += [Conv(width(last_ratio), 3, "valid"), BatchNorm(), ReLU()]
+        layers += [LearnedPool() if head == "learned" else GlobalAvgPool()]
+        return Architecture(task.input_shape, [*layers, Flatten(), Linear(task.num_classes)])
+
+    return Candidate(fit(make, share, task), suggest_recipe(trial, task))
+
+
+def suggest_ratio(trial: Trial, name: str) -> float:
+    """How wide a convolution is beside the widest that can be."""
+    return trial.suggest_float(name, NARROWEST, 1.0, log=True)

@@ -32,7 +32,7 @@ from nas.task import Task
 from nas.training import choose_device, choose_precision
 from nas.training.device import device_name
 from nas.worker import Failed, Job
-from nas.workers import WorkerPool, default_workers
+from nas.workers import WorkerPool, default_workers, train_all
 
 RESULTS = Path(__file__).parent / "results" / "references.json"
 PUBLISHED = {  # percent of the test images, best epoch
@@ -89,7 +89,7 @@ def train(
     jobs = [Job(i, made[i].architecture, made[i].recipe, task[2]) for i, task in enumerate(todo)]
     data = datasets.with_test(data, test)
     with WorkerPool(data, device, precision, default_workers(device)) as pool:
-        for message in pool.train_all(jobs):
+        for message in train_all(pool, jobs):
             recipe, name, seed = todo[message.number]
             if isinstance(message, Failed):
                 print(f"# {recipe}, {name}, seed {seed} failed: {message.detail}", file=sys.stderr)

@@ -28,7 +28,7 @@ from nas.survey import DrawnTrial
 from nas.task import Task
 from nas.training import choose_device, choose_precision
 from nas.worker import Failed, Job
-from nas.workers import WorkerPool, default_workers
+from nas.workers import WorkerPool, default_workers, train_all
 
 RESULTS = Path(__file__).parent / "results" / "slim-recipe.json"
 TWO, THREE = (6, 12), (4, 9, 14)  # of 19 epochs
@@ -75,7 +75,7 @@ def main() -> None:
     precision = choose_precision("auto", device)
     with WorkerPool(data, device, precision, default_workers(device)) as pool:
         jobs = [Job(i, slim, RECIPES[name], seed) for i, (name, seed) in enumerate(todo)]
-        for message in pool.train_all(jobs):
+        for message in train_all(pool, jobs):
             if isinstance(message, Failed):
                 raise SystemExit(message.detail)
             name, seed = todo[message.number]

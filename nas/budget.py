@@ -47,8 +47,11 @@ class Budget:
 
     @property
     def most_params(self) -> int:
-        """The largest number of parameters that fits."""
-        return self.max_params - 1
+        """The largest number of parameters that fits: the budget and the bytes allow it."""
+        most = self.max_params - 1
+        if self.limits.max_weight_bytes is not None:
+            most = min(most, self.limits.max_weight_bytes * 8 // self.limits.bits)
+        return most
 
     def fits(self, architecture: Architecture) -> bool:
         return all(cost <= most for cost, most in self._costs(architecture).values())
@@ -71,7 +74,7 @@ class Budget:
         """In words, for example `fewer than 20,000 parameters, at most 65,536 bytes of weights`."""
         limits = self.limits
         most = {
-            "num_params": self.most_params,
+            "num_params": self.max_params - 1,
             "num_macs": limits.max_macs,
             "weight_bytes": limits.max_weight_bytes,
             "activation_bytes": limits.max_activation_bytes,
@@ -87,7 +90,7 @@ class Budget:
     def _costs(self, architecture: Architecture) -> dict[str, tuple[int, int]]:
         """What is limited: what the network costs, and the most that it may."""
         limits = self.limits
-        costs = {"num_params": (architecture.num_params, self.most_params)}
+        costs = {"num_params": (architecture.num_params, self.max_params - 1)}
         if limits.max_macs is not None:
             costs["num_macs"] = (architecture.num_macs, limits.max_macs)
         if limits.max_weight_bytes is not None:

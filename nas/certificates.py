@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import secrets
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,11 +88,11 @@ def record_opening(
     study: optuna.Study, protocol: Protocol, trials: Sequence[int], test_sha256: str
 ) -> int:
     """Store that the test set is opened now, and for what; returns how often it was so far."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     opening = {"protocol": protocol, "trials": list(trials), "at": now, "test_sha256": test_sha256}
-    so_far = [*openings(study), opening]
-    study.set_user_attr(_OPENINGS, so_far)
-    return len(so_far)
+    # Each under a name of its own: of two processes neither can overwrite what the other stores.
+    study.set_user_attr(f"{_OPENINGS}:{now}:{secrets.token_hex(4)}", opening)
+    return len(openings(study))
 
 
 def record_decision(study: optuna.Study, trials: Sequence[int], num_seeds: int) -> None:
@@ -107,7 +108,9 @@ def last_decision(study: optuna.Study) -> tuple[list[int], int] | None:
 
 def openings(study: optuna.Study) -> list[dict[str, Any]]:
     """When the study's test set was opened, and for what."""
-    return list(study.user_attrs.get(_OPENINGS, []))
+    attrs = study.user_attrs
+    names = sorted(name for name in attrs if name.startswith(f"{_OPENINGS}:"))
+    return [*attrs.get(_OPENINGS, []), *(attrs[name] for name in names)]
 
 
 def order_by_choice(runs: Mapping[int, Sequence[Run]], num_images: int) -> list[int]:

@@ -35,7 +35,7 @@ from nas.training import TrainResult, examine
 from nas.training.device import device_name
 from nas.weights import WeightsStore
 from nas.worker import Failed, Job
-from nas.workers import WorkerPool
+from nas.workers import WorkerPool, train_all
 
 
 def shortlist(study: optuna.Study, num_trials: int, num_valid: int) -> list[TrialRecord]:
@@ -176,7 +176,7 @@ class Certification:
             return
         with self.make_pool(data) as pool:
             where = device_name(pool.device, pool.precision)
-            for message in pool.train_all([task.job(i) for i, task in enumerate(todo)], self.stop):
+            for message in train_all(pool, [task.job(i) for i, task in enumerate(todo)], self.stop):
                 task = todo[message.number]
                 if isinstance(message, Failed):
                     raise SearchError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 
@@ -42,8 +42,15 @@ def certificate_tables(study: optuna.Study) -> list[Page]:
     for protocol, make in makers.items():
         runs = {t: measured_runs(study, protocol, t) for t in certified_trials(study, protocol)}
         if runs:
-            pages.append(make(study, runs))
+            page = make(study, runs)
+            pages.append(replace(page, title=page.title + _mixture(runs)))
     return pages
+
+
+def _mixture(runs: dict[int, list[Run]]) -> str:
+    """A warning where not all trainings were done on one kind of device."""
+    devices = sorted({run.device for some in runs.values() for run in some})
+    return f"; trained on {' and on '.join(devices)}" if len(devices) > 1 else ""
 
 
 def measured_runs(study: optuna.Study, protocol: Protocol, trial: int) -> list[Run]:

@@ -17,6 +17,7 @@ from nas.comparison import certificate_tables
 from nas.errors import NasError
 
 HOST = "127.0.0.1"  # the dashboard has no log-in and can delete studies: never beyond this machine
+NOTE_HEADING = "## Certificates"
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -29,14 +30,19 @@ class _SilentHandler(WSGIRequestHandler):
 
 
 def note_certificates(study: optuna.Study) -> None:
-    """Put what certifications have found into the study's note, which the dashboard shows."""
+    """Put what certifications have found at the end of the study's note, which the dashboard shows.
+
+    What stands above the heading of that part was written by people, and is kept.
+    """
     lines: list[str] = []
     for page in certificate_tables(study):
         columns = [column.removeprefix(">") for column in page.columns]
         lines += [page.title, "", _row(columns), _row(["---"] * len(columns))]
         lines += [*map(_row, page.rows), ""]
     if lines:
-        optuna_dashboard.save_note(study, "\n".join(lines))
+        above = optuna_dashboard.get_note(study).partition(NOTE_HEADING)[0].rstrip()
+        parts = [above] if above else []
+        optuna_dashboard.save_note(study, "\n\n".join([*parts, NOTE_HEADING, "\n".join(lines)]))
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -57,9 +57,10 @@ class Launch:
             NasError: nothing in the space fits, or the space does not know where to begin.
         """
         options, data = self.options, self.data
-        limits = Limits(
-            options.max_macs, options.max_weight_bytes, options.max_activation_bytes, options.bits
-        )
+        in_bytes = (options.max_weight_bytes, options.max_activation_bytes)
+        # Without a limit in bytes they mean nothing, and must not tell two searches apart.
+        bits = Limits.bits if in_bytes == (None, None) else options.bits
+        limits = Limits(options.max_macs, *in_bytes, bits)
         num_classes = len(data.classes)
         task = Task(data.input_shape, num_classes, budget, options.epochs, data.flips, limits)
         smallest = survey.smallest(self.space, task).architecture

@@ -83,7 +83,9 @@ def make_pruner(name: PrunerName, epochs: int, num_train: int) -> optuna.pruners
                 min_resource=_first_rung(num_train), reduction_factor=KEPT
             )
         case "median":
-            return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first)
+            return optuna.pruners.MedianPruner(
+                n_startup_trials=5, n_warmup_steps=first, n_min_trials=5
+            )
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
         case "none":

@@ -145,8 +145,12 @@ class Search:
         self.budget = task.budget
         records = read_trials(study)
         self.counts = count_outcomes(records)
-        # What was trained or is in work, as far as the pruner let it, by fingerprint.
-        self.seen = {r.fingerprint: r.number for r in records if r.used_training and r.fingerprint}
+        # What had its training, is in work or failed, by fingerprint.
+        self.seen = {
+            r.fingerprint: r.number
+            for r in records
+            if r.fingerprint and (r.used_training or r.reason == Reason.ERROR)
+        }
         self.scores = {r.number: r.valid_accuracy for r in records if r.is_complete}
         self.running: dict[int, Running] = {}
         self.num_rejected = 0  # in a row

@@ -98,7 +98,8 @@ class StudyFacts:
                 option = self.OPTIONS[fact.name]
                 if "sha256" in fact.name:
                     return f"{option} changed"
-                return f"{option} was {mine}, now it is {theirs}"
+                words = ["not given" if v is None else str(v) for v in (mine, theirs)]
+                return f"{option} was {words[0]}, now it is {words[1]}"
         return None
 
 

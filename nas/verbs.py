@@ -214,7 +214,11 @@ def certify(options: Namespace, arguments: list[str]) -> int:
     data = _study_images(study, data_facts, data_dir)
 
     def load_test() -> datasets.LabelledImages:
-        return datasets.load_test_images(data_facts.source, data_dir, data_facts.image_size, data)
+        source, image_size = data_facts.source, data_facts.image_size
+        images = datasets.load_test_images(source, data_dir, image_size, data)
+        for note in images.notes:
+            say(note)
+        return images
 
     def make_pool(images: Dataset) -> WorkerPool:
         most = len(records) * options.seeds
@@ -229,12 +233,14 @@ def certify(options: Namespace, arguments: list[str]) -> int:
             study, records, options.seeds, facts.seed, data, load_test, make_pool, weights, say,
             stop,
         )  # fmt: skip
-        if options.protocol == "honest":
-            certification.run_honest()
-        else:
-            certification.run_watched()
-        print_report(certificate_report(study))
-        note_certificates(study)
+        try:
+            if options.protocol == "honest":
+                certification.run_honest()
+            else:
+                certification.run_watched()
+        finally:  # on an error, too, what was measured is shown
+            print_report(certificate_report(study))
+            note_certificates(study)
     if stop.exit_code:
         print(f"go on with: nas {shlex.join(arguments)}", flush=True)
     return stop.exit_code

@@ -175,29 +175,6 @@ class WorkerPool:
                 messages += self._receive(worker)
         return messages
 
-    def train_all(
-        self, jobs: Iterable[Job], stop: Callable[[], bool] = lambda: False
-    ) -> Iterator[Trained | Failed]:
-        """Train every job to its end; yields what became of each when it ends, until told to stop.
-
-        After `stop` no job is begun, and those in work end as `Trained`, unfinished.
-        """
-        waiting, num_running = deque(jobs), 0
-        while num_running or (waiting and not stop()):
-            if waiting and self.num_idle and not stop():
-                self.start(waiting.popleft())
-                num_running += 1
-                continue
-            if stop():
-                self.stop()
-            for message in self.wait(POLL_SECONDS):
-                match message:
-                    case EpochDone(number, _):
-                        self.answer(number, stop=False)
-                    case Trained() | Failed():
-                        num_running -= 1
-                        yield message
-
     def _receive(self, worker: _Worker) -> list[Message]:
         assert worker.job is not None
         try:
@@ -255,6 +232,30 @@ class WorkerPool:
         for connection in connections:
             connection.close()
         return [_Worker(process, ours) for ours, _ in pipes]
+
+
+def train_all(
+    pool: WorkerPool, jobs: Iterable[Job], stop: Callable[[], bool] = lambda: False
+) -> Iterator[Trained | Failed]:
+    """Train every job to its end; yields what became of each when it ends, until told to stop.
+
+    After `stop` no job is begun, and those in work end as `Trained`, unfinished.
+    """
+    waiting, num_running = deque(jobs), 0
+    while num_running or (waiting and not stop()):
+        if waiting and pool.num_idle and not stop():
+            pool.start(waiting.popleft())
+            num_running += 1
+            continue
+        if stop():
+            pool.stop()
+        for message in pool.wait(POLL_SECONDS):
+            match message:
+                case EpochDone(number, _):
+                    pool.answer(number, stop=False)
+                case Trained() | Failed():
+                    num_running -= 1
+                    yield message
 
 
 @contextmanager

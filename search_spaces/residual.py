@@ -69,7 +69,7 @@ def suggest(trial: Trial, task: Task) -> Candidate:
     num_places = height * width // 4 ** (len(stages) - 1)
     # Weights for each place of a few channels must not take more than half of the budget.
     head = "mean"
-    if 4 * num_places < task.max_params / 2:
+    if 4 * num_places < task.budget.most_params / 2:
         head = trial.suggest_categorical("head", ["mean", "learned"])
     share = trial.suggest_float("share", LEAST_SHARE, 1.0)
 

@@ -80,7 +80,7 @@ def suggest(trial: Trial, task: Task) -> Candidate:
         last_ratio = suggest_ratio(trial, "last_ratio")
     # Weights for each place of a few channels must not take more than half of the budget.
     head = "mean"
-    if 4 * height * width < task.max_params / 2:
+    if 4 * height * width < task.budget.most_params / 2:
         head = trial.suggest_categorical("head", ["learned", "mean"])
     share = trial.suggest_float("share", LEAST_SHARE, 1.0)
 

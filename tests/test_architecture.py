@@ -164,6 +164,30 @@ def test_rows_show_shapes_costs_and_receptive_field_of_each_layer():
     assert network.num_macs == 36 * 144 + 288 * 16 + 16 * 4
 
 
+@pytest.mark.parametrize(
+    ("layers", "peak_values"),
+    [
+        # The second convolution: 2*64 values in, 6*64 out. Norm and ReLU write over their input.
+        (
+            [Conv(2), ReLU(), Conv(6), BatchNorm(), ReLU(), MaxPool(2), Flatten(), Linear(10)],
+            2 * 64 + 6 * 64,
+        ),
+        ([Conv(9, 1), BatchNorm(), ReLU(), GlobalAvgPool(), Flatten()], 64 + 9 * 64),  # the first
+        ([MaxPool(2), Flatten(), Linear(300)], 16 + 300),  # the last
+        ([AvgPool(2), Conv(5, 3, "valid"), Flatten()], 64 + 16),  # 16 + 20 are fewer
+        ([Conv(1, 8, "valid"), Flatten()], 64 + 1),
+        ([Flatten()], 64),
+        ([ReLU(), Dropout(0.1), Flatten()], 64),
+    ],
+)
+def test_peak_is_where_most_values_are_held_at_once(layers, peak_values):
+    assert Architecture((1, 8, 8), layers).peak_values == peak_values
+
+
+def test_peak_counts_every_channel_of_the_images():
+    assert Architecture((3, 4, 5), [Conv(2, 1), Flatten()]).peak_values == (3 + 2) * 20
+
+
 def test_receptive_field_is_what_a_gradient_reaches():
     network = Architecture((1, 24, 24), [Conv(2), MaxPool(2), Conv(2, 5), AvgPool(3), Flatten()])
     modules = [row.layer.build(row.in_shape) for row in network.rows[:-1]]

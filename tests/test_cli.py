@@ -15,8 +15,9 @@ import pytest
 from optuna.trial import TrialState
 
 from nas import __version__
-from nas.cli import main, make_parser, parse_seconds
+from nas.cli import main
 from nas.errors import NasError
+from nas.options import make_parser, parse_seconds
 from nas.storage import open_storage
 from nas.studies import (
     Reason,
@@ -190,6 +191,10 @@ def test_json_and_quiet_exclude_each_other(refuse):
         ("--pruner", ["Median", "hyperband", ""]),
         ("--budget", ["", "0", "-1", "1.5", "1e9999", "NaN", "inf", "२०", "0k", "20K", "20 000",
                       "2_0", "20_00", "1000000001", "9" * 5000, "0x20", "+5", "k"]),
+        ("--max-macs", ["", "0", "-1", "1.5", "1e6", "2m", "2_0", "1000000000000001", "9" * 5000]),
+        ("--max-weight-bytes", ["", "0", "-1", "64KB", "1000000000000001"]),
+        ("--max-activation-bytes", ["", "0", "-1", "64KB", "1000000000000001"]),
+        ("--bits", ["", "0", "-8", "1", "64", "8.0", "float32"]),
     ],
 )  # fmt: skip
 def test_bad_value_is_refused_with_its_option(refuse, option, values):
@@ -332,6 +337,38 @@ def test_budget_of_the_smallest_network_is_refused_and_one_more_is_not(refuse):
     assert "--storage" in line
 
 
+# The one network of TINY_SPACE: 650 parameters, 64 values in and 10 out.
+LIMITS = [
+    ("--max-macs", 32, 640, "multiply-accumulates"),
+    ("--max-weight-bytes", 32, 2600, "bytes of weights"),
+    ("--max-weight-bytes", 4, 325, "bytes of weights"),
+    ("--max-activation-bytes", 32, 296, "bytes of activations"),
+    ("--max-activation-bytes", 8, 74, "bytes of activations"),
+]
+
+
+@pytest.mark.parametrize(("option", "bits", "cost", "unit"), LIMITS)
+def test_limit_below_the_smallest_network_is_refused_with_what_is_enough(
+    refuse, cwd, option, bits, cost, unit
+):
+    (cwd / "tiny.py").write_text(TINY_SPACE)
+    arguments = [*DIGITS, "--space", "tiny.py", "--bits", str(bits), option]
+    assert refuse(*arguments, str(cost - 1)) == (
+        f"nas: {option} {cost - 1:,} is too small: the smallest network of space tiny for digits "
+        f"has {cost:,} {unit}, so give {cost:,} or more\n"
+    )
+    # This one gets past the limit, to be refused for its storage.
+    assert "--storage" in refuse(*arguments, str(cost), "--storage", "x")
+
+
+def test_limit_too_small_for_any_network_of_blocks_is_refused_with_one_that_is_enough(refuse):
+    for option in ("--max-macs", "--max-weight-bytes", "--max-activation-bytes"):
+        line = refuse(*DIGITS, option, "9")
+        assert line.startswith(f"nas: {option} 9 is too small: ")
+        enough = re.search(r"so give ([\d,]+) or more", line)[1].replace(",", "")
+        assert "--storage" in refuse(*DIGITS, option, enough, "--storage", "x")
+
+
 # Storage
 
 
@@ -452,6 +489,35 @@ def test_study_of_another_budget_is_refused(searched, refuse, cwd):
         *QUICK, "--storage", searched.url,
     )  # fmt: skip
     assert "--budget was 20000, now it is 30000" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--max-macs", "1M"), ("--max-weight-bytes", "64k"), ("--max-activation-bytes", "64k"),
+     ("--bits", "8")],
+)  # fmt: skip
+def test_study_of_other_limits_is_refused(searched, refuse, cwd, option, value):
+    (cwd / "tiny.py").write_text(TINY_SPACE)
+    line = refuse(*DIGITS, *QUICK, "--storage", searched.url, option, value)
+    assert f"cannot go on: {option} was " in line
+
+
+def test_search_keeps_to_its_limits_and_remembers_them(run, cwd):
+    (cwd / "tiny.py").write_text(TINY_SPACE)
+    limits = ("--max-macs", "1k", "--max-weight-bytes", "700", "--bits", "8",
+              "--max-activation-bytes", "80")  # fmt: skip
+    done = run(*DIGITS, *QUICK, *limits)
+    assert (done.code, done.err) == (0, "")
+    words = (
+        "fewer than 20,000 parameters, at most 1,000 multiply-accumulates, at most 700 bytes of "
+        "weights, at most 80 bytes of activations, 8 bits a value"
+    )
+    assert words in " ".join(done.out.split())
+    assert words in " ".join(run("show").out.split())
+    facts = study_facts(open_study(open_storage(None)))
+    assert (facts.max_macs, facts.max_weight_bytes, facts.max_activation_bytes) == (1000, 700, 80)
+    assert facts.bits == 8
+    assert run(*DIGITS, *QUICK, *limits, "--json").code == 0  # the same study goes on
 
 
 def test_warm_start_from_an_unknown_study_is_refused_with_the_known_ones(searched, refuse):

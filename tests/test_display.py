@@ -22,7 +22,7 @@ from nas.studies import Reason
 from nas.training import EpochMetrics
 
 STARTED = SearchStarted(
-    "s", "blocks", "digits", 1369, 124, "cpu", 1, 20000, 3, 19,
+    "s", "blocks", "digits", 1369, 124, "cpu", 1, 20000, "fewer than 20,000 of some", 3, 19,
     {}, None, None, 60.0,
 )  # fmt: skip
 STORY = [
@@ -30,8 +30,8 @@ STORY = [
     STARTED,
     TrialEnded(0, Reason.OVER_BUDGET, "too many", 25000, None, None, False),
     TrialStarted(1, 12345, 10**6, 19, "sgd 0.1"),
-    EpochEnded(1, EpochMetrics(1, 0.5, 0.4, 0.91, 2.5)),
-    EpochEnded(1, EpochMetrics(2, 0.4, 0.3, 0.93, 2.5)),
+    EpochEnded(1, EpochMetrics(1, 0.5, 0.4, 0.91, 2.5), 19),
+    EpochEnded(1, EpochMetrics(2, 0.4, 0.3, 0.93, 2.5), 19),
     TrialEnded(1, None, "", 12345, 0.93, 5.0, True),
     SearchEnded("s", "done", {"trained": 1, "over budget": 1}, 1, 0.93, 12345),
 ]
@@ -68,6 +68,18 @@ def test_plain_display_prints_one_line_a_trial(capsys):
     assert sum("first epoch" in line for line in lines) == 1
     assert "a note with [brackets]" in lines
     assert "\x1b" not in "".join(lines)
+
+
+def test_start_says_what_a_network_may_cost(capsys):
+    for display in (JsonDisplay(), PlainDisplay()):
+        display(STARTED)
+        assert "fewer than 20,000 of some" in capsys.readouterr().out
+
+
+def test_duplicate_is_shown_with_the_score_it_was_told_with_and_is_never_the_best(capsys):
+    PlainDisplay()(TrialEnded(3, Reason.DUPLICATE, "trial 1 is the same", 12345, 0.93, None, False))
+    line = capsys.readouterr().out.rstrip()
+    assert line == "trial 3:  93.00%  12,345 parameters  duplicate (trial 1 is the same)"
 
 
 def test_quiet_display_prints_the_summary_alone(capsys):

@@ -16,15 +16,20 @@ from nas.layers import (
     AvgPool,
     BatchNorm,
     Conv,
+    DepthwiseConv,
     Dropout,
     Flatten,
     GlobalAvgPool,
     Layer,
+    LearnedPool,
     Linear,
     MaxPool,
     ReLU,
+    Residual,
     Shape,
+    Tied,
     layer_from_json,
+    modules,
 )
 
 ROWS: dict[str, tuple[Layer, Shape]] = {
@@ -38,6 +43,8 @@ ROWS: dict[str, tuple[Layer, Shape]] = {
     "conv-5x5-valid-bias": (Conv(4, 5, "valid", bias=True), (2, 8, 9)),
     "conv-2x2-valid": (Conv(4, 2, "valid"), (2, 8, 8)),
     "conv-valid-to-one-pixel": (Conv(4, 7, "valid"), (2, 7, 7)),
+    "depthwise-conv": (DepthwiseConv(), (3, 9, 7)),
+    "depthwise-conv-5x5-valid": (DepthwiseConv(5, "valid"), (2, 8, 9)),
     "batch-norm": (BatchNorm(), (6, 5, 4)),
     "relu": (ReLU(), (6, 5, 4)),
     "relu-of-features": (ReLU(), (24,)),
@@ -48,6 +55,9 @@ ROWS: dict[str, tuple[Layer, Shape]] = {
     "avg-pool": (AvgPool(2), (3, 7, 6)),
     "avg-pool-whole-image": (AvgPool(4), (3, 4, 4)),
     "global-avg-pool": (GlobalAvgPool(), (5, 6, 3)),
+    "learned-pool": (LearnedPool(), (5, 6, 3)),
+    "residual": (Residual([Conv(4), BatchNorm(), ReLU(), Conv(4, 1, bias=True)]), (4, 6, 5)),
+    "tied": (Tied(3), (4, 6, 5)),
     "flatten": (Flatten(), (2, 3, 4)),
     "linear": (Linear(10), (12,)),
 }
@@ -83,22 +93,38 @@ def test_stated_macs_are_half_of_the_counted_flops(layer, shape):
     assert layer.num_macs(shape) == counter.get_total_flops() // 2
 
 
+@each_row
+def test_values_held_at_once_are_those_of_input_and_output_or_of_one_in_place(layer, shape):
+    output = layer.build(shape)(torch.rand(1, *shape))
+    if isinstance(layer, Residual):
+        pytest.skip("holds its input beside what its layers hold")
+    both = math.prod(shape) + output.numel()
+    in_place = isinstance(layer, BatchNorm | ReLU | Dropout | Flatten)
+    assert layer.peak_values(shape) == (both // 2 if in_place else both)
+
+
+@each_row
+def test_layer_that_works_in_place_gives_as_many_values_as_it_takes(layer, shape):
+    assert not layer.is_in_place or math.prod(layer.out_shape(shape)) == math.prod(shape)
+
+
 SLIDING = {
     name: (layer, shape)
     for name, (layer, shape) in ROWS.items()
-    if len(shape) == 3 and not isinstance(layer, GlobalAvgPool | Flatten)
+    if len(shape) == 3
+    and not isinstance(layer, GlobalAvgPool | LearnedPool | Flatten | Residual | Tied)
 }
 
 
 @pytest.mark.parametrize(("layer", "shape"), SLIDING.values(), ids=SLIDING.keys())
 def test_window_and_stride_explain_the_output_size(layer, shape):
     size, stride = layer.window(shape)
-    padding = size - 1 if isinstance(layer, Conv) and layer.padding == "same" else 0
+    padding = size - 1 if getattr(layer, "padding", "") == "same" else 0
     expected = [(n + padding - size) // stride + 1 for n in shape[1:]]
     assert list(layer.out_shape(shape)[1:]) == expected
 
 
-@pytest.mark.parametrize("layer", [GlobalAvgPool(), Flatten()])
+@pytest.mark.parametrize("layer", [GlobalAvgPool(), LearnedPool(), Flatten()])
 def test_window_of_a_layer_that_sees_everything_is_the_larger_side(layer):
     assert layer.window((2, 5, 9)) == layer.window((2, 9, 5)) == (9, 1)
 
@@ -112,7 +138,7 @@ def test_json_text_gives_the_layer_back(layer, shape):
 
 @each_row
 def test_source_builds_the_same_module(layer, shape):
-    module = eval(layer.call(shape).source(), {"nn": nn})
+    module = eval(layer.call(shape).source(), {"nn": nn, **vars(modules)})
     assert repr(module) == repr(layer.build(shape))
 
 

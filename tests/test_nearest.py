@@ -11,6 +11,7 @@ import optuna
 import pytest
 
 from nas.architecture import Architecture
+from nas.budget import Limits
 from nas.candidate import Candidate, Recipe
 from nas.layers import (
     AvgPool,
@@ -77,6 +78,12 @@ def large_convs(candidate):
     return [(conv.out_channels, conv.kernel_size) for conv in convs if conv.kernel_size > 1]
 
 
+def widths(candidate):
+    """Channels of each convolution, in order."""
+    layers = candidate.architecture.layers
+    return [layer.out_channels for layer in layers if isinstance(layer, Conv)]
+
+
 def paddings(candidate):
     layers = candidate.architecture.layers
     return [c.padding for c in layers if isinstance(c, Conv) and c.kernel_size > 1]
@@ -86,9 +93,14 @@ def paddings(candidate):
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-def test_convolutions_of_a_reference_come_out_as_they_were(propose_near, name):
+def test_convolutions_of_a_reference_come_out_almost_as_they_were(propose_near, name):
     near = propose_near(reference(name), MNIST)
-    assert large_convs(near) == large_convs(reference(name))
+    for (channels, size), (own_channels, own_size) in zip(
+        large_convs(near), large_convs(reference(name)), strict=True
+    ):
+        assert size == own_size
+        # As many parameters are to be used, and what blocks cannot say leaves some to others.
+        assert abs(channels - own_channels) <= max(1, 0.1 * own_channels)
     # slim alone mixes paddings in a block, which blocks cannot say.
     assert name == "slim" or paddings(near) == paddings(reference(name))
 
@@ -98,32 +110,35 @@ def test_convolutions_of_a_reference_come_out_as_they_were(propose_near, name):
     [
         (
             "three-blocks",
-            {"num_blocks": 3, "transition0": "pool-conv", "transition0_channels": 8,
-             "transition1": "pool-conv", "transition1_channels": 8, "head": "pool-conv",
-             "dropout": 0.01, "optimizer": "sgd", "sgd_learning_rate": 0.03, "schedule": "cosine",
+            {"num_blocks": 3, "transition0": "pool-conv", "transition0_ratio": 8 / 32,
+             "transition1": "pool-conv", "transition1_ratio": 8 / 32, "head": "pool",
+             "block0_conv0_ratio": 8 / 32, "block0_conv1_ratio": 16 / 32,
+             "block0_conv2_ratio": 1.0, "share": 18_520 / 19_999, "dropout": 0.01,
+             "optimizer": "sgd", "sgd_learning_rate": 0.03, "schedule": "cosine",
              "batch_size": 128, "augmentation": 0.0},
         ),
         (
             "slim",
-            {"num_blocks": 3, "transition0": "pool", "transition1": "pool", "head": "pool-conv",
-             "dropout": 0.0, "block1_padding": "same"},
+            {"num_blocks": 3, "transition0": "pool", "transition1": "pool", "head": "pool",
+             "dropout": 0.0, "block1_padding": "same", "share": 9_274 / 19_999,
+             "block1_conv0_ratio": 12 / 20, "block2_conv0_ratio": 1.0},
         ),
         (
             "two-blocks",
-            {"num_blocks": 2, "transition0": "pool-conv", "transition0_channels": 10,
-             "head": "pool-linear", "dropout": 0.05, "optimizer": "adamw",
+            {"num_blocks": 2, "transition0": "pool-conv", "transition0_ratio": 10 / 24,
+             "head": "pool", "dropout": 0.05, "optimizer": "adamw",
              "adamw_learning_rate": 0.003, "batch_size": 128},
         ),
         (
             "one-cycle",
-            {"num_blocks": 2, "transition0": "pool-conv", "transition0_channels": 8,
-             "head": "pool-conv", "dropout": 0.03, "schedule": "one-cycle", "batch_size": 64,
+            {"num_blocks": 2, "transition0": "pool-conv", "transition0_ratio": 8 / 18,
+             "head": "pool", "dropout": 0.03, "schedule": "one-cycle", "batch_size": 64,
              "augmentation": 1.0},
         ),
         (
             "wide-stem",
-            {"num_blocks": 2, "transition0": "pool-conv", "transition0_channels": 8,
-             "block0_kernel_size": 3, "block1_kernel_size": 5, "head": "pool-linear",
+            {"num_blocks": 2, "transition0": "pool-conv", "transition0_ratio": 8 / 32,
+             "block0_kernel_size": 3, "block1_kernel_size": 5, "head": "pool",
              "dropout": 0.1},
         ),
     ],
@@ -143,14 +158,19 @@ def test_what_is_near_a_reference_is_about_as_large_and_fits_as_well(propose_nea
 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("name", REFERENCES)
-def test_channels_of_a_reference_are_kept_within_the_widths_of_any_budget(
-    blocks, propose_near, name, budget
-):
+def test_shape_of_a_reference_is_kept_at_any_budget(propose_near, name, budget):
     task = replace(MNIST, max_params=budget)
-    low, high = blocks.suggest.__globals__["widths"](task)
-    assert large_convs(propose_near(reference(name), task)) == [
-        (min(max(channels, low), high), size) for channels, size in large_convs(reference(name))
-    ]
+    near, own = propose_near(reference(name), task), reference(name)
+    convs, own_convs = large_convs(near), large_convs(own)
+    assert [size for _, size in convs] == [size for _, size in own_convs]
+    scale = max(convs)[0] / max(own_convs)[0]
+    for (channels, _), (own_channels, _) in zip(convs, own_convs, strict=True):
+        assert abs(channels - own_channels * scale) <= 2
+    # No larger than it was or than fits, nor smaller than the least share.
+    num_params = min(own.architecture.num_params, budget - 1)
+    wanted = max(num_params, 0.3 * budget)
+    assert near.architecture.num_params == pytest.approx(wanted, rel=0.06)
+    assert near.architecture.num_params < budget
 
 
 @pytest.mark.filterwarnings("error")  # such as Optuna's, of a value out of range
@@ -168,14 +188,42 @@ def test_optuna_proposes_what_is_near_the_references(blocks, propose_near, budge
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_nearest_to_a_network_of_blocks_is_that_network(blocks, propose_near, task, budget):
+def test_nearest_to_a_network_of_blocks_is_nearly_always_that_network(
+    blocks, propose_near, task, budget
+):
     task = replace(task, max_params=budget)
-    for drawn in islice(draw(blocks, task, seed=1), 300):
+    num_others = 0
+    for drawn in islice(draw(blocks, task, seed=1), 150):
         near = propose_near(drawn, task)
-        assert near.architecture.fingerprint == drawn.architecture.fingerprint
+        if near.architecture.fingerprint != drawn.architecture.fingerprint:
+            # In whole channels a layer, or all of it, came out below the least that can be said.
+            is_narrow = min(widths(drawn)) < 0.1 * max(widths(drawn))
+            assert is_narrow or drawn.architecture.num_params < 0.3 * task.budget.most_params
+            num_others += 1
         # A draw adds up steps of 0.1, and 3 * 0.1 is not 0.3.
         augmentation = round(drawn.recipe.augmentation, 1)
         assert near.recipe == replace(drawn.recipe, augmentation=augmentation)
+    assert num_others <= 3
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(max_macs=2_000_000), Limits(max_activation_bytes=20_000, bits=16)],
+    ids=["macs", "activations"],
+)
+def test_nearest_to_a_network_under_other_limits_is_that_network_unless_it_is_too_small(
+    blocks, propose_near, limits
+):
+    task = replace(MNIST, limits=limits)
+    num_same = num_limited = 0
+    for drawn in islice(draw(blocks, task, seed=1), 150):
+        if drawn.architecture.num_params < 0.3 * 20_000:
+            num_limited += 1
+            continue
+        near = propose_near(drawn, task)
+        num_same += near.architecture.fingerprint == drawn.architecture.fingerprint
+    assert num_limited > 10
+    assert num_same >= 0.97 * (150 - num_limited)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -194,7 +242,7 @@ def test_nearest_to_where_blocks_begins_is_that(blocks, task, budget):
 def test_there_is_a_nearest_to_any_draw_for_other_images_and_budgets(propose_near, path, task):
     space = load_space(str(path))
     for source in TASKS:
-        drawn = islice(draw(space, source, seed=2), 40)
+        drawn = islice(draw(space, source, seed=2), 15)
         for other in (d for d in drawn if isinstance(d, Candidate)):
             for budget in BUDGETS:
                 propose_near(other, replace(task, max_params=budget))
@@ -241,18 +289,30 @@ def test_there_is_a_nearest_to_any_network(propose_near, task, layers):
         ([CONV, AvgPool(), CONV, *POOLED], {"transition0": "pool"}),
         ([CONV, LARGE, *POOLED], {"transition0": "none", "block1_kernel_size": 5}),
         ([CONV, MaxPool(), NARROW, CONV, *POOLED],
-         {"transition0": "pool-conv", "transition0_channels": 4}),
+         {"transition0": "pool-conv", "transition0_ratio": 4 / 6, "block1_conv0_ratio": 1.0}),
         ([CONV, NARROW, MaxPool(), CONV, *POOLED],
-         {"transition0": "pool-conv", "transition0_channels": 4}),
+         {"transition0": "pool-conv", "transition0_ratio": 4 / 6}),
+        ([CONV, MaxPool(), Conv(60, 1), CONV, *POOLED],
+         {"transition0_ratio": 1.0, "block0_conv0_ratio": 0.1, "block1_conv0_ratio": 0.1}),
+        ([CONV, MaxPool(), Conv(1, 1), Conv(20), *POOLED],
+         {"transition0_ratio": 0.1, "block0_conv0_ratio": 6 / 20, "block1_conv0_ratio": 1.0}),
+        # What stands before the first block is left out.
+        ([Conv(60, 1), CONV, MaxPool(), Conv(12), *POOLED],
+         {"block0_conv0_ratio": 0.5, "block1_conv0_ratio": 1.0}),
+        ([CONV, MaxPool(), CONV, *POOLED], {"share": 0.3}),
+        ([CONV, MaxPool(), Conv(500), *POOLED], {"share": 1.0}),
+        ([Conv(20), MaxPool(), Conv(60), *POOLED],
+         {"share": (9 * 20 + 9 * 20 * 60 + 610) / 19_999}),
         ([CONV, NARROW, CONV, *POOLED], {"transition0": "none"}),
         ([CONV, CONV, CONV, CONV, *POOLED],
          {"num_blocks": 2, "block0_num_convs": 3, "block1_num_convs": 1, "transition0": "none"}),
-        ([CONV, MaxPool(), LARGE, MaxPool(), *FLAT], {"head": "pool-linear"}),
-        ([CONV, MaxPool(), LARGE, *FLAT], {"head": "flatten-linear"}),
-        ([CONV, MaxPool()] * 4 + [CONV, *FLAT], {"num_blocks": 3, "head": "pool-linear"}),
-        ([NARROW, MaxPool(), NARROW, *POOLED],
-         {"block0_conv0_channels": 4, "block1_conv0_channels": 4, "transition0": "pool"}),
-        ([CONV, MaxPool(), Conv(10), GlobalAvgPool(), Flatten()], {"head": "pool-conv"}),
+        ([CONV, MaxPool(), LARGE, MaxPool(), *FLAT], {"head": "pool"}),
+        ([CONV, MaxPool(), LARGE, *FLAT], {"head": "flatten"}),
+        ([CONV, MaxPool()] * 4 + [CONV, *FLAT], {"num_blocks": 3, "head": "pool"}),
+        ([NARROW, MaxPool(), Conv(8, 1), *POOLED],
+         {"block0_conv0_ratio": 0.5, "block1_conv0_ratio": 1.0, "transition0": "pool"}),
+        ([CONV, MaxPool(), Conv(10), GlobalAvgPool(), Flatten()], {"head": "pool"}),
+        ([CONV, MaxPool(), LARGE, Conv(10, 14, "valid"), Flatten()], {"head": "pool"}),
         ([CONV, Dropout(0.02), VALID, Dropout(0.06), *POOLED],
          {"dropout": 0.04, "block0_padding": "same", "block1_padding": "valid"}),
         ([CONV, Dropout(0.5), VALID, *POOLED], {"dropout": 0.1}),

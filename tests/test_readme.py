@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli import main, make_parser
+from nas.cli import main
+from nas.options import make_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

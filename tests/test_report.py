@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import optuna
 import pytest
 from rich.console import Console
@@ -19,7 +21,13 @@ from nas.report import (
     studies_table,
     trial_page,
 )
-from nas.studies import best_trials, open_or_create_study, read_trials
+from nas.studies import (
+    Reason,
+    best_trials,
+    open_or_create_study,
+    read_trials,
+    record_rejection,
+)
 from nas.training import EpochMetrics
 from tests.fakes import add_trial
 from tests.test_certificates import CLOSED, make_run
@@ -72,6 +80,30 @@ def test_page_of_a_rejected_trial_shows_the_reason_and_the_proposal(study):
     text = text_of(trial_page(study, record))
     assert "over budget: " in text
     assert f"width = {record.params['width']}" in text
+
+
+def test_leaderboard_says_what_a_network_may_cost():
+    facts = replace(FACTS, max_weight_bytes=9_000, bits=8)
+    study = open_or_create_study(optuna.storages.InMemoryStorage(), "s", facts, DATA, "text")
+    head = text_of(leaderboard(study, 10)).replace("\n", " ")
+    assert ", fewer than 20,000 parameters, at most 9,000 bytes of weights, 8 bits a " in head
+
+
+def test_duplicate_is_not_on_the_leaderboard_and_its_page_names_the_trial_it_repeats():
+    storage = optuna.storages.InMemoryStorage()
+    study = open_or_create_study(storage, "s", FACTS, DATA, "text")
+    add_trial(study, CANDIDATE, 0.5)
+    trial = study.ask()
+    record_rejection(trial, Reason.DUPLICATE, "trial 0 is the same", 260)
+    study.tell(trial, 0.5)
+    text = text_of(leaderboard(study, 10))
+    assert "trials: 1 trained, 1 duplicate" in text
+    assert text.count("50.00%") == 1
+    assert text_of(studies_table(storage)).count("1 trained, 1 duplicate") == 1
+    page = text_of(trial_page(study, read_trials(study)[1]))
+    assert "duplicate: trial 0 is the same" in page
+    assert "260 parameters" in page
+    assert "validation accuracy" not in page
 
 
 def test_network_table_has_torchinfos_counts_and_the_receptive_field():

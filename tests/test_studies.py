@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
+from nas.budget import Budget, Limits
 from nas.errors import StudyError
 from nas.storage import open_storage
 from nas.studies import (
     DataFacts,
+    Reason,
     StudyFacts,
+    best_trials,
     check_study_name,
+    count_outcomes,
+    count_trained,
     find_trial,
     open_or_create_study,
     open_study,
     read_trials,
+    record_rejection,
     study_data,
     study_facts,
 )
@@ -51,6 +58,10 @@ def test_study_is_created_once_and_then_continued(storage):
         ({"split_sha256": "d" * 64}, "--valid-share or --split-seed changed"),
         ({"epochs": 5}, "--epochs was 19, now it is 5"),
         ({"seed": 1}, "--seed was 0, now it is 1"),
+        ({"max_macs": 7}, "--max-macs was "),
+        ({"max_weight_bytes": 7}, "--max-weight-bytes was "),
+        ({"max_activation_bytes": 7}, "--max-activation-bytes was "),
+        ({"bits": 8}, "--bits was 32, now it is 8"),
     ],
 )
 def test_study_that_searched_something_else_is_refused_with_the_difference(storage, change, words):
@@ -60,6 +71,49 @@ def test_study_that_searched_something_else_is_refused_with_the_difference(stora
     assert words in str(error.value)
     assert "--study" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_study_remembers_every_limit(storage):
+    facts = replace(FACTS, max_macs=1, max_weight_bytes=2, max_activation_bytes=3, bits=8)
+    study = open_or_create_study(storage, "s", facts, DATA, "text")
+    assert study_facts(study) == facts
+    assert facts.limits == Budget(20_000, Limits(1, 2, 3, 8))
+    assert FACTS.limits == Budget(20_000)
+
+
+@pytest.fixture
+def old_study(storage):
+    """Made before there were limits beside parameters: nothing is stored of them."""
+    study = optuna.create_study(study_name="old", storage=storage, direction="maximize")
+    for name, value in asdict(FACTS).items():
+        if name not in ("max_macs", "max_weight_bytes", "max_activation_bytes", "bits"):
+            study.set_user_attr(name, value)
+    study.set_user_attr("data", asdict(DATA))
+    study.tell(study.ask(), 0.5)
+    return study
+
+
+def test_study_without_limits_beside_parameters_is_read_and_goes_on(storage, old_study):
+    assert study_facts(old_study) == FACTS
+    assert study_facts(old_study).limits == Budget(20_000)
+    assert open_study(storage).study_name == "old"
+    study = open_or_create_study(storage, "old", FACTS, DATA, "text")
+    study.tell(study.ask(), 0.7)
+    assert find_trial(study, None).number == 1
+
+
+def test_study_without_limits_does_not_go_on_with_some(storage, old_study):
+    for change in ({"max_macs": 7}, {"bits": 4}):
+        with pytest.raises(StudyError, match="study 'old' cannot go on: --"):
+            open_or_create_study(storage, "old", replace(FACTS, **change), DATA, "text")
+
+
+def test_study_that_lacks_a_fact_without_a_default_is_of_another_program(storage):
+    study = optuna.create_study(study_name="theirs", storage=storage)
+    for name, value in asdict(FACTS).items():
+        if name != "seed":
+            study.set_user_attr(name, value)
+    assert study_facts(study) is None
 
 
 def test_study_of_another_program_is_refused(storage):
@@ -102,6 +156,23 @@ def test_trial_of_a_process_that_ended_without_a_word_is_unfinished(storage):
     study = open_or_create_study(storage, "s", FACTS, DATA, "text")
     study.ask()
     assert read_trials(study)[0].outcome == "unfinished"
+
+
+def test_duplicate_has_the_score_of_the_same_network_but_was_not_trained(storage):
+    study = open_or_create_study(storage, "s", FACTS, DATA, "text")
+    study.tell(study.ask(), 0.5)
+    for _ in range(2):
+        trial = study.ask()
+        # Fewer parameters would rank it before the one that was trained.
+        record_rejection(trial, Reason.DUPLICATE, "trial 0 is the same", -1)
+        study.tell(trial, 0.5, TrialState.COMPLETE)
+    first, again, _ = records = read_trials(study)
+    assert (again.state, again.valid_accuracy) == (TrialState.COMPLETE, 0.5)
+    assert (again.outcome, again.is_complete, again.used_training) == ("duplicate", False, False)
+    assert best_trials(records) == [first] == [find_trial(study, None)]
+    counts = count_outcomes(records)
+    assert counts == {"trained": 1, "duplicate": 2}
+    assert count_trained(counts) == 1
 
 
 @pytest.mark.parametrize("name", ["a", "blocks-mnist-20000", "Zürich 7", "x" * 128, "日本"])

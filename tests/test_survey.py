@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from nas.architecture import Architecture
+from nas.budget import Limits
 from nas.candidate import Candidate, Recipe
 from nas.errors import InvalidCandidateError, SpaceError
-from nas.layers import Conv, Flatten, Linear
+from nas.layers import Conv, Flatten, GlobalAvgPool, Linear, MaxPool
 from nas.search_space import SearchSpace, load_space
 from nas.survey import DrawnTrial, NotOfferedError, check_params, check_start, draw, smallest
 from nas.task import Task
@@ -149,12 +150,78 @@ def test_draw_that_cannot_exist_is_given_as_its_reason():
 # The smallest
 
 
-@pytest.mark.parametrize("max_params", [500, 20_000])
+TIGHT = [
+    Limits(),
+    Limits(max_macs=20_000),
+    Limits(max_weight_bytes=100, bits=8),
+    Limits(max_activation_bytes=300),
+    Limits(max_macs=500, max_activation_bytes=10, bits=4),
+]
+
+
+@pytest.mark.parametrize("limits", TIGHT, ids=str)
+@pytest.mark.parametrize("max_params", [1, 40, 100])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_nothing_drawn_from_blocks_is_smaller_than_its_smallest(blocks, shape, max_params):
+def test_nothing_drawn_from_blocks_is_nearer_to_tight_limits_than_its_smallest(
+    blocks, shape, max_params, limits
+):
+    task = replace(make_task(shape, max_params), limits=limits)
+
+    def over(candidate):
+        return max(*task.budget.excess(candidate.architecture).values(), 0)
+
+    assert over(smallest(blocks, task)) <= min(map(over, islice(draw(blocks, task, 0), 300)))
+
+
+@pytest.mark.parametrize("max_params", [60, 100, 500, 20_000])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_smallest_of_blocks_fits_wherever_it_can(blocks, shape, max_params):
     task = make_task(shape, max_params)
-    drawn = [c.architecture.num_params for c in islice(draw(blocks, task, 0), 3000)]
-    assert smallest(blocks, task).architecture.num_params <= min(drawn)
+    assert task.budget.fits(smallest(blocks, task).architecture) == (
+        max_params > {(1, 28, 28): 42, (3, 32, 32): 60, (1, 8, 8): 42}[shape]
+    )
+
+
+def suggest_cheap_in_one(trial, task):
+    """Few parameters at many multiply-accumulates, or the reverse."""
+    is_small = trial.suggest_categorical("is_small", [True, False])
+    conv = [Conv(4), GlobalAvgPool()] if is_small else [MaxPool(2)]
+    layers = [*conv, Flatten(), Linear(task.num_classes)]  # 86 and 170 parameters
+    return Candidate(Architecture(task.input_shape, layers), Recipe())
+
+
+@pytest.mark.parametrize(
+    ("max_params", "limits", "num_params"),
+    [
+        (20_000, Limits(), 86),
+        (20_000, Limits(max_macs=200), 170),
+        (20_000, Limits(max_activation_bytes=4 * 100), 170),
+        (20_000, Limits(max_macs=100), 170),  # neither fits: 1.6 beside 23 times as much
+        (2, Limits(max_macs=2), 170),  # 160 times each beside 43 and 1,172
+        (2, Limits(max_macs=1000), 86),
+        (100, Limits(max_macs=2000), 86),  # 17 % over beside 72 %
+        (20_000, Limits(max_weight_bytes=200), 86),
+        # Both fit: the one that is further below the limit it is nearest to.
+        (171, Limits(max_macs=2400), 86),
+        (1000, Limits(max_macs=2400), 170),
+    ],
+)
+def test_smallest_is_the_nearest_to_all_limits(max_params, limits, num_params):
+    task = replace(make_task(max_params=max_params), limits=limits)
+    found = smallest(make_space(suggest_cheap_in_one), task).architecture
+    assert found.num_params == num_params
+
+
+def test_smallest_of_those_that_cost_as_much_where_it_counts_has_the_fewest_parameters():
+    def suggest(trial, task):
+        # What comes after the one pixel that is left takes nothing from the largest activation.
+        width = 5 - trial.suggest_int("less", 0, 4)
+        layers = [Conv(8), GlobalAvgPool(), Conv(width, 1), Flatten(), Linear(task.num_classes)]
+        return Candidate(Architecture(task.input_shape, layers), Recipe())
+
+    task = replace(make_task(), limits=Limits(max_activation_bytes=100))
+    num_params = smallest(make_space(suggest), task).architecture.num_params
+    assert num_params == 72 + 8 + 10 + 10
 
 
 def test_smallest_is_found_where_the_lowest_values_are_not_the_smallest():

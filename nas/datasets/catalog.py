@@ -109,7 +109,8 @@ def load_test_images(
     elif source in NAMES:
         test = _load_torchvision_test(source, data_dir)
     else:
-        test = load_folder(Path(source), data_dir / "folders", image_size, is_test=True)
+        folder, channels = Path(source), train.input_shape[0]
+        test = load_folder(folder, data_dir / "folders", image_size, True, channels)
     if test.classes != train.classes or test.images.shape[1:] != train.images.shape[1:]:
         raise DataError(f"the test images of {source} have other classes or another size")
     return test

@@ -38,7 +38,11 @@ _NUM_NAMED = 3  # unreadable files named one by one
 
 
 def load_folder(
-    folder: Path, cache_dir: Path, image_size: int | None, is_test: bool = False
+    folder: Path,
+    cache_dir: Path,
+    image_size: int | None,
+    is_test: bool = False,
+    channels: int | None = None,
 ) -> LabelledImages:
     """Every readable training image below `folder`, in one size; or the test images instead.
 
@@ -46,14 +50,15 @@ def load_folder(
         folder: class folders, or `train/` with class folders in it.
         cache_dir: where the decoded images are kept; made when needed.
         image_size: pixels a side; without it all images must have one size.
+        channels: 1 to make all grey, 3 for colour; without it colour where any image has it.
 
     Raises:
         DataError: no such folder, no images in it, or images of several sizes.
     """
     files, classes = list_images(folder, is_test)
-    cache = cache_dir / f"{_cache_key(folder, files, image_size)}.safetensors"
+    cache = cache_dir / f"{_cache_key(folder, files, image_size, channels)}.safetensors"
     images, labels, unreadable = _read_cache(cache) or _decode_into(
-        cache, folder, files, image_size
+        cache, folder, files, image_size, channels
     )
     notes: tuple[str, ...] = ()
     if unreadable:
@@ -96,10 +101,12 @@ def list_images(folder: Path, is_test: bool) -> tuple[list[tuple[Path, int]], tu
     return files, tuple(p.name for p in class_folders)
 
 
-def _cache_key(folder: Path, files: list[tuple[Path, int]], image_size: int | None) -> str:
-    """Changes with any file's name, size or time of change, and with the wanted size."""
+def _cache_key(
+    folder: Path, files: list[tuple[Path, int]], image_size: int | None, channels: int | None
+) -> str:
+    """Changes with any file's name, size or time of change, and with the wanted shape."""
     listing = [(str(p), label, *_size_and_time(p)) for p, label in files]
-    text = json.dumps([str(folder.resolve()), image_size, listing])
+    text = json.dumps([str(folder.resolve()), image_size, channels, listing])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -123,12 +130,16 @@ def _read_cache(cache: Path) -> tuple[Tensor, Tensor, list[str]] | None:
 
 
 def _decode_into(
-    cache: Path, folder: Path, files: list[tuple[Path, int]], image_size: int | None
+    cache: Path,
+    folder: Path,
+    files: list[tuple[Path, int]],
+    image_size: int | None,
+    channels: int | None,
 ) -> tuple[Tensor, Tensor, list[str]]:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    images, labels, unreadable = _decode(folder, files, image_size)
+    images, labels, unreadable = _decode(folder, files, image_size, channels)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         # Written beside and renamed: a cache that was cut short is never found.
@@ -146,7 +157,7 @@ def _decode_into(
 
 
 def _decode(
-    folder: Path, files: list[tuple[Path, int]], image_size: int | None
+    folder: Path, files: list[tuple[Path, int]], image_size: int | None, channels: int | None
 ) -> tuple[Tensor, Tensor, list[str]]:
     """uint8 (N, C, H, W), int64 (N,) and the names of the files that are no images."""
     sizes: Counter[tuple[int, int]] = Counter()
@@ -177,7 +188,7 @@ def _decode(
             f"--dataset {folder}: images of {len(sizes)} sizes ({seen}...): "
             "bring them to one with --image-size, for example --image-size 32"
         )
-    channels = 3 if is_colour else 1
+    channels = channels or (3 if is_colour else 1)
     num_bytes = len(readable) * channels * height * width
     if num_bytes > MAX_BYTES:
         raise DataError(
@@ -190,7 +201,7 @@ def _decode(
             # 16 bits a pixel are scaled, as convert() would clip them to 8.
             is_deep = opened.mode.startswith("I")
             narrowed = opened.point(lambda value: value / 256) if is_deep else opened
-            converted = narrowed.convert("RGB" if is_colour else "L")
+            converted = narrowed.convert("RGB" if channels == 3 else "L")
             if converted.size != (width, height):
                 converted = converted.resize((width, height), Image.Resampling.BILINEAR)
             pixels = torch.frombuffer(bytearray(converted.tobytes()), dtype=torch.uint8)

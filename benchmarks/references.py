@@ -25,7 +25,7 @@ import torch
 from nas import datasets
 from nas.candidate import Candidate, Recipe
 from nas.certainty import Mean, mean_of
-from nas.search import versions
+from nas.running import versions
 from nas.search_space import load_space
 from nas.survey import DrawnTrial
 from nas.task import Task

@@ -36,6 +36,7 @@ PLAIN = {"nesterov": False, "schedule": "multi-step", "augmentation": 0.0, "weig
 TURNED = PLAIN | {
     "augmentation": 1.0, "rotation": 7.0, "scale": 0.0, "shear": 0.0, "shift": 0.0,
 }  # fmt: skip
+AFFINE = PLAIN | {"augmentation": 0.5}
 RECIPES = {
     "momentum 0.01, batch 128": Recipe(learning_rate=0.01, milestones=TWO, batch_size=128, **PLAIN),
     "momentum 0.01, batch 64": Recipe(learning_rate=0.01, milestones=TWO, batch_size=64, **PLAIN),
@@ -52,6 +53,12 @@ RECIPES = {
     ),
     "momentum 0.1, batch 64, rotation": Recipe(
         learning_rate=0.1, milestones=THREE, batch_size=64, **TURNED
+    ),
+    "momentum 0.1, batch 64, mild affine": Recipe(
+        learning_rate=0.1, milestones=THREE, batch_size=64, **AFFINE
+    ),
+    "momentum 0.01, batch 64, mild affine": Recipe(
+        learning_rate=0.01, milestones=TWO, batch_size=64, **AFFINE
     ),
 }
 

@@ -27,8 +27,8 @@ from nas.certificates import (
 )
 from nas.datasets import Dataset, LabelledImages, whole, with_test
 from nas.errors import SearchError, StudyError
+from nas.running import versions
 from nas.samplers import derive_seed
-from nas.search import versions
 from nas.stopping import StopRequest
 from nas.studies import TrialRecord, best_trials, read_trials
 from nas.training import TrainResult, examine

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
 from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
@@ -16,7 +18,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 SamplerName = Literal["auto", "tpe", "gp", "cmaes", "nsga2", "random"]
 PrunerName = Literal["squeezed", "median", "halving", "none"]
@@ -32,21 +34,74 @@ def derive_seed(study_seed: int, trial_number: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def make_sampler(name: SamplerName, seed: int, trials: Sequence[FrozenTrial] = ()) -> BaseSampler:
-    """The sampler for one proposal.
+class SeededSampler(BaseSampler):
+    """A sampler that is seeded anew for each trial, and for each parameter of it.
+
+    What it proposes depends on the study's seed, the trial's place and the trials before: not on
+    what a process has drawn before, so a search that was broken off goes on as if it had not been.
 
     Args:
-        seed: of this proposal, see `derive_seed`.
-        trials: of the study so far, by which `auto` decides.
+        study_seed: of all proposals.
+        index_of: a trial's place among the study's trials.
     """
+
+    def __init__(
+        self,
+        name: SamplerName,
+        study_seed: int,
+        index_of: Callable[[FrozenTrial, Sequence[FrozenTrial]], int],
+    ) -> None:
+        self.name = name
+        self.study_seed = study_seed
+        self.index_of = index_of
+
+    def _seeded(self, study: optuna.Study, trial: FrozenTrial, purpose: str) -> BaseSampler:
+        trials = study.get_trials(deepcopy=False)
+        seed = derive_seed(self.study_seed, self.index_of(trial, trials), purpose)
+        name = self.name
+        if name == "auto":
+            name = "tpe" if is_conditional(trials) else "gp"
+        return make_sampler(name, seed)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._seeded(study, trial, "space").infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._seeded(study, trial, "relative").sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        sampler = self._seeded(study, trial, f"parameter {param_name}")
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._seeded(study, trial, "before").before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._seeded(study, trial, "after").after_trial(study, trial, state, values)
+
+
+def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
+    """One of Optuna's samplers, set for small studies of networks; `auto` is decided elsewhere."""
     # Gaussian processes and CMA-ES know only parameters that every trial has; what else a
     # conditional space asks for is left to TPE, which by default models what it can jointly.
     tpe = TPESampler(seed=seed)
-    if name == "auto":
-        name = "tpe" if is_conditional(trials) else "gp"
     match name:
-        case "tpe":
-            return tpe
         case "gp":
             return GPSampler(seed=seed, independent_sampler=tpe, warn_independent_sampling=False)
         case "cmaes":
@@ -60,14 +115,46 @@ def make_sampler(name: SamplerName, seed: int, trials: Sequence[FrozenTrial] = (
             return NSGAIISampler(seed=seed, population_size=POPULATION)
         case "random":
             return RandomSampler(seed=seed)
+        case _:
+            return tpe
 
 
 def is_conditional(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether some trials were asked for other parameters than others."""
-    return len({frozenset(trial.params) for trial in trials if trial.params}) > 1
+    """Whether some trained candidates were asked for other parameters than others."""
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return len({frozenset(trial.params) for trial in done}) > 1
 
 
-def make_pruner(name: PrunerName, epochs: int, num_train: int) -> optuna.pruners.BasePruner:
+class RungPruner(BasePruner):
+    """Successive halving as trials come (Li et al. 2020, arXiv:1810.05934), on given rungs.
+
+    A trial that reports at a rung goes on if it is among the best of those that reported there so
+    far, one in `kept`; while there are fewer, if it is the best. Optuna's own pruner also counts
+    trials that were broken off, once for each time.
+
+    Args:
+        rungs: steps at which it is decided.
+    """
+
+    def __init__(self, rungs: Sequence[int], kept: int) -> None:
+        self.rungs = tuple(rungs)
+        self.kept = kept
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None or step not in self.rungs:
+            return False
+        values = [
+            other.intermediate_values[step]
+            for other in study.get_trials(deepcopy=False)
+            if (step in other.intermediate_values and other.state != TrialState.FAIL)
+            or other.number == trial.number
+        ]
+        mine = trial.intermediate_values[step]
+        return sum(value > mine for value in values) >= max(len(values) // self.kept, 1)
+
+
+def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:
     """The pruner of trials that report after each epoch, or, if `squeezed`, after each rung.
 
     Median and halving do not decide in the first third of the epochs, where scores are noise.
@@ -79,15 +166,13 @@ def make_pruner(name: PrunerName, epochs: int, num_train: int) -> optuna.pruners
     first = epochs // 3 + 1  # the first epoch after which a candidate may be stopped
     match name:
         case "squeezed":
-            return optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=_first_rung(num_train), reduction_factor=KEPT
-            )
+            return RungPruner(_rungs(num_train, epochs), KEPT)
         case "median":
             return optuna.pruners.MedianPruner(
                 n_startup_trials=5, n_warmup_steps=first, n_min_trials=5
             )
         case "halving":
-            return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
+            return RungPruner((first, 2 * first), kept=2)
         case "none":
             return optuna.pruners.NopPruner()
 
@@ -100,14 +185,15 @@ def schedules(pruner: PrunerName, epochs: int, num_train: int) -> tuple[int, ...
     epochs of the long schedule do, whose rate is still high (see benchmarks/replay.py). Where the
     data set is so small that a rung would take half of the epochs, there is none.
     """
-    rungs = []
-    if pruner == "squeezed":
-        rung = _first_rung(num_train)
-        while 2 * rung <= epochs:
-            rungs.append(rung)
-            rung *= KEPT
+    rungs = _rungs(num_train, epochs) if pruner == "squeezed" else ()
     return (*rungs, epochs)
 
 
-def _first_rung(num_train: int) -> int:
-    return math.ceil(FIRST_RUNG / num_train)
+def _rungs(num_train: int, epochs: int) -> tuple[int, ...]:
+    """Epochs of the squeezed schedules."""
+    rungs = []
+    rung = math.ceil(FIRST_RUNG / num_train)
+    while 2 * rung <= epochs:
+        rungs.append(rung)
+        rung *= KEPT
+    return tuple(rungs)

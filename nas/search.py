@@ -6,18 +6,17 @@ ask the sampler for a trial -> the space makes a candidate of it -> count -> gat
 
 from __future__ import annotations
 
-import platform
+import time
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
-import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from safetensors import SafetensorError
 
-from nas import __version__
-from nas.candidate import Candidate
 from nas.datasets import Dataset
 from nas.errors import (
     InvalidCandidateError,
@@ -34,23 +33,24 @@ from nas.events import (
     TrialEnded,
     TrialStarted,
 )
+from nas.ownership import index_of
+from nas.running import Running, versions
 from nas.samplers import (
     PrunerName,
     SamplerName,
+    SeededSampler,
     derive_seed,
     make_pruner,
-    make_sampler,
     schedules,
 )
 from nas.search_space import SearchSpace
+from nas.standing import Standing
 from nas.stopping import StopRequest
 from nas.studies import (
-    TRAINED,
     Reason,
     Rung,
     TrialRecord,
     best_trials,
-    count_outcomes,
     count_trained,
     rank_key,
     read_trials,
@@ -60,10 +60,10 @@ from nas.studies import (
     record_training,
 )
 from nas.task import Task
-from nas.training import EpochMetrics, TrainResult
+from nas.training import TrainResult
 from nas.training.device import device_name
 from nas.weights import WeightsStore
-from nas.worker import EpochDone, Failed, Job, Trained
+from nas.worker import EpochDone, Failed, Trained
 from nas.workers import POLL_SECONDS, Message, Restarted, WorkerPool
 
 MAX_ERRORS_IN_A_ROW = 3
@@ -80,30 +80,6 @@ class SearchSettings:
     sampler: SamplerName = "auto"
     pruner: PrunerName = "squeezed"
     seed: int = 0
-
-
-@dataclass
-class Running:
-    """A candidate that a worker trains."""
-
-    trial: optuna.Trial
-    candidate: Candidate
-    schedules: tuple[int, ...]
-    """Epochs of this training and of those to follow if it does well; the last is the full one."""
-    seed: int
-    history: list[EpochMetrics] = field(default_factory=list)  # of this training
-    rungs: list[Rung] = field(default_factory=list)  # what came of the trainings before it
-    is_pruned: bool = False  # the pruner has stopped it
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it has its full schedule now."""
-        return len(self.schedules) == 1
-
-    @property
-    def job(self) -> Job:
-        recipe = replace(self.candidate.recipe, epochs=self.schedules[0])
-        return Job(self.trial.number, self.candidate.architecture, recipe, self.seed)
 
 
 class Search:
@@ -143,20 +119,13 @@ class Search:
         self.observer = observer
         self.stop = stop
         self.budget = task.budget
-        records = read_trials(study)
-        self.counts = count_outcomes(records)
-        # What had its training, is in work or failed, by fingerprint.
-        self.seen = {
-            r.fingerprint: r.number
-            for r in records
-            if r.fingerprint and (r.used_training or r.reason == Reason.ERROR)
-        }
-        self.scores = {r.number: r.valid_accuracy for r in records if r.is_complete}
+        self.standing = Standing(study, settings.trials)
         self.running: dict[int, Running] = {}
         self.num_rejected = 0  # in a row
         self.num_errors = 0  # in a row
         self.device = device_name(pool.device, pool.precision)
         self.first_proposals = space.first_proposals(task)
+        study.sampler = SeededSampler(settings.sampler, settings.seed, index_of)
         study.pruner = make_pruner(settings.pruner, task.epochs, len(data.train_index))
 
     def begin_with(self, proposals: list[dict[str, Any]]) -> None:
@@ -176,14 +145,20 @@ class Search:
             SearchError: several candidates in a row could not be trained.
         """
         self._tell_start()
+        self._look_around()
+        self.weights.tidy_up()
         self.begin_with(self.first_proposals)
         try:
             while (why := self._why_end()) is None or self.running:
-                if why is None and self.pool.num_idle and self._wants_more():
+                self._look_around()
+                if why is None and self.pool.num_idle and self.standing.wants_more:
                     self._propose()
                     continue
                 if self.stop():
                     self.pool.stop()
+                if not self.running:  # what is still missing is trained by other processes
+                    time.sleep(POLL_SECONDS)
+                    continue
                 for message in self.pool.wait(POLL_SECONDS):
                     self._hear(message)
         finally:  # on an error, or the second Ctrl-C: close what is still in work
@@ -224,22 +199,27 @@ class Search:
             )
         )
 
-    def _ask(self) -> optuna.Trial:
-        # Seeded anew for each trial, so that one worker's search that ended between two trials and
-        # was resumed proposes what it would have proposed without the break.
-        trials = self.study.get_trials(deepcopy=False)
-        number = sum(trial.state != TrialState.WAITING for trial in trials)
-        seed = derive_seed(self.settings.seed, number, "sampler")
-        self.study.sampler = make_sampler(self.settings.sampler, seed, trials)
-        return self.study.ask()
+    @property
+    def counts(self) -> Counter[str]:
+        """Trials of the study by what became of them."""
+        return self.standing.tally.counts
 
-    def _wants_more(self) -> bool:
-        """Whether the candidates in work, once trained, would not be enough."""
-        return count_trained(self.counts) + len(self.running) < self.settings.trials
+    def _look_around(self) -> None:
+        for number in self.standing.look_around():
+            self.observer(Note(f"trial {number} was broken off: it is tried again"))
 
     def _propose(self) -> None:
         """Ask for one proposal and gate it; start to train what fits."""
-        trial = self._ask()
+        trial = self.standing.ask()
+        if trial is None:
+            return
+        try:
+            self._gate(trial)
+        except UpdateFinishedTrialError:
+            self._drop(trial.number)
+
+    def _gate(self, trial: optuna.Trial) -> None:
+        """Make a candidate of a trial, and start to train it if it fits."""
         try:
             candidate = self.space.propose(trial, self.task)
             for name, excess in self.budget.excess(candidate.architecture).items():
@@ -249,6 +229,8 @@ class Search:
             self._reject(trial, Reason.OVER_BUDGET, str(error), error.num_params)
         except InvalidCandidateError as error:
             self._reject(trial, Reason.INVALID, str(error))
+        except UpdateFinishedTrialError:
+            raise
         except BaseException as error:  # the search cannot go on, but the trial is closed
             is_interrupt = isinstance(error, KeyboardInterrupt)
             reason = Reason.INTERRUPTED if is_interrupt else Reason.ERROR
@@ -256,15 +238,18 @@ class Search:
             self.study.tell(trial, state=TrialState.FAIL)
             raise
         else:
-            earlier = self.seen.get(candidate.fingerprint)
+            earlier = self.standing.tally.seen.get(candidate.fingerprint)
             if earlier is None:
                 num_train = len(self.data.train_index)
                 epochs = schedules(self.settings.pruner, candidate.recipe.epochs, num_train)
-                seed = derive_seed(self.settings.seed, trial.number, "training")
+                trials = self.study.get_trials(deepcopy=False)
+                index = index_of(trials[trial.number], trials)
+                seed = derive_seed(self.settings.seed, index, "training")
                 self._start(Running(trial, candidate, epochs, seed))
             else:
                 detail = f"trial {earlier} is the same"
-                num_params, score = candidate.architecture.num_params, self.scores.get(earlier)
+                num_params = candidate.architecture.num_params
+                score = self.standing.tally.scores.get(earlier)
                 self._reject(trial, Reason.DUPLICATE, detail, num_params, score)
 
     def _reject(
@@ -283,7 +268,7 @@ class Search:
         record_rejection(trial, reason, detail, num_params)
         state = TrialState.PRUNED if score is None else TrialState.COMPLETE
         self.study.tell(trial, score, state)
-        self.counts[reason] += 1
+        self.standing.refresh()
         self.num_rejected += 1
         self.observer(TrialEnded(trial.number, reason, detail, num_params, score, None, False))
 
@@ -293,7 +278,6 @@ class Search:
         trial, candidate = running.trial, running.candidate
         architecture, recipe = candidate.architecture, candidate.recipe
         self.running[trial.number] = running  # from here on it is closed whatever happens
-        self.seen[candidate.fingerprint] = trial.number
         record_candidate(trial, candidate, running.seed, self.device, versions())
         self.observer(
             TrialStarted(
@@ -308,7 +292,25 @@ class Search:
 
     def _hear(self, message: Message) -> None:
         """Record what a worker says of a candidate, and answer."""
-        running = self.running[message.number]
+        running = self.running.get(message.number)
+        if running is None:  # given up, see below
+            if isinstance(message, EpochDone):
+                self.pool.answer(message.number, stop=True)
+            return
+        try:
+            self._record(running, message)
+        except UpdateFinishedTrialError:
+            self._drop(message.number)
+            if isinstance(message, EpochDone):
+                self.pool.answer(message.number, stop=True)
+
+    def _drop(self, number: int) -> None:
+        """Give up a trial that another process has taken over, as this one stood still so long."""
+        self.running.pop(number, None)
+        self.standing.refresh()
+        self.observer(Note(f"trial {number} was given to another process: dropped here"))
+
+    def _record(self, running: Running, message: Message) -> None:
         match message:
             case EpochDone(number, metrics):
                 running.history.append(metrics)
@@ -382,13 +384,12 @@ class Search:
             if running.rungs:
                 trial.report(score, running.schedules[-1])  # for plots, beside those of the rungs
             self.study.tell(trial, score)
-            self.scores[trial.number] = score
         else:
             record_reason(trial, reason, detail)
             was_pruned = reason == Reason.STOPPED_BY_PRUNER
             self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
         del self.running[trial.number]
-        self.counts[reason or TRAINED] += 1
+        self.standing.refresh()
         self.num_errors = self.num_errors + 1 if reason == Reason.ERROR else 0
         self.observer(TrialEnded(trial.number, reason, detail, num_params, score, seconds, is_best))
 
@@ -413,13 +414,3 @@ class Search:
                 "the space so that more of it fits"
             )
         return None
-
-
-def versions() -> dict[str, str]:
-    """What made a number, for its record."""
-    return {
-        "nas": __version__,
-        "torch": torch.__version__,
-        "optuna": optuna.__version__,
-        "python": platform.python_version(),
-    }

@@ -69,6 +69,8 @@ class SearchSpace:
         except InvalidCandidateError:
             raise
         except (Exception, SystemExit) as error:
+            if type(error).__module__.startswith("optuna."):  # the storage's, not the space's
+                raise
             raise self._error(f"suggest raised {describe(error)}", error) from error
         if not isinstance(candidate, Candidate):
             given = type(candidate).__name__

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy import event
 
 from nas.errors import StudyError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 DEFAULT_STORAGE = "sqlite:///studies.db"
 
@@ -59,11 +67,57 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         # Optuna expands braces in the URL as a format string.
         escaped = url.replace("{", "{{").replace("}", "}}")
         connect = {"timeout": _LOCK_TIMEOUT_SECONDS}
-        return RDBStorage(escaped, engine_kwargs={"connect_args": connect})
+        with _one_at_a_time(path.parent):
+            if create and not path.exists():
+                _make_database(path)
+            storage = RDBStorage(escaped, engine_kwargs={"connect_args": connect})
+        if create:
+            _lock_from_the_start(storage)
+        return storage
     except Exception as error:  # each database driver has exceptions of its own
         # Drivers repeat the URL, and with it the password, in the first line of what they say.
         first_line = masked(str(error).split("\n")[0]).replace(url, masked(url))
         raise StudyError(f"--storage {masked(url)} cannot be opened: {first_line}") from None
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Of several processes that open a new database there, one makes its tables first."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)  # a lock on the folder itself leaves no file behind
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _make_database(path: Path) -> None:
+    """Make an empty database under another name first: what is called `path` is always whole."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)  # of a process that was killed here
+    RDBStorage(f"sqlite:///{part}".replace("{", "{{").replace("}", "}}")).engine.dispose()
+    os.replace(part, path)
+
+
+def _lock_from_the_start(storage: RDBStorage) -> None:
+    """Let every transaction take SQLite's write lock when it begins, not when it first writes.
+
+    Otherwise two processes can both read that a queued trial waits, and both take it.
+    """
+
+    def on_connect(connection: Any, record: object) -> None:
+        connection.isolation_level = None  # the driver begins no transaction by itself
+
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(storage.engine, "connect", on_connect)
+    event.listen(storage.engine, "begin", on_begin)
+    storage.engine.dispose()  # connections that were made before
 
 
 @contextlib.contextmanager
@@ -100,9 +154,12 @@ def _check_sqlite(url: str, path: Path, create: bool) -> None:
         what = "is empty" if not header else "is no SQLite database"
         raise StudyError(f"--storage {url}: {path} {what}; move it away, or name another file")
     try:
-        # Looked at read-only first: Optuna would add its tables to any database.
-        uri = f"{path.resolve().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
+        # Looked at first: Optuna would add its tables to any database. Not read-only where that can
+        # be helped: what a killed process left half written could not be rolled back.
+        mode = "rw" if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) else "ro"
+        uri = f"{path.resolve().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT_SECONDS)
+        with contextlib.closing(connection) as database:
             tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
     except sqlite3.Error as error:
         raise StudyError(f"--storage {url}: {path} cannot be read: {error}") from error

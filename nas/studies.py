@@ -6,6 +6,8 @@ what became of it and what made it. The names are those of the fields below.
 
 from __future__ import annotations
 
+import contextlib
+import time
 import unicodedata
 import warnings
 from collections import Counter
@@ -26,6 +28,7 @@ from nas.errors import StudyError
 from nas.training import EpochMetrics
 
 METRIC = "valid_accuracy"
+MAKING_SECONDS = 5.0  # that a process may take from a study's name to its facts
 
 
 class Reason(StrEnum):
@@ -38,6 +41,8 @@ class Reason(StrEnum):
     DIVERGED = "diverged"
     ERROR = "error"
     INTERRUPTED = "interrupted"
+    LOST = "lost"
+    SURPLUS = "surplus"
     TIME_LIMIT = "time limit"
 
 
@@ -181,6 +186,12 @@ class TrialRecord:
         )
 
 
+def reason_of(trial: FrozenTrial) -> Reason | None:
+    """Why a trial was not trained to its end, where that is known."""
+    text = trial.user_attrs.get("reason")
+    return Reason(text) if text is not None else None
+
+
 def check_study_name(name: str) -> str:
     """The name in Unicode's composed form.
 
@@ -236,27 +247,49 @@ def open_or_create_study(
     Raises:
         StudyError: a study of this name searched something else.
     """
-    if name in study_names(storage):
-        study = optuna.load_study(study_name=name, storage=storage)
-        before = study_facts(study)
-        if before is None:
+    if name not in study_names(storage):
+        with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):  # made just now
+            study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+            _write_facts(study, facts, data, space_source)
+            return study
+    study = optuna.load_study(study_name=name, storage=storage)
+    before = _facts_soon(study)
+    if before is None:
+        ours = {"data", "space_source", *asdict(facts)}
+        if study.get_trials(deepcopy=False) or not study.user_attrs.keys() <= ours:
             raise StudyError(f"study {name!r} was not made by nas: give a new name with --study")
-        difference = before.first_difference(facts)
-        if difference:
-            raise StudyError(
-                f"study {name!r} cannot go on: {difference}. "
-                "Go back to what it was, or start another study with --study NAME"
-            )
+        _write_facts(study, facts, data, space_source)  # its maker was killed on the way
         return study
-    study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    difference = before.first_difference(facts)
+    if difference:
+        raise StudyError(
+            f"study {name!r} cannot go on: {difference}. "
+            "Go back to what it was, or start another study with --study NAME"
+        )
+    return study
+
+
+def _write_facts(
+    study: optuna.Study, facts: StudyFacts, data: DataFacts, space_source: str
+) -> None:
     with warnings.catch_warnings():  # Optuna still calls this one experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([METRIC])
-    for key, value in asdict(facts).items():
-        study.set_user_attr(key, value)
     study.set_user_attr("data", asdict(data))
     study.set_user_attr("space_source", space_source)
-    return study
+    # Those that older studies lack come first: once the others are there, all are.
+    for key, value in reversed(asdict(facts).items()):
+        study.set_user_attr(key, value)
+
+
+def _facts_soon(study: optuna.Study) -> StudyFacts | None:
+    """What the study searched; a process that is just making it is given time to say so."""
+    deadline = time.monotonic() + MAKING_SECONDS
+    while (facts := study_facts(study)) is None and time.monotonic() < deadline:
+        if study.get_trials(deepcopy=False):
+            break
+        time.sleep(0.1)
+    return facts
 
 
 def study_facts(study: optuna.Study) -> StudyFacts | None:
@@ -301,6 +334,50 @@ def best_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 def count_outcomes(records: Sequence[TrialRecord]) -> Counter[str]:
     """Trials by what became of them; those that only wait for their turn are left out."""
     return Counter(r.outcome for r in records if r.state != TrialState.WAITING)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the trials of a study come to, of all processes that search in it."""
+
+    counts: Counter[str]  # as `count_outcomes` of those that have ended
+    seen: dict[str, int]  # trials that had their training, are in work or failed, by fingerprint
+    scores: dict[int, float]  # of trials that were trained to their end
+    trained: Sequence[int]  # numbers of those that count towards `--trials`
+    running: Sequence[int]
+
+    @property
+    def num_running(self) -> int:
+        return len(self.running)
+
+    def num_wanted_before(self, number: int) -> int:
+        """How many count towards `--trials` already, or may come to, before that trial."""
+        return len(self.trained) + sum(other < number for other in self.running)
+
+
+def take_tally(study: optuna.Study) -> Tally:
+    """Read the trials, but no more of each than is needed: there may be thousands."""
+    counts: Counter[str] = Counter()
+    seen: dict[str, int] = {}
+    scores: dict[int, float] = {}
+    trained, running = [], []
+    for trial in study.get_trials(deepcopy=False):
+        reason, fingerprint = reason_of(trial), trial.user_attrs.get("fingerprint")
+        is_running, is_known = trial.state == TrialState.RUNNING, False
+        if is_running:
+            running.append(trial.number)
+        elif trial.state != TrialState.WAITING:
+            is_complete = trial.state == TrialState.COMPLETE
+            outcome = str(reason or (TRAINED if is_complete else UNFINISHED))
+            counts[outcome] += 1
+            if outcome in _USED_TRAINING:
+                trained.append(trial.number)
+            if outcome == TRAINED and trial.value is not None:
+                scores[trial.number] = trial.value
+            is_known = outcome in _USED_TRAINING or outcome == Reason.ERROR
+        if fingerprint and (is_running or is_known):
+            seen.setdefault(fingerprint, trial.number)
+    return Tally(counts, seen, scores, trained, running)
 
 
 def count_trained(outcomes: Counter[str]) -> int:

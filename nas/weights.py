@@ -5,10 +5,14 @@ Only safetensors: reading a weights file runs no code.
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 import tempfile
 from pathlib import Path
 
 import optuna
+import psutil
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial, TrialState
@@ -54,6 +58,18 @@ class WeightsStore:
         self._upload(state_dict, trial)
         for loser in ranked[NUM_KEPT - 1 :]:
             artifact_id = self._artifact_id(loser)
+            if artifact_id:
+                self._store.remove(artifact_id)
+
+    def tidy_up(self) -> None:
+        """Remove what processes that were killed have left: half written files, and weights of
+        trials that were never told."""
+        for folder in self.artifact_dir.glob(_part_prefix("*")):
+            pid = folder.name.removeprefix(_part_prefix("")).partition("-")[0]
+            if pid.isdigit() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
+            artifact_id = self._artifact_id(trial)
             if artifact_id:
                 self._store.remove(artifact_id)
 
@@ -108,7 +124,9 @@ class WeightsStore:
         self, state_dict: dict[str, Tensor], study_or_trial: optuna.Study | optuna.Trial
     ) -> str:
         self.artifact_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.artifact_dir, prefix=".part-") as folder:
+        with tempfile.TemporaryDirectory(
+            dir=self.artifact_dir, prefix=_part_prefix(f"{os.getpid()}-")
+        ) as folder:
             path = Path(folder) / FILENAME
             save_file(state_dict, path)
             return upload_artifact(
@@ -126,6 +144,11 @@ class WeightsStore:
             if meta.filename == FILENAME and (self.artifact_dir / meta.artifact_id).is_file():
                 return meta.artifact_id
         return None
+
+
+def _part_prefix(end: str) -> str:
+    """Of the names of what is half written; another machine may share the folder."""
+    return f".part-{socket.gethostname()}-{end}"
 
 
 def _rank(trial: FrozenTrial) -> Rank:

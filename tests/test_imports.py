@@ -37,6 +37,9 @@ ORDER = (
     "weights",
     "stopping",
     "events",
+    "ownership",
+    "running",
+    "standing",
     "search",
     "launch",
     "check",
@@ -59,12 +62,13 @@ ORDER = (
 MAY_IMPORT = {
     "torch": {
         "layers", "architecture", "datasets", "training", "worker", "workers", "search", "export",
-        "weights", "certify", "check",
+        "weights", "certify", "check", "running",
     },
     "optuna": {
         "recipes",  # for type checkers
         "storage", "studies", "samplers", "warm_start", "weights", "search", "certificates",
         "certify", "comparison", "report", "dashboard", "launch", "frontier",
+        "ownership", "running", "standing",
         "verbs",  # for type checkers
     },
 }  # fmt: skip

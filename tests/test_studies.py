@@ -117,11 +117,28 @@ def test_study_that_lacks_a_fact_without_a_default_is_of_another_program(storage
 
 
 def test_study_of_another_program_is_refused(storage):
-    optuna.create_study(study_name="theirs", storage=storage)
+    optuna.create_study(study_name="theirs", storage=storage).ask()
     with pytest.raises(StudyError, match="not made by nas"):
         open_or_create_study(storage, "theirs", FACTS, DATA, "text")
     with pytest.raises(StudyError, match="not made by nas"):
         study_data(open_study(storage, "theirs"))
+
+
+def test_empty_study_with_attributes_of_another_program_is_refused(storage):
+    optuna.create_study(study_name="theirs", storage=storage).set_user_attr("colour", "blue")
+    with pytest.raises(StudyError, match="not made by nas"):
+        open_or_create_study(storage, "theirs", FACTS, DATA, "text")
+
+
+@pytest.mark.parametrize("num_written", [0, 1, 2, 5, 8])
+def test_study_whose_maker_was_killed_on_the_way_is_made_to_its_end(storage, num_written):
+    whole = open_or_create_study(storage, "whole", FACTS, DATA, "text")
+    half = optuna.create_study(study_name="half", storage=storage, direction="maximize")
+    for name in list(whole.user_attrs)[:num_written]:
+        half.set_user_attr(name, whole.user_attrs[name])
+    half = open_or_create_study(storage, "half", FACTS, DATA, "text")
+    assert half.user_attrs == whole.user_attrs
+    assert half.metric_names == whole.metric_names
 
 
 def test_study_without_a_name_is_the_one_last_searched(storage):

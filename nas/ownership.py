@@ -1,0 +1,198 @@
+"""Ownership: which process a running trial belongs to, and what becomes of it when that one dies.
+
+Each process that searches has a record in the study, with a beat that it raises now and then; each
+of its trials names it. Before it proposes, a process looks for trials whose owner is dead, and puts
+their parameters into the queue again. On the same machine a dead owner is known at once; on another
+one by its beat, which stands still. No clock of another machine is ever read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas.studies import Reason, reason_of
+
+BEAT_SECONDS = 20.0
+LEASE_SECONDS = 120.0  # that a beat may stand still
+START_TOLERANCE = 2.0  # seconds by which a start time may be read differently
+
+_OWNER = "owner"  # a trial's
+_RETRY_OF = "retry_of"  # a trial's: the number of the one that was broken off
+_PROCESS = "process"  # a study's, with the owner's name behind it
+
+# Broken off from outside, so to be trained again.
+BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
+
+
+class Owner:
+    """This process, as one that searches in a study."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.study = study
+        self.name = secrets.token_hex(8)
+        self._beat = 0
+        self._next_beat = 0.0
+        self._seen_beats: dict[str, tuple[int, float]] = {}  # and since when
+
+    def keep_alive(self) -> None:
+        """Raise the beat, if it is time."""
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + BEAT_SECONDS
+            self._beat += 1
+            self.study.set_user_attr(
+                f"{_PROCESS}:{self.name}", _this_process() | {"beat": self._beat}
+            )
+
+    def ask(self) -> optuna.Trial:
+        """The next trial: from the queue, or a new one. No moment passes in which it has no owner.
+
+        `Study.ask` would do the same, but for the owner.
+        """
+        self.keep_alive()
+        storage = self.study._storage
+        for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            with contextlib.suppress(UpdateFinishedTrialError):
+                storage.set_trial_user_attr(waiting._trial_id, _OWNER, self.name)
+                if storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
+                    # Once more: another process may have put its name there, and come too late.
+                    storage.set_trial_user_attr(waiting._trial_id, _OWNER, self.name)
+                    return self._trial(waiting._trial_id)
+        template = create_trial(state=TrialState.RUNNING, user_attrs={_OWNER: self.name})
+        return self._trial(storage.create_new_trial(self.study._study_id, template))
+
+    def _trial(self, trial_id: int) -> optuna.Trial:
+        # What samplers have read of the study is kept until the next `ask` or `tell` of Optuna's.
+        self.study._thread_local.cached_all_trials = None
+        return optuna.Trial(self.study, trial_id)
+
+    def recover(self) -> list[int]:
+        """Queue again what was broken off; returns the numbers of the trials it happened to.
+
+        Trials of live processes are left alone. One whose process died is tried again once: it may
+        have been what killed it.
+        """
+        self._bury_lost()
+        trials = self.study.get_trials(deepcopy=False)
+        retried = {trial.user_attrs.get(_RETRY_OF) for trial in trials}
+        found = []
+        for trial in trials:
+            root = trial.user_attrs.get(_RETRY_OF, trial.number)
+            params = trial.params if "fingerprint" in trial.user_attrs else _fixed(trial)
+            is_broken_off = trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF
+            is_last = not any(
+                other.user_attrs.get(_RETRY_OF) == root and other.number > trial.number
+                for other in (trials if root in retried else ())
+            )
+            if not (is_broken_off and params and is_last) or _num_lost(trials, root) > 1:
+                continue
+            self.study.enqueue_trial(params, user_attrs={_RETRY_OF: root})
+            found.append(trial.number)
+        return found
+
+    def is_surplus(self, trial: optuna.Trial) -> bool:
+        """Whether another process has queued, and taken, the same retry before."""
+        root = trial.user_attrs.get(_RETRY_OF)
+        return root is not None and any(
+            other.user_attrs.get(_RETRY_OF) == root
+            and other.number < trial.number
+            and reason_of(other) not in BROKEN_OFF
+            for other in self.study.get_trials(deepcopy=False)
+        )
+
+    def _bury_lost(self) -> None:
+        """Close the running trials of dead processes."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_alive(trial.user_attrs.get(_OWNER)):
+                continue
+            storage, trial_id = self.study._storage, trial._trial_id
+            # Another process may be doing the same: one of them closes the trial.
+            with contextlib.suppress(UpdateFinishedTrialError):
+                storage.set_trial_user_attr(trial_id, "reason", str(Reason.LOST))
+                storage.set_trial_user_attr(trial_id, "detail", "its process ended without a word")
+                storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    def _is_alive(self, name: str | None) -> bool:
+        if name == self.name:
+            return True
+        process = self.study.user_attrs.get(f"{_PROCESS}:{name}")
+        if process is None:
+            return False
+        here = _this_process()
+        if (process["host"], process["boot"]) == (here["host"], here["boot"]):
+            return _runs(process["pid"], process["started"])
+        beat, since = self._seen_beats.get(str(name), (None, 0.0))
+        if beat != process["beat"]:
+            self._seen_beats[str(name)] = (process["beat"], time.monotonic())
+            return True
+        return time.monotonic() - since < LEASE_SECONDS
+
+
+def index_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+    """The trial's place among those of a search that nothing had broken off.
+
+    Seeds are made of it, so that such a search and one that was broken off end alike: a retry has
+    the place of what it repeats, and what was broken off before it was a candidate has none.
+    """
+    root = trial.user_attrs.get(_RETRY_OF, trial.number)
+    return sum(
+        other.number < root and _RETRY_OF not in other.user_attrs and not _is_void(other)
+        for other in trials
+    )
+
+
+def _is_void(trial: FrozenTrial) -> bool:
+    has_candidate = "fingerprint" in trial.user_attrs or bool(_fixed(trial))
+    return trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF and not has_candidate
+
+
+def _fixed(trial: FrozenTrial) -> dict[str, Any]:
+    """The values that a trial from the queue was given."""
+    return dict(trial.system_attrs.get("fixed_params", {}))
+
+
+def _num_lost(trials: Sequence[FrozenTrial], root: int) -> int:
+    """How often a process died over a trial and its retries."""
+    return sum(
+        reason_of(trial) == Reason.LOST and trial.user_attrs.get(_RETRY_OF, trial.number) == root
+        for trial in trials
+    )
+
+
+def _this_process() -> dict[str, Any]:
+    me = psutil.Process()
+    return {
+        "host": socket.gethostname(),
+        "boot": _boot(),
+        "pid": me.pid,
+        "started": me.create_time(),
+    }
+
+
+def _boot() -> str:
+    """Changes when the machine starts again, after which no process of before is alive."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return str(round(psutil.boot_time(), -1))
+
+
+def _runs(pid: int, started: float) -> bool:
+    """Whether that very process is there, and no later one with its number."""
+    try:
+        process = psutil.Process(pid)
+        is_same = abs(process.create_time() - started) < START_TOLERANCE
+        return bool(is_same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

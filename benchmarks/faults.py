@@ -1,6 +1,6 @@
 """Break searches in every way that is known, and count what is lost.
 
-    python benchmarks/faults.py [kill interrupt resume together churn] [--count N] [--seed S]
+    python benchmarks/faults.py [kill interrupt resume ...] [--count N] [--seed S]
 
 The searches are real but for the training, which is a toy of about 0.1 s a candidate. What a search
 has told is also written to a file beside the database, and a checker compares the two at the end:
@@ -13,8 +13,12 @@ worse:   the best is worse than one that was told
 kill:      one process, killed without warning at random moments, started again until it is done
 interrupt: the same with Ctrl-C and the system's request to end
 resume:    one process, cut off once anywhere; must end exactly like one that was not
+locked:    another program locks the database for up to 2 s, again and again
+gone:      the database is moved away during the search, and comes back
 together:  eight processes begin at once on a file that is not there yet
 churn:     four processes, one of them killed at random again and again
+
+With NAS_FAULTS_STORAGE=postgresql://... the searches share that server instead of a file.
 
 Each line is so many runs with seeds of their own; the exit code is 1 when anything is not zero.
 """
@@ -47,21 +51,23 @@ from optuna.trial import TrialState
 from nas import datasets
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
+from nas.errors import NasError
 from nas.events import Event, TrialEnded
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.ownership import index_of
 from nas.search import Search, SearchSettings
 from nas.search_space import SearchSpace
 from nas.stopping import StopRequest
-from nas.storage import open_storage
+from nas.storage import open_storage, storage_errors
 from nas.studies import TRAINED, DataFacts, StudyFacts, open_or_create_study, take_tally
 from nas.task import Task
 from nas.training import EpochMetrics, TrainResult
-from nas.weights import WeightsStore, default_artifact_dir
+from nas.weights import WeightsStore
 from nas.worker import EpochDone, Job, Trained
 from nas.workers import Message
 
 EPOCHS = 3
+SERVER = os.environ.get("NAS_FAULTS_STORAGE")  # such as postgresql://...; else a file for each run
 TASK = Task((1, 8, 8), 10, 2_000, EPOCHS)
 FORK = get_context("fork")  # a child begins at once, with everything loaded
 DATA = datasets.split(datasets.load_training_images("digits", Path()), Fraction(1, 12), 0)
@@ -135,7 +141,7 @@ class Arena:
 
     @property
     def url(self) -> str:
-        return os.environ.get("NAS_FAULTS_STORAGE") or f"sqlite:///{self.folder / 'studies.db'}"
+        return SERVER or f"sqlite:///{self.folder / 'studies.db'}"
 
     def search(self) -> None:
         """In a child process: search to the end, and write down what was told."""
@@ -151,11 +157,16 @@ class Arena:
         space = SearchSpace("toy", Path(__file__), "# toy", suggest)
         settings = SearchSettings(trials=self.num_trials, seed=self.seed, pruner="none",
                                   sampler=self.sampler)  # fmt: skip
-        with StopRequest() as stop:
-            study = self.study()
-            weights = WeightsStore(study, default_artifact_dir(self.url))
-            pool = ToyPool(self.seconds)
-            Search(study, space, TASK, DATA, settings, pool, weights, observe, stop).run()  # type: ignore[arg-type]
+        stop = StopRequest()
+        try:
+            with stop, storage_errors(self.url):
+                study = self.study()
+                weights = WeightsStore(study, self.folder / "studies-artifacts")
+                pool = ToyPool(self.seconds)
+                search = Search(study, space, TASK, DATA, settings, pool, weights, observe, stop)  # type: ignore[arg-type]
+                search.run()
+        except NasError as error:
+            os._exit(error.exit_code)
         os._exit(stop.exit_code)
 
     def start(self) -> Any:
@@ -168,7 +179,8 @@ class Arena:
         data = DataFacts("digits", None, "1/12", 0, (1, 8, 8), tuple("0123456789"), (0.3,), (0.4,),
                          1369, 124)  # fmt: skip
         storage = open_storage(self.url, create=True)
-        return open_or_create_study(storage, f"toy-{self.seed}", facts, data, "# toy")
+        name = f"toy-{self.seed}-{self.folder.name}"  # a server is one for all runs
+        return open_or_create_study(storage, name, facts, data, "# toy")
 
     def told(self) -> list[tuple[int, float]]:
         path = self.folder / "told.jsonl"
@@ -331,8 +343,57 @@ def churn(count: int, seed: int) -> Score:
     return score
 
 
+def locked(count: int, seed: int) -> Score:
+    """Another program holds the database for a while, again and again."""
+    score = Score()
+    while score.injections < count:
+        rng = random.Random(seed + score.runs)
+        with arena(seed + score.runs, num_trials=8) as place:
+            process = place.start()
+            path = place.folder / "studies.db"
+            while process.is_alive():
+                time.sleep(rng.uniform(0.1, 0.5))
+                if path.exists():
+                    with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
+                        database.execute("BEGIN EXCLUSIVE")
+                        time.sleep(rng.uniform(0.1, 2.0))
+                        database.rollback()
+                    score.injections += 1
+            if process.exitcode != 0:
+                score._note("failed", place, f"exit code {process.exitcode}")
+            score.check(place)
+    return score
+
+
+def gone(count: int, seed: int) -> Score:
+    """The database is moved away while it is searched in, and comes back."""
+    score = Score()
+    while score.injections < count:
+        rng = random.Random(seed + score.runs)
+        with arena(seed + score.runs, num_trials=8) as place:
+            path = place.folder / "studies.db"
+            process = place.start()
+            while not path.exists() and process.is_alive():
+                time.sleep(0.01)
+            process.join(rng.uniform(0.0, 2.0))
+            path.rename(place.folder / "elsewhere")
+            was_alive = process.is_alive()
+            process.join(60)
+            if was_alive:
+                score.injections += 1
+                if process.exitcode not in (0, 3):
+                    score._note("exit code", place, str(process.exitcode))
+            if path.exists():
+                score._note("made anew", place, "")
+            (place.folder / "elsewhere").rename(path)
+            place.start().join(60)
+            score.check(place)
+    return score
+
+
 FAULTS = {"kill": (kill, 200), "interrupt": (interrupt, 50), "resume": (resume, 100),
-          "together": (together, 50), "churn": (churn, 200)}  # fmt: skip
+          "together": (together, 50), "churn": (churn, 200), "locked": (locked, 50),
+          "gone": (gone, 50)}  # fmt: skip
 COLUMNS = ("lost", "double", "zombies", "worse")
 
 

@@ -97,6 +97,11 @@ class Architecture:
         """Multiply-accumulates to classify one image."""
         return sum(row.num_macs for row in self.rows)
 
+    @property
+    def depth(self) -> int:
+        """Convolutions and linear layers that a value passes through, tied ones each time."""
+        return sum(layer.depth for layer in self.layers)
+
     @cached_property
     def peak_values(self) -> int:
         """Values (activations) held at once for one image, where they are most.

@@ -125,6 +125,6 @@ def parse_count(text: str, option: str, what: str, largest: int = LARGEST_LIMIT)
     return value
 
 
-def parse_budget(text: str) -> int:
+def parse_budget(text: str, option: str = "--budget") -> int:
     """A number of parameters; raises NasError when it is none."""
-    return parse_count(text, "--budget", "parameters", LARGEST_BUDGET)
+    return parse_count(text, option, "parameters", LARGEST_BUDGET)

@@ -20,6 +20,7 @@ from nas.training import EpochMetrics, train
 
 PROBE_SECONDS = 1.0  # of each of two candidates
 PROBE_BATCHES = 20  # in an epoch of a probe
+SMALLEST_RATIO = 1.2  # of the two candidates' multiply-accumulates
 FORWARD_SHARE = 1 / 3  # of a training step's work is what validating costs
 
 
@@ -91,32 +92,37 @@ def forecast(
     few = replace(data.to(device), valid_index=data.valid_index[:2].to(device))
     times = [_seconds_an_image(candidate, few, precision) for candidate in (small, large)]
     macs = [candidate.architecture.num_macs for candidate in (small, large)]
-    slope = max((times[1] - times[0]) / max(macs[1] - macs[0], 1), 0.0)
+    # Two that cost nearly the same say nothing of what a multiply-accumulate costs.
+    is_apart = macs[1] > SMALLEST_RATIO * macs[0]
+    slope = max((times[1] - times[0]) / (macs[1] - macs[0]), 0.0) if is_apart else 0.0
     num_images = len(data.train_index) + FORWARD_SHARE * len(data.valid_index)
 
     def seconds(candidate: Candidate, epochs: float) -> float:
-        an_image = max(times[0] + slope * (candidate.architecture.num_macs - macs[0]), 0.0)
+        an_image = times[0] + slope * (candidate.architecture.num_macs - macs[0])
+        an_image = min(max(an_image, times[0] / 2), 10 * max(times))
         return epochs * num_images * an_image
 
-    each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
-    likely = statistics.mean(
-        seconds(c, sum(
-            epochs / KEPT**rung
-            for rung, epochs in enumerate(
-                schedules(pruner, c.recipe.epochs, len(data.train_index))
-            )
-        ))
-        for c in candidates
+    def climb(candidate: Candidate, kept: int) -> float:
+        """Epochs of all schedules, if of so many candidates one goes on from each."""
+        rungs = schedules(pruner, candidate.recipe.epochs, len(data.train_index))
+        return sum((epochs / kept**rung for rung, epochs in enumerate(rungs)), 0.0)
+
+    each, most, likely = (
+        statistics.mean(seconds(c, epochs(c)) for c in candidates)
+        for epochs in (
+            lambda c: c.recipe.epochs, lambda c: climb(c, 1), lambda c: climb(c, KEPT),
+        )
     )  # fmt: skip
     at_once = num_trials / num_workers
-    return Forecast(each, at_once * each, at_once * likely)
+    return Forecast(each, at_once * most, at_once * likely)
 
 
 def _seconds_an_image(candidate: Candidate, data: Dataset, precision: torch.dtype) -> float:
     """Of training; the first epochs, in which things are made ready, do not count."""
     num_images = PROBE_BATCHES * min(candidate.recipe.batch_size, len(data.train_index))
     index = data.train_index[:num_images]
-    recipe = replace(candidate.recipe, epochs=1000)
+    # At a rate so low that nothing diverges, which costs the same.
+    recipe = replace(candidate.recipe, epochs=1000, learning_rate=1e-4)
     ends: list[float] = []
 
     def on_epoch_end(metrics: EpochMetrics) -> bool:

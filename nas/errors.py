@@ -43,6 +43,12 @@ class StudyError(NasError):
     """A storage or a study that cannot be opened, or does not match this search."""
 
 
+class StorageFailedError(NasError):
+    """A database that worked and does not any more: locked for long, full, or gone."""
+
+    exit_code = 3
+
+
 class DivergedError(NasError):
     """Loss or weights became infinite or not a number while training."""
 

@@ -164,7 +164,7 @@ def parse_seconds(text: str) -> float:
 
 def parse_budgets(text: str) -> tuple[int, ...]:
     """Several budgets with commas between them, returned without repeats, the smallest first."""
-    return tuple(sorted({parse_budget(part) for part in text.split(",")}))
+    return tuple(sorted({parse_budget(part, "--budgets") for part in text.split(",")}))
 
 
 def _verb(

@@ -29,6 +29,7 @@ START_TOLERANCE = 2.0  # seconds by which a start time may be read differently
 
 _OWNER = "owner"  # a trial's
 _RETRY_OF = "retry_of"  # a trial's: the number of the one that was broken off
+_INDEX = "index"  # a trial's, see `index_of`
 _PROCESS = "process"  # a study's, with the owner's name behind it
 
 # Broken off from outside, so to be trained again.
@@ -73,6 +74,10 @@ class Owner:
         return self._trial(storage.create_new_trial(self.study._study_id, template))
 
     def _trial(self, trial_id: int) -> optuna.Trial:
+        storage = self.study._storage
+        trials = self.study.get_trials(deepcopy=False)
+        mine = next(trial for trial in trials if trial._trial_id == trial_id)
+        storage.set_trial_user_attr(trial_id, _INDEX, _next_index(mine, trials))
         # What samplers have read of the study is kept until the next `ask` or `tell` of Optuna's.
         self.study._thread_local.cached_all_trials = None
         return optuna.Trial(self.study, trial_id)
@@ -145,11 +150,23 @@ def index_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
     Seeds are made of it, so that such a search and one that was broken off end alike: a retry has
     the place of what it repeats, and what was broken off before it was a candidate has none.
     """
+    index = trial.user_attrs.get(_INDEX)
+    return _next_index(trial, trials) if index is None else int(index)
+
+
+def _next_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
     root = trial.user_attrs.get(_RETRY_OF, trial.number)
-    return sum(
-        other.number < root and _RETRY_OF not in other.user_attrs and not _is_void(other)
+    if root != trial.number:
+        return index_of(trials[root], trials)
+    others = [
+        other
         for other in trials
-    )
+        if other.number != root and _RETRY_OF not in other.user_attrs and not _is_void(other)
+    ]
+    # Of other processes some may have begun before a trial in front of them was found to be void.
+    taken = [int(other.user_attrs[_INDEX]) for other in others if _INDEX in other.user_attrs]
+    num_before = len([other for other in others if other.number < root])
+    return max(num_before, max(taken, default=-1) + 1)
 
 
 def _is_void(trial: FrozenTrial) -> bool:

@@ -19,7 +19,6 @@ from nas.comparison import certificate_tables, measured_runs, spread
 from nas.display import counts_text, duration_text, plain_console
 from nas.frontier import Point, best_under, drawing
 from nas.launch import Launch
-from nas.layers import Conv, Linear
 from nas.studies import (
     TrialRecord,
     best_trials,
@@ -183,7 +182,7 @@ def check_report(
         ("parameters", [c.architecture.num_params for c in fitting]),
         ("multiply-accumulates", [c.architecture.num_macs for c in fitting]),
         ("values held at once", [c.architecture.peak_values for c in fitting]),
-        ("layers with weights", [_depth(c.architecture) for c in fitting]),
+        ("layers with weights", [c.architecture.depth for c in fitting]),
     ):
         median = round(statistics.median(values))
         table.add_row(name, _number(min(values)), _number(median), _number(max(values)))
@@ -209,10 +208,6 @@ def check_report(
             )
         )
     return Group(*parts)
-
-
-def _depth(architecture: Architecture) -> int:
-    return sum(isinstance(row.layer, Conv | Linear) for row in architecture.rows)
 
 
 def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> RenderableType:

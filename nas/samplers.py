@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import optuna
@@ -20,9 +22,12 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.studies import Reason, reason_of
+
 SamplerName = Literal["auto", "tpe", "gp", "cmaes", "nsga2", "random"]
 PrunerName = Literal["squeezed", "median", "halving", "none"]
 
+STUCK = 3  # duplicates in a row, after which the next proposal is drawn at random
 POPULATION = 20  # of NSGA-II, whose own default of 50 is a whole search here
 FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
 KEPT = 4  # of so many candidates that reached a rung, one goes on to the next, so much longer one
@@ -61,6 +66,8 @@ class SeededSampler(BaseSampler):
         name = self.name
         if name == "auto":
             name = "tpe" if is_conditional(trials) else "gp"
+        if is_stuck(trials):
+            name = "random"
         return make_sampler(name, seed)
 
     def infer_relative_search_space(
@@ -71,7 +78,9 @@ class SeededSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._seeded(study, trial, "relative").sample_relative(study, trial, search_space)
+        sampler = self._seeded(study, trial, "relative")
+        with _no_warnings():
+            return sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -81,7 +90,8 @@ class SeededSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         sampler = self._seeded(study, trial, f"parameter {param_name}")
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
+        with _no_warnings():
+            return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self._seeded(study, trial, "before").before_trial(study, trial)
@@ -93,7 +103,16 @@ class SeededSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self._seeded(study, trial, "after").after_trial(study, trial, state, values)
+        with _no_warnings():
+            self._seeded(study, trial, "after").after_trial(study, trial, state, values)
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Samplers warn of what a user of theirs cannot change: constraints, equal points."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
@@ -105,12 +124,7 @@ def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
         case "gp":
             return GPSampler(seed=seed, independent_sampler=tpe, warn_independent_sampling=False)
         case "cmaes":
-            return CmaEsSampler(
-                seed=seed,
-                independent_sampler=tpe,
-                warn_independent_sampling=False,
-                consider_pruned_trials=True,
-            )
+            return CmaEsSampler(seed=seed, independent_sampler=tpe, warn_independent_sampling=False)
         case "nsga2":
             return NSGAIISampler(seed=seed, population_size=POPULATION)
         case "random":
@@ -123,6 +137,12 @@ def is_conditional(trials: Sequence[FrozenTrial]) -> bool:
     """Whether some trained candidates were asked for other parameters than others."""
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return len({frozenset(trial.params) for trial in done}) > 1
+
+
+def is_stuck(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether the last few proposals were all trained before: their sampler has no more ideas."""
+    ended = [trial for trial in trials if trial.state.is_finished()][-STUCK:]
+    return len(ended) == STUCK and all(reason_of(t) == Reason.DUPLICATE for t in ended)
 
 
 class RungPruner(BasePruner):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from safetensors import SafetensorError
 
@@ -22,6 +22,7 @@ from nas.errors import (
     InvalidCandidateError,
     OverBudgetError,
     SearchError,
+    StorageFailedError,
     describe,
 )
 from nas.events import (
@@ -33,6 +34,7 @@ from nas.events import (
     TrialEnded,
     TrialStarted,
 )
+from nas.journal import Journal
 from nas.ownership import index_of
 from nas.running import Running, versions
 from nas.samplers import (
@@ -120,6 +122,7 @@ class Search:
         self.stop = stop
         self.budget = task.budget
         self.standing = Standing(study, settings.trials)
+        self.journal = Journal(weights.artifact_dir, study.study_name)
         self.running: dict[int, Running] = {}
         self.num_rejected = 0  # in a row
         self.num_errors = 0  # in a row
@@ -130,11 +133,15 @@ class Search:
 
     def begin_with(self, proposals: list[dict[str, Any]]) -> None:
         """Propose these parameter values next, unless the study has had or awaits them already."""
-        waiting = [
-            t.system_attrs.get("fixed_params") for t in self.study.get_trials(deepcopy=False)
-        ]
         for params in proposals:
-            if params not in waiting:
+            before = [
+                t.system_attrs.get("fixed_params") for t in self.study.get_trials(deepcopy=False)
+            ]
+            # Of two, one may leave out what the space does not ask for on these images.
+            if not any(
+                known and (known.items() <= params.items() or params.items() <= known.items())
+                for known in before
+            ):
                 self.study.enqueue_trial(params)
 
     def run(self) -> SearchEnded:
@@ -145,6 +152,8 @@ class Search:
             SearchError: several candidates in a row could not be trained.
         """
         self._tell_start()
+        for number in self.journal.replay(self.study):
+            self.observer(Note(f"trial {number} was finished before: it is stored now"))
         self._look_around()
         self.weights.tidy_up()
         self.begin_with(self.first_proposals)
@@ -161,6 +170,9 @@ class Search:
                     continue
                 for message in self.pool.wait(POLL_SECONDS):
                     self._hear(message)
+        except (StorageInternalError, StorageFailedError):
+            self.running.clear()  # cannot be closed now; the next start finds them
+            raise
         finally:  # on an error, or the second Ctrl-C: close what is still in work
             for running in list(self.running.values()):
                 with suppress(Exception):  # each is closed, whatever happens to another
@@ -229,8 +241,8 @@ class Search:
             self._reject(trial, Reason.OVER_BUDGET, str(error), error.num_params)
         except InvalidCandidateError as error:
             self._reject(trial, Reason.INVALID, str(error))
-        except UpdateFinishedTrialError:
-            raise
+        except (UpdateFinishedTrialError, StorageInternalError, StorageFailedError):
+            raise  # the storage's: the trial cannot be closed, or is
         except BaseException as error:  # the search cannot go on, but the trial is closed
             is_interrupt = isinstance(error, KeyboardInterrupt)
             reason = Reason.INTERRUPTED if is_interrupt else Reason.ERROR
@@ -365,33 +377,45 @@ class Search:
         trial, history = running.trial, running.history
         seconds = result.train_seconds if result else sum(m.seconds for m in history)
         seconds += sum(rung.train_seconds for rung in running.rungs)
-        record_training(trial, history, seconds, running.rungs)
         # The last epoch's score, not the best epoch's: picking an epoch on the validation images
         # would flatter it, and the weights that are kept are those of the last epoch.
         score = history[-1].valid_accuracy if history else None
         num_params = running.candidate.architecture.num_params
         is_best = False
-        if reason is None:
-            assert result is not None
-            assert score is not None
-            best = self.best()
-            rank = rank_key(score, num_params, trial.number)
-            is_best = best is None or rank < best.rank
-            try:
-                self.weights.keep(trial, result.state_dict, rank)
-            except (OSError, SafetensorError) as error:  # a full disk must not cost the score
-                self.observer(Note(f"weights of trial {trial.number} not kept: {error}"))
-            if running.rungs:
-                trial.report(score, running.schedules[-1])  # for plots, beside those of the rungs
-            self.study.tell(trial, score)
-        else:
-            record_reason(trial, reason, detail)
-            was_pruned = reason == Reason.STOPPED_BY_PRUNER
-            self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
-        del self.running[trial.number]
-        self.standing.refresh()
+        try:
+            record_training(trial, history, seconds, running.rungs)
+            if reason is None:
+                assert result is not None
+                assert score is not None
+                is_best = self._keep_weights(running, result, score)
+                if running.rungs:
+                    trial.report(score, running.schedules[-1])  # for plots, beside the rungs' own
+                self.study.tell(trial, score)
+            else:
+                record_reason(trial, reason, detail)
+                was_pruned = reason == Reason.STOPPED_BY_PRUNER
+                self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
+            del self.running[trial.number]
+            self.standing.refresh()
+        except (StorageInternalError, StorageFailedError):
+            if reason is None and score is not None:  # what was finished must not be lost
+                fingerprint = running.candidate.fingerprint
+                self.journal.add(trial.number, fingerprint, score, history, seconds, running.rungs)
+                self.running.pop(trial.number, None)
+            raise
         self.num_errors = self.num_errors + 1 if reason == Reason.ERROR else 0
         self.observer(TrialEnded(trial.number, reason, detail, num_params, score, seconds, is_best))
+
+    def _keep_weights(self, running: Running, result: TrainResult, score: float) -> bool:
+        """Keep the weights of a good candidate; returns whether it is the best so far."""
+        trial = running.trial
+        best = self.best()
+        rank = rank_key(score, running.candidate.architecture.num_params, trial.number)
+        try:
+            self.weights.keep(trial, result.state_dict, rank)
+        except (OSError, SafetensorError) as error:  # a full disk must not cost the score
+            self.observer(Note(f"weights of trial {trial.number} not kept: {error}"))
+        return best is None or rank < best.rank
 
     def best(self) -> TrialRecord | None:
         """The best completed trial so far, of every process that searches in this study."""

@@ -8,6 +8,7 @@ import optuna
 from optuna.trial import TrialState
 
 from nas.ownership import Owner
+from nas.storage import FileGuard
 from nas.studies import Reason, count_trained, record_reason, take_tally
 
 REFRESH_SECONDS = 2.0  # after which what other processes have done is read again
@@ -25,11 +26,17 @@ class Standing:
         self.study = study
         self.num_trials = num_trials
         self.owner = Owner(study)
+        self.file = FileGuard(study._storage)
         self._next_recovery = 0.0
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what all processes have done so far."""
+        """Read what all processes have done so far.
+
+        Raises:
+            StorageFailedError: the database is another one than before.
+        """
+        self.file.check()
         self.tally = take_tally(self.study)
         self._next_refresh = time.monotonic() + REFRESH_SECONDS
 

@@ -7,15 +7,18 @@ import logging
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from nas.errors import StudyError
+from nas.errors import StorageFailedError, StudyError
 
 try:
     import fcntl
@@ -24,8 +27,9 @@ except ImportError:  # Windows
 
 DEFAULT_STORAGE = "sqlite:///studies.db"
 
+_NUM_TRIES = 5  # to open a server's database
 _SQLITE_HEADER = b"SQLite format 3\x00"
-_LOCK_TIMEOUT_SECONDS = 60  # the driver's own default of 5 loses results when a dashboard is busy
+_LOCK_TIMEOUT_SECONDS = 300  # the driver's own default of 5 gives up when a dashboard is busy
 
 
 def sqlite_path(url: str | None) -> Path | None:
@@ -63,14 +67,13 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         _check_sqlite(url, path, create)
     try:
         if path is None:
-            return optuna.storages.get_storage(url)
+            return _open_server(url)
         # Optuna expands braces in the URL as a format string.
         escaped = url.replace("{", "{{").replace("}", "}}")
-        connect = {"timeout": _LOCK_TIMEOUT_SECONDS}
         with _one_at_a_time(path.parent):
             if create and not path.exists():
                 _make_database(path)
-            storage = RDBStorage(escaped, engine_kwargs={"connect_args": connect})
+            storage = RDBStorage(escaped, engine_kwargs={"creator": partial(_connect, path)})
         if create:
             _lock_from_the_start(storage)
         return storage
@@ -78,6 +81,16 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         # Drivers repeat the URL, and with it the password, in the first line of what they say.
         first_line = masked(str(error).split("\n")[0]).replace(url, masked(url))
         raise StudyError(f"--storage {masked(url)} cannot be opened: {first_line}") from None
+
+
+def _open_server(url: str) -> BaseStorage:
+    """Of several processes that open an empty database at once, one makes its tables."""
+    for _ in range(_NUM_TRIES):
+        try:
+            return optuna.storages.get_storage(url)
+        except (ProgrammingError, IntegrityError):  # another is making them just now
+            time.sleep(1.0)
+    return optuna.storages.get_storage(url)
 
 
 @contextlib.contextmanager
@@ -93,6 +106,14 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Without `mode=rw` a database that was moved away would be made anew, empty.
+    return sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=_LOCK_TIMEOUT_SECONDS,
+        check_same_thread=False,  # the pool gives a connection to one thread at a time
+    )  # fmt: skip
 
 
 def _make_database(path: Path) -> None:
@@ -125,13 +146,49 @@ def storage_errors(url: str | None) -> Iterator[None]:
     """Turn what a database refuses, such as writing to a full disk, into one line.
 
     Raises:
-        StudyError: in place of Optuna's own error.
+        StorageFailedError: in place of Optuna's own error.
     """
     try:
         yield
     except optuna.exceptions.StorageInternalError as error:
         cause = str(error.__cause__ or error).split("\n")[0]
-        raise StudyError(f"--storage {masked(url)} failed: {cause}") from error
+        raise StorageFailedError(
+            f"--storage {masked(url)} failed: {cause}. What was finished is kept; the same command "
+            "goes on when the database works again"
+        ) from error
+
+
+def database_file(storage: BaseStorage) -> Path | None:
+    """The file of a SQLite storage; None for any other."""
+    backend = getattr(storage, "_backend", storage)
+    url = backend.engine.url if isinstance(backend, RDBStorage) else None
+    is_file = url is not None and url.drivername.startswith("sqlite") and url.database
+    return Path(str(url.database)) if url is not None and is_file else None
+
+
+class FileGuard:
+    """Notices that the file of a database is no longer the one that was opened."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.path = database_file(storage)
+        self._before = self._identity()
+
+    def check(self) -> None:
+        """Raises StorageFailedError when it is not: what is written would be lost with it."""
+        if self._identity() != self._before:
+            raise StorageFailedError(
+                f"{self.path} was deleted or replaced while it was searched in: bring it back, and "
+                "the same command goes on"
+            )
+
+    def _identity(self) -> tuple[int, int] | None:
+        if self.path is None:
+            return None
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return 0, 0
+        return stat.st_dev, stat.st_ino
 
 
 def _check_sqlite(url: str, path: Path, create: bool) -> None:

@@ -422,6 +422,18 @@ def record_candidate(
     )
 
 
+def training_attrs(
+    history: Sequence[EpochMetrics], train_seconds: float, rungs: Sequence[Rung]
+) -> dict[str, Any]:
+    """What came of a training, as it is stored."""
+    return {
+        "epochs": len(history),
+        "train_seconds": round(train_seconds, 3),
+        "history": [list(asdict(metrics).values()) for metrics in history],
+        "rungs": [list(asdict(rung).values()) for rung in rungs],
+    }
+
+
 def record_training(
     trial: optuna.Trial,
     history: Sequence[EpochMetrics],
@@ -429,13 +441,7 @@ def record_training(
     rungs: Sequence[Rung] = (),
 ) -> None:
     """Store what came of a training, finished or not."""
-    _set(
-        trial,
-        epochs=len(history),
-        train_seconds=round(train_seconds, 3),
-        history=[list(asdict(metrics).values()) for metrics in history],
-        rungs=[list(asdict(rung).values()) for rung in rungs],
-    )
+    _set(trial, **training_attrs(history, train_seconds, rungs))
 
 
 def record_reason(trial: optuna.Trial, reason: Reason, detail: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import DataError, NasError
+from nas.errors import DataError, DivergedError, NasError, SpaceError
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -68,6 +69,7 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
     from nas.report import ladder_report, print_report
     from nas.stopping import StopRequest
     from nas.storage import open_storage, storage_errors
+    from nas.studies import study_names
     from nas.warm_start import proposals_from
 
     launch = Launch(options)
@@ -76,8 +78,11 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
     studies: dict[int, Study] = {}
     with storage_errors(options.storage), StopRequest(options.timeout) as stop:
         storage = open_storage(options.storage, create=True)
-        for budget, task in tasks.items():  # a study that cannot go on is found before any training
-            studies[budget] = launch.open_study(storage, launch.study_name(budget), task)
+        # Those that are there come first: one that cannot go on is found before any is made.
+        there = study_names(storage)
+        for budget in sorted(tasks, key=lambda budget: launch.study_name(budget) not in there):
+            name = launch.study_name(budget)
+            studies[budget] = launch.open_study(storage, name, tasks[budget])
         with pool:
             smaller: Study | None = None
             for budget, task in tasks.items():
@@ -85,16 +90,18 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
                 known = smaller is not None and points_of([smaller])
                 warm = []
                 if smaller is not None and known:
-                    warm = proposals_from(smaller.study_name, launch.space, task, storage)[:MOST_UP]
+                    with contextlib.suppress(SpaceError):  # a space may offer others here
+                        warm = proposals_from(smaller.study_name, launch.space, task, storage)
                 with display.make_display(False, options.quiet) as show:
-                    launch.run(studies[budget], task, pool, show, stop, warm)
+                    launch.run(studies[budget], task, pool, show, stop, warm[:MOST_UP])
                 if stop():
                     break
                 smaller = studies[budget]
         points = points_of(list(studies.values()))
         print_report(ladder_report(points, options.budgets))
-    if stop.exit_code:
+    if stop():
         print(f"go on with: nas {shlex.join(arguments)}", flush=True)
+    if stop.exit_code:
         return stop.exit_code
     return 0 if points else 1
 
@@ -110,10 +117,11 @@ def check(options: Namespace, arguments: list[str]) -> int:
     holdings = take_stock(launch.space, task, options.draws)
     expected = None
     if holdings.fitting:
-        expected = forecast(
-            holdings.fitting, launch.data, launch.precision, options.trials, launch.num_workers,
-            options.pruner, launch.device,
-        )  # fmt: skip
+        with contextlib.suppress(DivergedError):
+            expected = forecast(
+                holdings.fitting, launch.data, launch.precision, options.trials,
+                launch.num_workers, options.pruner, launch.device,
+            )  # fmt: skip
     print_report(check_report(launch, task, holdings, expected))
     return 0 if holdings.fitting else 1
 

@@ -28,15 +28,16 @@ ORDER = (
     "training",
     "worker",
     "workers",
-    "samplers",
     "search_space",
     "survey",
     "storage",
     "studies",
+    "samplers",
     "warm_start",
     "weights",
     "stopping",
     "events",
+    "journal",
     "ownership",
     "running",
     "standing",
@@ -68,7 +69,7 @@ MAY_IMPORT = {
         "recipes",  # for type checkers
         "storage", "studies", "samplers", "warm_start", "weights", "search", "certificates",
         "certify", "comparison", "report", "dashboard", "launch", "frontier",
-        "ownership", "running", "standing",
+        "journal", "ownership", "running", "standing",
         "verbs",  # for type checkers
     },
 }  # fmt: skip

@@ -71,7 +71,7 @@ def test_search_begins_near_what_another_space_begins_with():
     (first,) = records()[:1]
     assert first.is_complete
     convs = [layer for layer in first.spec["architecture"]["layers"] if layer["kind"] == "conv"]
-    assert [c["out_channels"] for c in convs] == [8, 16, 32, 8, 16, 32, 8, 16, 32, 10]
+    assert [c["out_channels"] for c in convs] == [8, 16, 32, 8, 16, 32, 8, 16, 32]
 
 
 def test_search_begins_with_the_best_of_another_study_and_only_once(folder):

@@ -11,6 +11,7 @@ Shapes leave out the batch: (C, H, W) channels, height, width of an image; (F,) 
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from nas.errors import InvalidCandidateError
@@ -54,7 +55,9 @@ def layer_from_json(data: Any, is_inside: bool = False) -> Layer:
         InvalidCandidateError: an unknown kind, a missing or unknown field, a value out of range.
     """
     if not isinstance(data, dict) or data.get("kind") not in list(LAYERS):
-        raise InvalidCandidateError(f"unknown layer {data!r}: the kinds are {', '.join(LAYERS)}")
+        raise InvalidCandidateError(
+            f"unknown layer {reprlib.repr(data)}: the kinds are {', '.join(LAYERS)}"
+        )
     values = {name: value for name, value in data.items() if name != "kind"}
     if isinstance(values.get("layers"), list):
         if is_inside:  # refused here: what is nested very deep would exhaust the stack
@@ -63,4 +66,4 @@ def layer_from_json(data: Any, is_inside: bool = False) -> Layer:
     try:
         return LAYERS[data["kind"]](**values)
     except TypeError as error:
-        raise InvalidCandidateError(f"layer {data!r}: {error}") from error
+        raise InvalidCandidateError(f"layer {reprlib.repr(data)}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +12,7 @@ from nas.errors import InvalidCandidateError
 from nas.layers.layer import Call, Layer, Shape, check_whole, image_shape
 from nas.layers.modules import Residual as ResidualModule
 from nas.layers.modules import Tied as TiedModule
-from nas.layers.plain import Conv
+from nas.layers.plain import Conv, Dropout
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,10 @@ class Residual(Layer):
     layers: tuple[Layer, ...]
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        object.__setattr__(self, "layers", tuple(layers))
+        is_several = isinstance(layers, list | tuple)
+        object.__setattr__(self, "layers", tuple(layers) if is_several else ())
         if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
-            raise InvalidCandidateError(f"residual: needs layers, was given {layers!r}")
+            raise InvalidCandidateError(f"residual: needs layers, was given {reprlib.repr(layers)}")
         if any(layer.parts for layer in self.layers):
             raise InvalidCandidateError("residual: cannot hold another residual")
 
@@ -40,8 +42,14 @@ class Residual(Layer):
             shape = layer.out_shape(shape)
         return steps
 
+    @property
+    def depth(self) -> int:
+        return sum(layer.depth for layer in self.layers)
+
     def call(self, shape: Shape) -> Call:
-        return Call(ResidualModule, tuple(layer.call(s) for layer, s in self._steps(shape)))
+        steps = self._steps(shape)
+        # Dropout of nothing builds a module that does nothing.
+        return Call(ResidualModule, tuple(la.call(s) for la, s in steps if la != Dropout(0)))
 
     def out_shape(self, shape: Shape) -> Shape:
         layer, last = self._steps(shape)[-1]
@@ -90,6 +98,10 @@ class Tied(Layer):
 
     def _conv(self, channels: int) -> Conv:
         return Conv(channels, self.kernel_size)
+
+    @property
+    def depth(self) -> int:
+        return self.times
 
     def call(self, shape: Shape) -> Call:
         return Call(TiedModule, (self._conv(shape[0]).call(shape), self.times))

@@ -59,6 +59,11 @@ class Layer:
         """The layers that it is made of, if it is made of any."""
         return ()
 
+    @property
+    def depth(self) -> int:
+        """How many convolutions or linear layers it is, one behind the other."""
+        return 0
+
     def call(self, shape: Shape) -> Call:
         """The module for an input of `shape`."""
         raise NotImplementedError

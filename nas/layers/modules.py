@@ -19,7 +19,8 @@ class Tied(nn.Module):
     def __init__(self, conv: nn.Conv2d, times: int) -> None:
         super().__init__()
         self.conv = conv
-        self.norms = nn.ModuleList(nn.BatchNorm2d(conv.out_channels) for _ in range(times))
+        norms = [nn.BatchNorm2d(conv.out_channels) for _ in range(times)]
+        self.norms = nn.ModuleList(norms)
 
     def forward(self, x: Tensor) -> Tensor:
         for norm in self.norms:

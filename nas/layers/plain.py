@@ -41,6 +41,10 @@ class Conv(Layer):
     def _pad(self) -> int:
         return self.kernel_size // 2 if self.padding == "same" else 0
 
+    @property
+    def depth(self) -> int:
+        return 1
+
     def call(self, shape: Shape) -> Call:
         kwargs: dict[str, int | bool] = {}
         if self._pad():
@@ -85,6 +89,10 @@ class DepthwiseConv(Layer):
     def _dense(self, channels: int) -> Conv:
         """The convolution of one channel that this is, as often as there are channels."""
         return Conv(channels, self.kernel_size, self.padding)
+
+    @property
+    def depth(self) -> int:
+        return 1
 
     def call(self, shape: Shape) -> Call:
         dense = self._dense(shape[0]).call(shape)
@@ -216,6 +224,10 @@ class LearnedPool(Layer):
 
     kind = "learned-pool"
 
+    @property
+    def depth(self) -> int:
+        return 1
+
     def call(self, shape: Shape) -> Call:
         channels, height, width = image_shape(self, shape)
         kwargs = {"groups": channels, "bias": False}
@@ -263,6 +275,10 @@ class Linear(Layer):
 
     def __post_init__(self) -> None:
         check_whole(self, "out_features")
+
+    @property
+    def depth(self) -> int:
+        return 1
 
     def call(self, shape: Shape) -> Call:
         return Call(nn.Linear, (shape[0], self.out_features))

@@ -207,10 +207,7 @@ FORMATTED = {name: composite(layers) for name, layers in COMPOSITES.items()} | {
     "names",
     [
         ("residual", "residual-of-one", "separable", "wide"),
-        pytest.param(
-            ("tied", "tied-within-residual", "both", "wide-tied"),
-            marks=pytest.mark.xfail(reason="a line of the class Tied is longer than 88"),
-        ),
+        ("tied", "tied-within-residual", "both", "wide-tied"),
     ],
     ids=["residual", "tied"],
 )

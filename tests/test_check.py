@@ -1,0 +1,335 @@
+"""What a space holds, how long a search would take, and the verb that says both."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nas import check
+from nas.architecture import Architecture
+from nas.candidate import Candidate, Recipe
+from nas.check import Holdings, forecast, take_stock
+from nas.cli import main
+from nas.errors import DivergedError, InvalidCandidateError
+from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
+from nas.task import Task
+from nas.training import EpochMetrics
+from tests.fakes import make_space, suggest
+
+TASK = Task((1, 8, 8), 4, 150)  # widths 1 to 11 of `suggest` fit, 12 to 30 do not
+
+
+def network(width, learning_rate=0.1, epochs=10):
+    layers = [Conv(width), GlobalAvgPool(), Flatten(), Linear(4)]
+    recipe = Recipe(epochs=epochs, learning_rate=learning_rate)
+    return Candidate(Architecture((1, 8, 8), layers), recipe)
+
+
+def space_of(num_networks):
+    """Equally likely networks, each with many recipes."""
+
+    def propose(trial, task):
+        width = trial.suggest_int("width", 1, num_networks)
+        return network(width, trial.suggest_float("learning_rate", 0.01, 0.1), task.epochs)
+
+    return make_space(propose)
+
+
+# What it holds
+
+
+def test_draws_are_sorted_into_those_that_fit_are_over_or_cannot_exist():
+    def propose(trial, task):
+        candidate = suggest(trial, task)
+        if trial.suggest_categorical("is_broken", [True, False]):
+            raise InvalidCandidateError("broken")
+        return candidate
+
+    holdings = take_stock(make_space(propose), TASK, 600)
+    assert holdings.num_drawn == 600
+    assert holdings.num_invalid == pytest.approx(300, abs=50)
+    assert len(holdings.fitting) == pytest.approx(110, abs=35)
+    assert holdings.num_over == 600 - holdings.num_invalid - len(holdings.fitting)
+    assert {c.architecture.layers[0].out_channels for c in holdings.fitting} == set(range(1, 12))
+    assert holdings.num_distinct == 11
+
+
+def test_every_limit_decides_what_fits():
+    limits = replace(TASK.limits, max_macs=9 * 64 * 5 + 20)
+    holdings = take_stock(make_space(), replace(TASK, limits=limits), 300)
+    assert {c.architecture.layers[0].out_channels for c in holdings.fitting} == set(range(1, 6))
+
+
+def test_stock_is_taken_of_the_same_draws_each_time():
+    first, again = (take_stock(make_space(), TASK, 50) for _ in range(2))
+    assert first == again
+    assert take_stock(make_space(), TASK, 50, seed=1) != first
+
+
+def test_space_of_which_nothing_fits_holds_nothing():
+    holdings = take_stock(make_space(), replace(TASK, max_params=5), 20)
+    assert (holdings.fitting, holdings.num_over, holdings.num_distinct) == ((), 20, 0)
+    assert holdings.estimate_distinct() == (0, False)
+
+
+def test_networks_are_the_same_whatever_their_recipes():
+    holdings = take_stock(space_of(3), replace(TASK, max_params=1000), 60)
+    counts = [c.architecture.layers[0].out_channels for c in holdings.fitting]
+    assert holdings.num_distinct == 3
+    pairs = sum(a == b for i, a in enumerate(counts) for b in counts[:i])
+    assert holdings.num_equal_pairs == pairs
+
+
+@pytest.mark.parametrize("num_networks", [2, 50, 300])
+def test_number_of_equally_likely_networks_is_estimated(num_networks):
+    holdings = take_stock(space_of(num_networks), replace(TASK, max_params=10**6), 600)
+    number, is_known = holdings.estimate_distinct()
+    assert is_known
+    assert number == pytest.approx(num_networks, rel=0.15)
+    assert number >= holdings.num_distinct
+
+
+def test_where_no_two_draws_are_equal_the_number_is_a_bound_from_below():
+    holdings = take_stock(space_of(10**7), replace(TASK, max_params=10**9), 60)
+    number, is_known = holdings.estimate_distinct()
+    assert not is_known
+    assert number == 60 * 59 // 2 // 3
+    # 1 in 20 draws of so many would have had no equal pair.
+    assert (1 - 1 / number) ** (60 * 59 // 2) == pytest.approx(0.05, abs=0.01)
+
+
+def test_estimate_is_never_below_what_was_drawn():
+    # Three pairs of one network among a hundred others, by chance.
+    unlikely = Holdings(103, 0, (network(1),) * 4, 4, 6)
+    assert unlikely.estimate_distinct() == (4, True)
+    assert Holdings(2, 0, (network(1), network(2)), 2, 0).estimate_distinct() == (2, False)
+    assert Holdings(1, 0, (network(1),), 1, 0).estimate_distinct() == (1, False)
+
+
+# How long it takes
+
+SECONDS_A_MAC, SECONDS_AN_IMAGE = 1e-8, 1e-5
+
+
+@pytest.fixture
+def steady(monkeypatch):
+    """A machine whose time for an image grows with the multiply-accumulates."""
+    probed = []
+
+    def seconds_an_image(candidate, data, precision):
+        probed.append(candidate)
+        return SECONDS_AN_IMAGE + SECONDS_A_MAC * candidate.architecture.num_macs
+
+    monkeypatch.setattr(check, "_seconds_an_image", seconds_an_image)
+    return probed
+
+
+def expect(candidates, data, trials=10, workers=1, pruner="none"):
+    return forecast(candidates, data, torch.float32, trials, workers, pruner, torch.device("cpu"))
+
+
+def test_forecast_is_the_time_of_every_image_of_every_epoch(steady, tiny_data):
+    candidates = [network(width) for width in range(1, 11)]
+    expected = expect(candidates, tiny_data)
+    num_images = 180 + 60 / 3
+    mean_macs = sum(c.architecture.num_macs for c in candidates) / 10
+    each = 10 * num_images * (SECONDS_AN_IMAGE + SECONDS_A_MAC * mean_macs)
+    assert expected.seconds_each == pytest.approx(each)
+    assert expected.seconds_most == pytest.approx(10 * each)
+    assert expected.seconds_likely == pytest.approx(10 * each)
+
+
+def test_two_candidates_are_tried_one_small_and_one_large_but_not_the_extremes(steady, tiny_data):
+    candidates = [network(width) for width in range(10, 0, -1)]
+    expect(candidates, tiny_data)
+    assert [c.architecture.layers[0].out_channels for c in steady] == [3, 9]
+
+
+def test_forecast_of_a_single_candidate(steady, tiny_data):
+    (only,) = candidates = [network(5)]
+    expected = expect(candidates, tiny_data)
+    macs = only.architecture.num_macs
+    each = 10 * 200 * (SECONDS_AN_IMAGE + SECONDS_A_MAC * macs)
+    assert expected.seconds_each == pytest.approx(each)
+
+
+def test_forecast_grows_with_size_epochs_and_trials_and_falls_with_workers(steady, tiny_data):
+    small, large = ([network(w) for w in widths] for widths in (range(1, 11), range(11, 21)))
+    usual = expect(small, tiny_data)
+    assert expect(large, tiny_data).seconds_each > 1.1 * usual.seconds_each
+    longer = [network(w, epochs=20) for w in range(1, 11)]
+    assert expect(longer, tiny_data).seconds_most == pytest.approx(2 * usual.seconds_most)
+    assert expect(small, tiny_data, trials=30).seconds_most == pytest.approx(3 * usual.seconds_most)
+    halved = expect(small, tiny_data, workers=2)
+    assert halved.seconds_each == usual.seconds_each
+    assert halved.seconds_most == pytest.approx(usual.seconds_most / 2)
+    assert halved.seconds_likely == pytest.approx(usual.seconds_likely / 2)
+
+
+def test_squeezed_is_expected_to_keep_one_of_four_at_each_rung(steady, tiny_data, monkeypatch):
+    monkeypatch.setattr("nas.samplers.FIRST_RUNG", 180)  # one epoch
+    candidates = [network(width, epochs=19) for width in range(1, 11)]
+    expected = expect(candidates, tiny_data, pruner="squeezed")
+    an_epoch = expected.seconds_each / 19
+    assert expected.seconds_likely == pytest.approx(10 * an_epoch * (1 + 4 / 4 + 19 / 16))
+    assert expect(candidates, tiny_data, pruner="median").seconds_likely == pytest.approx(
+        10 * 19 * an_epoch
+    )
+
+
+def test_squeezed_costs_its_rungs_as_well_if_none_is_stopped(steady, tiny_data, monkeypatch):
+    monkeypatch.setattr("nas.samplers.FIRST_RUNG", 180)
+    candidates = [network(width, epochs=19) for width in range(1, 11)]
+    expected = expect(candidates, tiny_data, pruner="squeezed")
+    assert expected.seconds_most == pytest.approx(10 * expected.seconds_each * (1 + 4 + 19) / 19)
+
+
+def test_larger_network_that_happens_to_be_faster_makes_no_negative_times(tiny_data, monkeypatch):
+    times = iter([2e-5, 1e-5])
+    monkeypatch.setattr(check, "_seconds_an_image", lambda *_: next(times))
+    expected = expect([network(width) for width in (1, 2, 3, 400)], tiny_data)
+    assert expected.seconds_each == pytest.approx(10 * 200 * 2e-5)
+
+
+def test_noise_between_two_networks_of_one_size_is_not_scaled_up(tiny_data, monkeypatch):
+    times = iter([1e-5, 1.1e-5])
+    monkeypatch.setattr(check, "_seconds_an_image", lambda *_: next(times))
+    candidates = [network(1), *[network(10)] * 8, network(100)]
+    expected = expect(candidates, tiny_data)
+    assert expected.seconds_each < 10 * 200 * 1.1e-5 * 10
+
+
+def test_time_for_an_image_leaves_out_the_first_two_epochs(tiny_data, monkeypatch):
+    clock, seen = [0.0], {}
+    lengths = [5.0, 3.0, *[0.3] * 50]  # of epochs
+
+    def train(architecture, recipe, data, *, seed, precision, on_epoch_end):
+        seen.update(recipe=recipe, num=len(data.train_index), threads=torch.get_num_threads())
+        for epoch, seconds in enumerate(lengths, start=1):
+            clock[0] += seconds
+            if on_epoch_end(EpochMetrics(epoch, 1.0, 1.0, 0.5, seconds)):
+                break
+        seen["epochs"] = epoch
+
+    monkeypatch.setattr(check, "train", train)
+    monkeypatch.setattr(check.time, "perf_counter", lambda: clock[0])
+    candidate = replace(network(3), recipe=Recipe(batch_size=4, epochs=2))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seconds = check._seconds_an_image(candidate, tiny_data, torch.float32)
+        assert torch.get_num_threads() == 2  # as before
+    finally:
+        torch.set_num_threads(threads)
+    assert seconds == pytest.approx(0.3 / 80)
+    assert seen["num"] == 20 * 4
+    assert seen["epochs"] == 2 + 4  # until a second is over
+    assert seen["threads"] == 1
+    epochs, rate = seen["recipe"].epochs, seen["recipe"].learning_rate
+    assert seen["recipe"] == replace(candidate.recipe, epochs=epochs, learning_rate=rate)
+    assert rate < 0.001  # nothing is learned, and nothing diverges
+    assert seen["recipe"].epochs > 100
+
+
+def test_probe_uses_no_more_images_than_there_are(tiny_data, monkeypatch):
+    monkeypatch.setattr(check, "PROBE_SECONDS", 0.0)
+    candidate = replace(network(3), recipe=Recipe(batch_size=512))
+    threads = torch.get_num_threads()
+    assert check._seconds_an_image(candidate, tiny_data, torch.float32) > 0
+    assert torch.get_num_threads() == threads
+
+
+# The verb
+
+
+CHECK = ["check", "--dataset", "digits", "--draws", "40", "--workers", "1"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, steady, capsys):
+    assert main([*CHECK, "--budget", "3k", "--trials", "8"]) == 0
+    out = capsys.readouterr().out
+    assert "space blocks on digits" in out
+    assert "of 40 random draws 40 fit (100.0%), 0 are over a limit, 0 cannot exist" in out
+    assert re.search(r"^parameters +[\d,]+ +[\d,]+ +[\d,]+$", out, re.MULTILINE)
+    assert "distinct networks: 40 drawn, of more than 260" in out
+    assert "one full training of 19 epochs: about " in out
+    assert re.search(r"8 candidates, 1 at a time: about .* with --pruner squeezed", out)
+    assert list(folder.iterdir()) == []
+
+
+TOY = """\"\"\"Of one parameter.\"\"\"
+from nas import Architecture, Candidate, Conv, Flatten, GlobalAvgPool, Linear, Recipe
+def suggest(trial, task):
+    width = trial.suggest_int("width", 1, {widest})
+    layers = [Conv(width), GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
+    return Candidate(Architecture(task.input_shape, layers), Recipe(epochs=task.epochs))
+"""
+
+
+def test_check_counts_what_is_over_and_the_distinct_networks(folder, steady, capsys):
+    (folder / "toy.py").write_text(TOY.format(widest=10))
+    code = main([*CHECK, "--space", "./toy.py", "--budget", "106", "--draws", "300"])  # 19w + 10
+    assert code == 0
+    out = capsys.readouterr().out
+    assert re.search(r"of 300 random draws 1[2-8]\d fit \(\d\d\.\d%\), 1\d\d are over a limit", out)
+    assert re.search(r"distinct networks: 5 drawn, of about 5\b", out)
+    assert re.search(r"^parameters +29 +\d+ +105$", out, re.MULTILINE)
+    assert re.search(r"^multiply-accumulates +[\d,]+ +[\d,]+ +[\d,]+$", out, re.MULTILINE)
+
+
+def test_check_of_a_space_whose_fitting_networks_are_rare_says_so_with_exit_code_1(
+    folder, steady, capsys
+):
+    (folder / "toy.py").write_text(TOY.format(widest=100_000))
+    assert main([*CHECK, "--space", "./toy.py", "--budget", "30"]) == 1
+    out = capsys.readouterr().out
+    assert "of 40 random draws 0 fit (0.0%), 40 are over a limit" in out
+    assert "networks that fit exist, but random draws do not find them" in out
+    assert steady == []
+
+
+def test_check_of_a_budget_that_is_too_small_is_refused_with_one_line(folder, steady, capsys):
+    (folder / "toy.py").write_text(TOY.format(widest=10))
+    assert main([*CHECK, "--space", "./toy.py", "--budget", "29"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"nas: --budget 29 is too small: .* give 30 or more\n", err)
+    assert [path.name for path in folder.iterdir()] == ["toy.py"]
+
+
+def test_check_without_a_budget_is_refused(folder, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(CHECK)
+    assert leaving.value.code == 2
+    assert "check: --budget is required" in capsys.readouterr().err
+
+
+def test_check_of_a_candidate_that_diverges_still_says_what_the_space_holds(
+    folder, monkeypatch, capsys
+):
+    def train(*arguments, **options):
+        raise DivergedError(1)
+
+    monkeypatch.setattr(check, "train", train)
+    assert main([*CHECK, "--budget", "3k"]) == 0
+    assert "of 40 random draws" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("space", "least"), [("residual", 4), ("separable", 4), ("tied", 4)])
+def test_layers_with_weights_are_counted_within_composite_layers_as_well(
+    folder, steady, capsys, space, least
+):
+    """The smallest has a stem, a block of two convolutions, and the layer of scores."""
+    options = ["--space", space, "--budget", "3k", "--draws", "200"]
+    assert main([*CHECK, *options]) == 0
+    fewest = re.search(r"^layers with weights +(\d+)", capsys.readouterr().out, re.MULTILINE)[1]
+    assert int(fewest) >= (least if space != "tied" else 3)

@@ -28,7 +28,9 @@ from nas.studies import (
     study_facts,
 )
 
-VERBS = ("search", "spaces", "show", "studies", "export", "certify", "dashboard")
+VERBS = (
+    "search", "check", "ladder", "spaces", "show", "studies", "export", "certify", "dashboard",
+)  # fmt: skip
 READERS = ("show", "studies", "export", "certify", "dashboard")
 DIGITS = ("search", "--dataset", "digits", "--budget", "20000")
 IN_MEMORY = "sqlite://"  # a search that should have been refused leaves nothing behind
@@ -493,9 +495,8 @@ def test_study_of_another_budget_is_refused(searched, refuse, cwd):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--max-macs", "1M"), ("--max-weight-bytes", "64k"), ("--max-activation-bytes", "64k"),
-     ("--bits", "8")],
-)  # fmt: skip
+    [("--max-macs", "1M"), ("--max-weight-bytes", "64k"), ("--max-activation-bytes", "64k")],
+)
 def test_study_of_other_limits_is_refused(searched, refuse, cwd, option, value):
     (cwd / "tiny.py").write_text(TINY_SPACE)
     line = refuse(*DIGITS, *QUICK, "--storage", searched.url, option, value)

@@ -66,13 +66,17 @@ def test_dashboard_shows_what_certifications_found(storage, get):
         add_trial(study, CANDIDATE, accuracy)
 
     def note():
-        return json.loads(get(f"api/studies/{study._study_id}"))["note"]["body"]
+        body = json.loads(get(f"api/studies/{study._study_id}"))["note"]["body"]
+        above, _, tables = body.partition("## Certificates\n\n")
+        assert above in ("", "Mine.\n\n")
+        return tables
 
     note_certificates(study)
     assert note() == ""
     for trial, is_right in ((0, [True, False]), (1, [True, True])):
         record_run(study, make_run(trial=trial, is_right=is_right))
     record_decision(study, [0, 1], num_seeds=1)
+    optuna_dashboard.save_note(study, "Mine.")
     note_certificates(study)
     lines = note().splitlines()
     assert lines[0] == "decided on 5,000 validation images, by accuracy and loss: trial 1"

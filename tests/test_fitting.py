@@ -180,7 +180,7 @@ def test_limit_beside_parameters_leaves_the_network_smaller_than_its_share():
 def test_limit_of_exactly_what_a_network_costs_leaves_it_as_it_is():
     free = fit(pyramid, 0.8, TASK)
     costs = Limits(free.num_macs, 4 * free.num_params, 4 * free.peak_values)
-    assert fit(pyramid, 0.8, replace(TASK, limits=costs)) == free
+    assert fit(pyramid, 1.0, replace(TASK, limits=costs)) == free
 
 
 def test_least_widths_are_kept_at_every_share():

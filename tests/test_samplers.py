@@ -21,9 +21,12 @@ from optuna.trial import TrialState
 
 from nas.samplers import (
     FIRST_RUNG,
+    STUCK,
+    RungPruner,
     SeededSampler,
     derive_seed,
     is_conditional,
+    is_stuck,
     make_pruner,
     make_sampler,
     schedules,
@@ -31,7 +34,7 @@ from nas.samplers import (
 from nas.search import Search, SearchSettings
 from nas.search_space import load_space
 from nas.stopping import StopRequest
-from nas.studies import read_trials
+from nas.studies import Reason, read_trials, record_reason
 from nas.task import Task
 from nas.weights import WeightsStore
 from tests.fakes import FakePool, make_space, suggest
@@ -376,3 +379,140 @@ def test_rungs_rise_and_the_last_is_no_more_than_half_of_the_epochs(num_train, e
     assert rungs == sorted(set(rungs))
     assert all(2 * rung <= epochs for rung in rungs)
     assert all(rung * num_train >= FIRST_RUNG for rung in rungs)
+
+
+# Successive halving, trial by trial
+
+
+def ranked_study(rungs=(1,), kept=4):
+    return optuna.create_study(direction="maximize", pruner=RungPruner(rungs, kept))
+
+
+def is_pruned(study, score, step=1, state=TrialState.COMPLETE):
+    """Whether a trial with that score is stopped at that step; it ends as said, here or later."""
+    trial = study.ask()
+    trial.report(score, step)
+    decision = trial.should_prune()
+    if state is not None:
+        study.tell(trial, score if state == TrialState.COMPLETE else None, state)
+    return decision
+
+
+def test_first_trial_at_a_rung_goes_on_however_weak():
+    assert not is_pruned(ranked_study(), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kept", "num_before", "num_better", "expected"),
+    [
+        (4, 3, 0, False),
+        (4, 3, 1, True),
+        (4, 6, 1, True),  # of seven, one in four is one
+        (4, 7, 1, False),
+        (4, 7, 2, True),
+        (4, 11, 2, False),
+        (4, 11, 3, True),
+        (2, 2, 1, True),
+        (2, 3, 1, False),
+        (2, 3, 2, True),
+    ],
+)
+def test_trial_goes_on_if_it_is_among_the_best_of_those_that_reported_there(
+    kept, num_before, num_better, expected
+):
+    study = ranked_study(kept=kept)
+    for i in range(num_before):
+        is_pruned(study, 0.9 if i < num_better else 0.1)
+    assert is_pruned(study, 0.5) is expected
+
+
+def test_trials_with_equal_scores_do_not_stop_each_other():
+    study = ranked_study()
+    assert not any(is_pruned(study, 0.5) for _ in range(9))
+    assert is_pruned(study, 0.4)
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, None])
+def test_trials_that_ended_well_or_are_in_work_are_compared_with(state):
+    study = ranked_study()
+    assert not is_pruned(study, 0.9, state=state)
+    assert is_pruned(study, 0.5)
+
+
+def test_trials_that_failed_are_not_compared_with():
+    study = ranked_study()
+    for _ in range(7):
+        assert not is_pruned(study, 0.9, state=TrialState.FAIL)
+    assert not is_pruned(study, 0.5)
+    for _ in range(7):  # nor do they make room among the best
+        is_pruned(study, 0.1, state=TrialState.FAIL)
+    assert is_pruned(study, 0.4)
+
+
+def test_trial_is_judged_at_rungs_alone_and_at_each_with_its_equals():
+    study = ranked_study(rungs=(2, 8))
+    for step in (1, 2, 3, 8, 9):
+        assert not is_pruned(study, 0.9, step)
+    assert [is_pruned(study, 0.5, step) for step in (1, 2, 3, 8, 9)] == [False, True, False, True,
+                                                                        False]  # fmt: skip
+
+
+def test_trial_that_has_reported_nothing_is_not_stopped():
+    study = ranked_study()
+    is_pruned(study, 0.9)
+    assert not study.ask().should_prune()
+
+
+# Out of ideas
+
+
+def end_all(study, reasons):
+    for reason in reasons:
+        trial = study.ask()
+        flat_trial(trial)
+        if reason is not None:
+            record_reason(trial, reason, "")
+        failed = reason in (Reason.INTERRUPTED, Reason.LOST)
+        study.tell(trial, None if failed else 0.5, TrialState.FAIL if failed else None)
+
+
+TWICE = Reason.DUPLICATE
+
+
+@pytest.mark.parametrize(
+    ("reasons", "expected"),
+    [
+        ([], False),
+        ([TWICE] * (STUCK - 1), False),
+        ([TWICE] * STUCK, True),
+        ([None, *[TWICE] * (STUCK - 1)], False),
+        ([None, *[TWICE] * STUCK], True),
+        ([*[TWICE] * STUCK, None], False),
+        ([*[TWICE] * (STUCK - 1), None, TWICE], False),
+        ([*[TWICE] * STUCK, Reason.OVER_BUDGET], False),
+    ],
+)
+def test_sampler_is_stuck_after_so_many_duplicates_in_a_row(reasons, expected):
+    study = study_of(flat_trial, num=0)
+    end_all(study, reasons)
+    assert is_stuck(study.trials) is expected
+
+
+def test_trials_in_work_or_in_the_queue_change_nothing_about_being_stuck():
+    study = study_of(flat_trial, num=0)
+    end_all(study, [TWICE] * STUCK)
+    study.ask()
+    study.enqueue_trial({"x": 0.5})
+    assert is_stuck(study.trials)
+
+
+@pytest.mark.parametrize("name", ["auto", "tpe", "gp"])
+def test_stuck_sampler_draws_at_random_until_something_new_is_found(names, name):
+    study = study_of(flat_trial)
+    end_all(study, [TWICE] * STUCK)
+    ask_next(study, name, flat_trial)
+    assert set(names) == {"random"}
+    study.tell(study.trials[-1].number, 0.5)
+    names.clear()
+    ask_next(study, name, flat_trial)
+    assert "random" not in names

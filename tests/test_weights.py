@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+
 import optuna
 import pytest
 import torch
+from optuna.trial import TrialState
 
 from nas.errors import StudyError
 from nas.studies import best_trials, rank_key, read_trials
@@ -126,3 +132,89 @@ def test_saved_weights_that_cannot_be_read_are_refused(store, is_gone):
         path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(StudyError, match=f"weights {name} in .* are gone or damaged"):
         store.read(name)
+
+
+# What killed processes have left
+
+
+@pytest.fixture(scope="module")
+def dead_pid():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.fixture
+def half_written(store, monkeypatch):
+    """A folder as a process leaves it that is killed while it writes weights on machine `host`."""
+
+    def make(pid, host="here"):
+        monkeypatch.setattr("socket.gethostname", lambda: host)
+        monkeypatch.setattr(os, "getpid", lambda: pid)
+        monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+        before = set(store.artifact_dir.glob(".*"))
+        store.save({"w": torch.ones(3)})
+        monkeypatch.undo()
+        monkeypatch.setattr("socket.gethostname", lambda: "here")
+        (folder,) = set(store.artifact_dir.glob(".*")) - before
+        return folder
+
+    return make
+
+
+def test_half_written_weights_of_dead_processes_are_removed(store, half_written, dead_pid):
+    folder = half_written(dead_pid)
+    assert list(folder.iterdir())
+    store.tidy_up()
+    assert not folder.exists()
+
+
+def test_half_written_weights_of_live_processes_are_left(store, half_written):
+    folders = [half_written(os.getpid()), half_written(os.getppid())]
+    store.tidy_up()
+    assert all(folder.exists() for folder in folders)
+
+
+def test_half_written_weights_of_another_machine_are_left(store, half_written, dead_pid):
+    folder = half_written(dead_pid, host="elsewhere")
+    store.tidy_up()
+    assert folder.exists()
+
+
+@pytest.mark.xfail(strict=True, reason="the end of its name is taken for the number of a process")
+def test_half_written_weights_of_a_machine_whose_name_begins_alike_are_left(
+    store, half_written, dead_pid
+):
+    folder = half_written(os.getpid(), host=f"here-{dead_pid}")
+    store.tidy_up()
+    assert folder.exists()
+
+
+def test_other_things_in_the_folder_are_left(store, dead_pid):
+    names = ["weights", f"part-here-{dead_pid}-x", ".part-", ".part-here-x", "s.unsaved.jsonl"]
+    for name in names:
+        (store.artifact_dir / name).mkdir(parents=True)
+    store.tidy_up()
+    assert sorted(os.listdir(store.artifact_dir)) == sorted(names)
+
+
+def test_weights_of_trials_that_were_never_told_are_removed(store):
+    best = complete(store, 0.9)
+    trials = [store.study.ask() for _ in range(2)]
+    for trial in trials:
+        store.keep(trial, {"w": torch.ones(3)}, rank_key(0.5, 100, trial.number))
+    store.study.tell(trials[0], state=TrialState.FAIL)
+    store.tidy_up()
+    assert store.load(best)
+    assert store.load(trials[1].number)  # it is still in work
+    with pytest.raises(StudyError, match="only those of the best"):
+        store.load(trials[0].number)
+    assert len(list(store.artifact_dir.iterdir())) == 2
+    store.tidy_up()
+    assert len(list(store.artifact_dir.iterdir())) == 2
+
+
+def test_there_is_nothing_to_tidy_up_before_the_first_weights(store):
+    store.study.tell(store.study.ask(), state=TrialState.FAIL)
+    store.tidy_up()
+    assert not store.artifact_dir.exists()

@@ -29,7 +29,7 @@ def trained(tiny_data, tiny_architecture):
         reason=None, detail="", params={}, num_params=tiny_architecture.num_params,
         num_macs=tiny_architecture.num_macs,
         spec={"architecture": tiny_architecture.to_json(), "recipe": recipe.to_json()},
-        fingerprint=candidate.fingerprint, seed=1, epochs=2, history=result.history,
+        fingerprint=candidate.fingerprint, seed=1, epochs=2, history=result.history, rungs=(),
         train_seconds=1.0, device="cpu", versions={"nas": "0"},
     )  # fmt: skip
     facts = DataFacts(

@@ -1,0 +1,241 @@
+"""How far a study has come, with all processes that search in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas import standing as module
+from nas.errors import StorageFailedError
+from nas.ownership import Owner
+from nas.standing import Standing
+from nas.storage import open_storage
+from nas.studies import Reason, record_reason
+
+
+@pytest.fixture
+def study():
+    return optuna.create_study(direction="maximize")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is set forward."""
+
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def begin(owner):
+    trial = owner.ask()
+    trial.suggest_int("width", 1, 30)
+    trial.set_user_attr("fingerprint", f"network {trial.number}")
+    return trial
+
+
+def close(study, trial, reason, state=TrialState.FAIL):
+    record_reason(trial, reason, "")
+    study.tell(trial, state=state)
+
+
+def reasons(study):
+    return [t.user_attrs.get("reason") for t in study.trials]
+
+
+def test_what_other_processes_train_counts_as_if_it_were_trained(study):
+    standing, other = Standing(study, 3), Owner(study)
+    study.tell(begin(other), 0.5)
+    trials = [begin(other)]
+    standing.refresh()
+    assert standing.wants_more
+    trials.append(begin(other))
+    standing.refresh()
+    assert not standing.wants_more
+    close(study, trials[0], Reason.ERROR)
+    standing.refresh()
+    assert standing.wants_more
+    study.tell(trials[1], 0.5)
+    standing.refresh()
+    assert standing.wants_more
+    study.tell(begin(other), 0.5)
+    standing.refresh()
+    assert not standing.wants_more
+
+
+@pytest.mark.parametrize(
+    ("reason", "state", "is_counted"),
+    [
+        (Reason.STOPPED_BY_PRUNER, TrialState.PRUNED, True),
+        (Reason.DIVERGED, TrialState.FAIL, True),
+        (Reason.OVER_BUDGET, TrialState.PRUNED, False),
+        (Reason.INTERRUPTED, TrialState.FAIL, False),
+        (Reason.LOST, TrialState.FAIL, False),
+        (Reason.SURPLUS, TrialState.FAIL, False),
+    ],
+)
+def test_only_what_had_its_training_counts(study, reason, state, is_counted):
+    standing = Standing(study, 1)
+    close(study, begin(standing.owner), reason, state)
+    standing.refresh()
+    assert standing.wants_more is not is_counted
+
+
+def test_what_waits_in_the_queue_does_not_count(study):
+    study.enqueue_trial({"width": 3})
+    assert Standing(study, 1).wants_more
+
+
+def test_asking_gives_trials_until_enough_have_begun(study):
+    standing = Standing(study, 3)
+    numbers = [standing.ask().number for _ in range(9) if standing.wants_more]
+    assert numbers == [0, 1, 2]
+    assert standing.tally.num_running == 3
+
+
+def test_asking_gives_nothing_back_when_others_had_begun_enough_just_before(study):
+    standing, other = Standing(study, 2), Owner(study)
+    begin(other)
+    begin(other)
+    assert standing.wants_more  # it has not looked since
+    assert standing.ask() is None
+    last = study.trials[-1]
+    assert (last.state, last.user_attrs["reason"]) == (TrialState.FAIL, "surplus")
+    assert not standing.wants_more
+    assert standing.tally.counts == {"surplus": 1}
+
+
+def test_of_two_that_ask_at_once_the_first_keeps_its_trial(study):
+    first, second = Standing(study, 1), Standing(study, 1)
+    assert first.ask().number == 0
+    assert second.ask() is None
+    # The first was there before, whatever has begun behind it.
+    third, fourth = Standing(study, 2), Owner(study)
+    ask = third.owner.ask
+
+    def slow():
+        trial = ask()
+        begin(fourth)
+        begin(fourth)
+        return trial
+
+    third.owner.ask = slow
+    assert third.ask().number == 2
+
+
+def test_trained_candidates_count_also_behind_the_trial_that_was_asked_for(study):
+    """One of the queue has a small number, however late it is asked for."""
+    study.enqueue_trial({"width": 3})
+    standing = Standing(study, 1)
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    assert standing.ask() is None
+    assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE"]
+
+
+def test_retry_that_another_process_has_taken_as_well_is_surplus(study):
+    standing, other = Standing(study, 9), Owner(study)
+    close(study, begin(other), Reason.INTERRUPTED)
+    other.recover()
+    study.enqueue_trial({"width": 4}, user_attrs={"retry_of": 0})
+    assert begin(other).user_attrs["retry_of"] == 0
+    assert standing.ask() is None
+    assert reasons(study) == ["interrupted", None, "surplus"]
+    assert standing.ask().number == 3
+
+
+@pytest.mark.xfail(strict=True, reason="a trial of the queue that is surplus is in no queue again")
+@pytest.mark.parametrize("is_retry", [False, True], ids=["beginning", "retry"])
+def test_trial_of_the_queue_that_came_too_late_is_not_forgotten(study, is_retry):
+    """The study is asked for more trials later."""
+    standing, other = Standing(study, 2), Owner(study)
+    begin(other)
+    begin(other)
+    study.enqueue_trial({"width": 4}, user_attrs={"retry_of": 0} if is_retry else None)
+    assert standing.ask() is None
+    Standing(study, 9).look_around()
+    assert [t.system_attrs["fixed_params"] for t in study.trials if not t.state.is_finished()
+            and "fixed_params" in t.system_attrs] == [{"width": 4}]  # fmt: skip
+
+
+# Looking around
+
+
+def test_the_dead_are_looked_for_at_once_and_then_now_and_then(study, clock):
+    standing = Standing(study, 9)
+
+    def lose():
+        trial = begin(Owner(study))
+        study._storage.set_trial_user_attr(trial._trial_id, "owner", "nobody")
+        return trial.number
+
+    number = lose()
+    assert standing.look_around() == [number]
+    assert standing.tally.counts == {"lost": 1}
+    assert begin(standing.owner).user_attrs["retry_of"] == number
+    number = lose()
+    clock.now += module.RECOVERY_SECONDS - 0.01
+    assert standing.look_around() == []
+    clock.now += 0.01
+    assert standing.look_around() == [number]
+
+
+def test_what_others_have_done_is_read_again_after_a_while(study, clock):
+    standing, other = Standing(study, 2), Owner(study)
+    standing.look_around()
+    begin(other)
+    begin(other)
+    clock.now += module.REFRESH_SECONDS - 0.01
+    standing.look_around()
+    assert standing.wants_more
+    clock.now += 0.01
+    standing.look_around()
+    assert not standing.wants_more
+
+
+def test_looking_around_raises_the_beat(study, clock):
+    standing = Standing(study, 2)
+    key = f"process:{standing.owner.name}"
+    assert key not in study.user_attrs
+    for beat in (1, 2, 3):
+        standing.look_around()
+        assert study.user_attrs[key]["beat"] == beat
+        clock.now += 30
+
+
+# The file
+
+
+@pytest.fixture
+def in_file(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    return Standing(optuna.create_study(storage=storage), 3)
+
+
+def test_database_that_stays_in_its_place_may_grow(in_file):
+    for _ in range(3):
+        in_file.ask().suggest_int("width", 1, 30)
+    in_file.refresh()
+
+
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["moved", "replaced"])
+def test_database_that_was_moved_or_replaced_ends_the_search(in_file, tmp_path, is_replaced):
+    path, elsewhere = tmp_path / "s.db", tmp_path / "elsewhere"
+    path.rename(elsewhere)
+    if is_replaced:
+        shutil.copy(elsewhere, path)
+    names = sorted(os.listdir(tmp_path))
+    with pytest.raises(StorageFailedError, match=r"s\.db was deleted or replaced .* bring it back"):
+        in_file.refresh()
+    assert sorted(os.listdir(tmp_path)) == names
+    elsewhere.replace(path)
+    in_file.refresh()
+
+
+def test_study_in_memory_has_no_file_to_look_for(study):
+    Standing(study, 1).refresh()

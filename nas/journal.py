@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import re
@@ -10,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from nas.studies import Rung, training_attrs
 from nas.training import EpochMetrics
+
+NEEDED = {"number", "fingerprint", "score", "attrs"}
 
 
 class Journal:
@@ -25,7 +30,8 @@ class Journal:
 
     def __init__(self, folder: Path, study_name: str) -> None:
         name = re.sub(r"[^A-Za-z0-9_.-]", "_", study_name)
-        self.path = folder / f"{name}.unsaved.jsonl"
+        digest = hashlib.sha256(study_name.encode()).hexdigest()[:8]  # tells apart what looks alike
+        self.path = folder / f"{name}-{digest}.unsaved.jsonl"
 
     def add(
         self,
@@ -44,8 +50,10 @@ class Journal:
             "attrs": training_attrs(history, train_seconds, rungs),
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        before = self.path.read_bytes() if self.path.exists() else b""
+        is_cut = before and not before.endswith(b"\n")  # by a process that was killed
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(("\n" if is_cut else "") + json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -64,13 +72,14 @@ class Journal:
             if trial is None or trial.user_attrs.get("fingerprint") != entry["fingerprint"]:
                 is_needed = True  # of another database with the same name, which may come back
             elif trial.state == TrialState.RUNNING:
-                for name, value in entry["attrs"].items():
-                    study._storage.set_trial_user_attr(trial._trial_id, name, value)
-                study._storage.set_trial_state_values(
-                    trial._trial_id, TrialState.COMPLETE, [entry["score"]]
-                )
-                stored.append(number)
-        if entries and not is_needed:
+                with contextlib.suppress(UpdateFinishedTrialError):  # another was faster
+                    for name, value in entry["attrs"].items():
+                        study._storage.set_trial_user_attr(trial._trial_id, name, value)
+                    study._storage.set_trial_state_values(
+                        trial._trial_id, TrialState.COMPLETE, [entry["score"]]
+                    )
+                    stored.append(number)
+        if not is_needed:
             self.path.unlink(missing_ok=True)
         return stored
 
@@ -81,7 +90,7 @@ class Journal:
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
-                if isinstance(entry, dict) and {"number", "fingerprint", "score"} <= entry.keys():
+                if isinstance(entry, dict) and entry.keys() >= NEEDED:
                     entries.append(entry)
             except json.JSONDecodeError:  # cut off in the middle of the last line
                 continue

@@ -25,6 +25,7 @@ from nas.studies import Reason, reason_of
 
 BEAT_SECONDS = 20.0
 LEASE_SECONDS = 120.0  # that a beat may stand still
+UNOWNED_SECONDS = 5.0  # that a process may take to put its name on a trial from the queue
 START_TOLERANCE = 2.0  # seconds by which a start time may be read differently
 
 _OWNER = "owner"  # a trial's
@@ -44,6 +45,7 @@ class Owner:
         self.name = secrets.token_hex(8)
         self._beat = 0
         self._next_beat = 0.0
+        self._unowned: dict[int, float] = {}  # trials without a name on them, and since when
         self._seen_beats: dict[str, tuple[int, float]] = {}  # and since when
 
     def keep_alive(self) -> None:
@@ -57,7 +59,7 @@ class Owner:
             )
 
     def ask(self) -> optuna.Trial:
-        """The next trial: from the queue, or a new one. No moment passes in which it has no owner.
+        """The next trial: from the queue, or a new one, which is made with its owner's name.
 
         `Study.ask` would do the same, but for the owner.
         """
@@ -65,9 +67,7 @@ class Owner:
         storage = self.study._storage
         for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             with contextlib.suppress(UpdateFinishedTrialError):
-                storage.set_trial_user_attr(waiting._trial_id, _OWNER, self.name)
                 if storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
-                    # Once more: another process may have put its name there, and come too late.
                     storage.set_trial_user_attr(waiting._trial_id, _OWNER, self.name)
                     return self._trial(waiting._trial_id)
         template = create_trial(state=TrialState.RUNNING, user_attrs={_OWNER: self.name})
@@ -97,7 +97,9 @@ class Owner:
             params = trial.params if "fingerprint" in trial.user_attrs else _fixed(trial)
             is_broken_off = trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF
             is_last = not any(
-                other.user_attrs.get(_RETRY_OF) == root and other.number > trial.number
+                other.user_attrs.get(_RETRY_OF) == root
+                and other.number > trial.number
+                and reason_of(other) != Reason.SURPLUS
                 for other in (trials if root in retried else ())
             )
             if not (is_broken_off and params and is_last) or _num_lost(trials, root) > 1:
@@ -118,8 +120,14 @@ class Owner:
 
     def _bury_lost(self) -> None:
         """Close the running trials of dead processes."""
+        now = time.monotonic()
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_alive(trial.user_attrs.get(_OWNER)):
+                continue
+            # One from the queue may just have been taken by a process that lives.
+            is_unowned = _OWNER not in trial.user_attrs and _fixed(trial)
+            since = self._unowned.setdefault(trial.number, now)
+            if is_unowned and now - since < UNOWNED_SECONDS:
                 continue
             storage, trial_id = self.study._storage, trial._trial_id
             # Another process may be doing the same: one of them closes the trial.

@@ -189,7 +189,10 @@ class TrialRecord:
 def reason_of(trial: FrozenTrial) -> Reason | None:
     """Why a trial was not trained to its end, where that is known."""
     text = trial.user_attrs.get("reason")
-    return Reason(text) if text is not None else None
+    # One that ended just when it was taken for lost was not lost.
+    if text is None or (text == Reason.LOST and trial.state == TrialState.COMPLETE):
+        return None
+    return Reason(text)
 
 
 def check_study_name(name: str) -> str:
@@ -470,7 +473,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         number=trial.number,
         state=trial.state,
         valid_accuracy=trial.value if trial.state != TrialState.FAIL else None,
-        reason=Reason(attrs["reason"]) if "reason" in attrs else None,
+        reason=reason_of(trial),
         detail=attrs.get("detail", ""),
         params=trial.params,
         num_params=attrs.get("num_params"),

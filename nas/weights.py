@@ -148,7 +148,7 @@ class WeightsStore:
 
 def _part_prefix(end: str) -> str:
     """Of the names of what is half written; another machine may share the folder."""
-    return f".part-{socket.gethostname()}-{end}"
+    return f".part-{socket.gethostname()}@{end}"
 
 
 def _rank(trial: FrozenTrial) -> Rank:

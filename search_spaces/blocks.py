@@ -93,7 +93,7 @@ def suggest(trial: Trial, task: Task) -> Candidate:
                 plan.append((suggest_ratio(trial, f"transition{block}_ratio"), 1, "same"))
 
     # A few channels of what is left of the image must not take more than half of the budget.
-    if 4 * height * width * task.num_classes > task.budget.most_params / 2:
+    if 8 * height * width * task.num_classes > task.budget.most_params + 1:
         head = "pool"
     else:
         head = trial.suggest_categorical("head", ["pool", "flatten"])

@@ -567,7 +567,7 @@ def test_same_beginning_in_other_words_is_trained_once(make_search, pool):
     search.begin_with([{"width": 5, "unheard": 1}])
     search.run()
     records = read_trials(search.study)
-    assert [(r.params["width"], r.reason) for r in records[:2]] == [(5, None), (5, "duplicate")]
+    assert [r.params["width"] for r in records].count(5) == 1
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])

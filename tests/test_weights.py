@@ -181,7 +181,6 @@ def test_half_written_weights_of_another_machine_are_left(store, half_written, d
     assert folder.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="the end of its name is taken for the number of a process")
 def test_half_written_weights_of_a_machine_whose_name_begins_alike_are_left(
     store, half_written, dead_pid
 ):

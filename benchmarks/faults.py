@@ -17,8 +17,10 @@ locked:    another program locks the database for up to 2 s, again and again
 gone:      the database is moved away during the search, and comes back
 together:  eight processes begin at once on a file that is not there yet
 churn:     four processes, one of them killed at random again and again
+stopped:   four processes on a server that is stopped in their midst, for up to 30 s
 
-With NAS_FAULTS_STORAGE=postgresql://... the searches share that server instead of a file.
+With --server the searches share a PostgreSQL server, which is brought up for them, instead of a
+file; `stopped` needs it, `locked` and `gone` need a file.
 
 Each line is so many runs with seeds of their own; the exit code is 1 when anything is not zero.
 """
@@ -42,7 +44,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 import torch
@@ -67,7 +69,6 @@ from nas.worker import EpochDone, Job, Trained
 from nas.workers import Message
 
 EPOCHS = 3
-SERVER = os.environ.get("NAS_FAULTS_STORAGE")  # such as postgresql://...; else a file for each run
 TASK = Task((1, 8, 8), 10, 2_000, EPOCHS)
 FORK = get_context("fork")  # a child begins at once, with everything loaded
 DATA = datasets.split(datasets.load_training_images("digits", Path()), Fraction(1, 12), 0)
@@ -133,6 +134,7 @@ class ToyPool:
 class Arena:
     """A folder for one run: the database, and what the searches said beside it."""
 
+    server: ClassVar[Any] = None  # of pgserver; else a file for each run
     folder: Path
     num_trials: int
     seed: int
@@ -141,7 +143,9 @@ class Arena:
 
     @property
     def url(self) -> str:
-        return SERVER or f"sqlite:///{self.folder / 'studies.db'}"
+        if self.server is None:
+            return f"sqlite:///{self.folder / 'studies.db'}"
+        return str(self.server.get_uri()).replace("postgresql:", "postgresql+psycopg2:", 1)
 
     def search(self) -> None:
         """In a child process: search to the end, and write down what was told."""
@@ -214,8 +218,8 @@ class Score:
             if count > 1:
                 self._note("double", arena, f"{fingerprint} {count} times")
         for trial in trials:
-            if trial.state in (TrialState.RUNNING, TrialState.WAITING):
-                self._note("zombies", arena, f"trial {trial.number} is {trial.state.name}")
+            if trial.state == TrialState.RUNNING:
+                self._note("zombies", arena, f"trial {trial.number}")
         best = max(tally.scores.values(), default=0.0)
         if any(accuracy > best for _, accuracy in arena.told()):
             self._note("worse", arena, f"best {best}")
@@ -391,9 +395,44 @@ def gone(count: int, seed: int) -> Score:
     return score
 
 
+def stopped(count: int, seed: int) -> Score:
+    """The server goes away, politely or not, and comes back: everyone must wait for it."""
+    score = Score()
+    for n in range(count):
+        rng = random.Random(seed + n)
+        with arena(seed + n, num_trials=24, seconds=0.1) as place:
+            processes = [place.start() for _ in range(4)]
+            time.sleep(rng.uniform(1.0, 4.0))
+            os.kill(place.server.get_pid(), rng.choice([signal.SIGINT, signal.SIGQUIT]))
+            score.injections += 1
+            time.sleep(30.0 if n == 0 else rng.uniform(1.0, 30.0))
+            place.server.ensure_postgres_running()
+            for process in processes:
+                process.join(180)
+                if process.exitcode != 0:
+                    score._note("gave up", place, f"exit code {process.exitcode}")
+                    process.kill()
+            score.check(place)
+    return score
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[Any]:
+    """A PostgreSQL server of our own."""
+    import pgserver
+
+    with tempfile.TemporaryDirectory(prefix="nas-server-", ignore_cleanup_errors=True) as folder:
+        server = pgserver.get_server(folder)
+        try:
+            yield server
+        finally:
+            server.cleanup()
+
+
 FAULTS = {"kill": (kill, 200), "interrupt": (interrupt, 50), "resume": (resume, 100),
           "together": (together, 50), "churn": (churn, 200), "locked": (locked, 50),
-          "gone": (gone, 50)}  # fmt: skip
+          "gone": (gone, 50), "stopped": (stopped, 10)}  # fmt: skip
+ON_A_FILE, ON_A_SERVER = ("locked", "gone"), ("stopped",)
 COLUMNS = ("lost", "double", "zombies", "worse")
 
 
@@ -402,14 +441,24 @@ def main() -> None:
     parser.add_argument("faults", nargs="*", help=f"of {', '.join(FAULTS)} (default: all)")
     parser.add_argument("--count", type=int, help="injections of each (default: 50 to 200)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--server", action="store_true", help="on PostgreSQL instead of files")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    names = [n for n in FAULTS if n not in (ON_A_FILE if options.server else ON_A_SERVER)]
+    if set(options.faults) - set(names):
+        parser.error(f"of these there are: {', '.join(names)}")
+    with postgresql() if options.server else contextlib.nullcontext() as Arena.server:
+        sys.exit(run(options.faults or names, options.count, options.seed))
+
+
+def run(names: list[str], count: int | None, seed: int) -> int:
+    """Print the table; returns the exit code."""
     is_good = True
     print(f"| fault | runs | injections | {' | '.join(COLUMNS)} | other |")
     print("| --- |" + " --- |" * (len(COLUMNS) + 3))
-    for name in options.faults or FAULTS:
-        run, count = FAULTS[name]
-        score = run(options.count or count, options.seed)
+    for name in names:
+        inject, default = FAULTS[name]
+        score = inject(count or default, seed)
         cells = [str(score.counts[column]) for column in COLUMNS]
         other = {k: v for k, v in score.counts.items() if k not in COLUMNS}
         print(f"| {name} | {score.runs} | {score.injections} | {' | '.join(cells)} | "
@@ -417,7 +466,7 @@ def main() -> None:
         for note in score.notes[:20]:
             print(f"# {note}", file=sys.stderr)
         is_good = is_good and not score.counts
-    sys.exit(0 if is_good else 1)
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":

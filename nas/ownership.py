@@ -9,6 +9,8 @@ one by its beat, which stands still. No clock of another machine is ever read.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import secrets
 import socket
 import time
@@ -26,7 +28,7 @@ from nas.studies import Reason, reason_of
 BEAT_SECONDS = 20.0
 LEASE_SECONDS = 120.0  # that a beat may stand still
 UNOWNED_SECONDS = 5.0  # that a process may take to put its name on a trial from the queue
-START_TOLERANCE = 2.0  # seconds by which a start time may be read differently
+START_TOLERANCE = 2.0  # by which a start time may be read differently
 
 _OWNER = "owner"  # a trial's
 _RETRY_OF = "retry_of"  # a trial's: the number of the one that was broken off
@@ -45,6 +47,7 @@ class Owner:
         self.name = secrets.token_hex(8)
         self._beat = 0
         self._next_beat = 0.0
+        self._asked: set[int] = set()  # the trials it was given
         self._unowned: dict[int, float] = {}  # trials without a name on them, and since when
         self._seen_beats: dict[str, tuple[int, float]] = {}  # and since when
 
@@ -74,13 +77,23 @@ class Owner:
         return self._trial(storage.create_new_trial(self.study._study_id, template))
 
     def _trial(self, trial_id: int) -> optuna.Trial:
+        self._asked.add(trial_id)
         storage = self.study._storage
         trials = self.study.get_trials(deepcopy=False)
         mine = next(trial for trial in trials if trial._trial_id == trial_id)
-        storage.set_trial_user_attr(trial_id, _INDEX, _next_index(mine, trials))
+        if _INDEX not in mine.user_attrs:  # else it was put back
+            storage.set_trial_user_attr(trial_id, _INDEX, _next_index(mine, trials))
         # What samplers have read of the study is kept until the next `ask` or `tell` of Optuna's.
         self.study._thread_local.cached_all_trials = None
         return optuna.Trial(self.study, trial_id)
+
+    def put_back(self, trial: optuna.Trial) -> bool:
+        """Let a trial from the queue wait there again; False when it is not from there."""
+        storage = self.study._storage
+        is_from_queue = bool(_fixed(storage.get_trial(trial._trial_id)))
+        if is_from_queue:
+            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        return is_from_queue
 
     def recover(self) -> list[int]:
         """Queue again what was broken off; returns the numbers of the trials it happened to.
@@ -122,28 +135,25 @@ class Owner:
         """Close the running trials of dead processes."""
         now = time.monotonic()
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if self._is_alive(trial.user_attrs.get(_OWNER)):
+            owner = trial.user_attrs.get(_OWNER)
+            # One of its own that it was never given was begun twice by a database that broke off.
+            if trial._trial_id in self._asked if owner == self.name else self._is_alive(owner):
                 continue
             # One from the queue may just have been taken by a process that lives.
             is_unowned = _OWNER not in trial.user_attrs and _fixed(trial)
             since = self._unowned.setdefault(trial.number, now)
             if is_unowned and now - since < UNOWNED_SECONDS:
                 continue
-            storage, trial_id = self.study._storage, trial._trial_id
-            # Another process may be doing the same: one of them closes the trial.
+            # Another process may be doing the same, or the trial's own may end it just now: one of
+            # them closes it. That it was lost is not written but seen from what is missing.
             with contextlib.suppress(UpdateFinishedTrialError):
-                storage.set_trial_user_attr(trial_id, "reason", str(Reason.LOST))
-                storage.set_trial_user_attr(trial_id, "detail", "its process ended without a word")
-                storage.set_trial_state_values(trial_id, TrialState.FAIL)
+                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def _is_alive(self, name: str | None) -> bool:
-        if name == self.name:
-            return True
         process = self.study.user_attrs.get(f"{_PROCESS}:{name}")
         if process is None:
             return False
-        here = _this_process()
-        if (process["host"], process["boot"]) == (here["host"], here["boot"]):
+        if process["machine"] == _machine():
             return _runs(process["pid"], process["started"])
         beat, since = self._seen_beats.get(str(name), (None, 0.0))
         if beat != process["beat"]:
@@ -163,6 +173,7 @@ def index_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
 
 
 def _next_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+    """The first place that is free, after one for each trial in front that has none yet."""
     root = trial.user_attrs.get(_RETRY_OF, trial.number)
     if root != trial.number:
         return index_of(trials[root], trials)
@@ -171,10 +182,10 @@ def _next_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
         for other in trials
         if other.number != root and _RETRY_OF not in other.user_attrs and not _is_void(other)
     ]
-    # Of other processes some may have begun before a trial in front of them was found to be void.
-    taken = [int(other.user_attrs[_INDEX]) for other in others if _INDEX in other.user_attrs]
-    num_before = len([other for other in others if other.number < root])
-    return max(num_before, max(taken, default=-1) + 1)
+    taken = {other.user_attrs.get(_INDEX) for other in others}
+    free = (index for index in itertools.count() if index not in taken)
+    in_front = [o for o in others if o.number < root and _INDEX not in o.user_attrs]
+    return next(itertools.islice(free, len(in_front), None))
 
 
 def _is_void(trial: FrozenTrial) -> bool:
@@ -196,28 +207,37 @@ def _num_lost(trials: Sequence[FrozenTrial], root: int) -> int:
 
 
 def _this_process() -> dict[str, Any]:
-    me = psutil.Process()
-    return {
-        "host": socket.gethostname(),
-        "boot": _boot(),
-        "pid": me.pid,
-        "started": me.create_time(),
-    }
+    pid = os.getpid()
+    return {"machine": _machine(), "pid": pid, "started": _start(pid)}
 
 
-def _boot() -> str:
-    """Changes when the machine starts again, after which no process of before is alive."""
+def _machine() -> str:
+    """Where process numbers mean the same: one machine until it starts again, one container."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        return str(round(psutil.boot_time(), -1))
+        return f"{socket.gethostname()} {psutil.boot_time():.0f}"
+
+
+def _start(pid: int) -> float:
+    """When a process began.
+
+    Raises:
+        psutil.NoSuchProcess: there is none with this number.
+    """
+    try:
+        # Ticks since the machine started: the clock on the wall, which psutil reads, may be set.
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return float(stat.rpartition(")")[2].split()[19])
+    except FileNotFoundError:
+        return float(psutil.Process(pid).create_time())
 
 
 def _runs(pid: int, started: float) -> bool:
     """Whether that very process is there, and no later one with its number."""
     try:
-        process = psutil.Process(pid)
-        is_same = abs(process.create_time() - started) < START_TOLERANCE
-        return bool(is_same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+        is_same = abs(_start(pid) - started) < START_TOLERANCE
+        return is_same and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ProcessLookupError):
         return False

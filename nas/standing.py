@@ -63,9 +63,11 @@ class Standing:
         trial = self.owner.ask()
         self.refresh()
         is_beyond = self.tally.num_wanted_before(trial.number) >= self.num_trials
-        if not is_beyond and not self.owner.is_surplus(trial):
+        is_surplus = self.owner.is_surplus(trial)
+        if not is_beyond and not is_surplus:
             return trial
-        record_reason(trial, Reason.SURPLUS, "other processes had begun enough")
-        self.study.tell(trial, state=TrialState.FAIL)
+        if is_surplus or not self.owner.put_back(trial):
+            record_reason(trial, Reason.SURPLUS, "other processes had begun enough")
+            self.study.tell(trial, state=TrialState.FAIL)
         self.refresh()
         return None

@@ -19,6 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from nas.errors import StorageFailedError, StudyError
+from nas.patience import PatientStorage
 
 try:
     import fcntl
@@ -29,7 +30,11 @@ DEFAULT_STORAGE = "sqlite:///studies.db"
 
 _NUM_TRIES = 5  # to open a server's database
 _SQLITE_HEADER = b"SQLite format 3\x00"
+_SERVER_ENGINE = {
+    "pool_pre_ping": True
+}  # connections that were cut while they lay idle are made anew
 _LOCK_TIMEOUT_SECONDS = 300  # the driver's own default of 5 gives up when a dashboard is busy
+_TRY_SECONDS = 5  # that one try of many takes, see `nas.patience`
 
 
 def sqlite_path(url: str | None) -> Path | None:
@@ -73,7 +78,7 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         with _one_at_a_time(path.parent):
             if create and not path.exists():
                 _make_database(path)
-            storage = RDBStorage(escaped, engine_kwargs={"creator": partial(_connect, path)})
+            storage = PatientStorage(escaped, engine_kwargs={"creator": partial(_connect, path)})
         if create:
             _lock_from_the_start(storage)
         return storage
@@ -87,10 +92,10 @@ def _open_server(url: str) -> BaseStorage:
     """Of several processes that open an empty database at once, one makes its tables."""
     for _ in range(_NUM_TRIES):
         try:
-            return optuna.storages.get_storage(url)
+            return PatientStorage(url, engine_kwargs=_SERVER_ENGINE)
         except (ProgrammingError, IntegrityError):  # another is making them just now
             time.sleep(1.0)
-    return optuna.storages.get_storage(url)
+    return PatientStorage(url, engine_kwargs=_SERVER_ENGINE)
 
 
 @contextlib.contextmanager
@@ -132,6 +137,7 @@ def _lock_from_the_start(storage: RDBStorage) -> None:
 
     def on_connect(connection: Any, record: object) -> None:
         connection.isolation_level = None  # the driver begins no transaction by itself
+        connection.execute(f"PRAGMA busy_timeout = {1000 * _TRY_SECONDS}")
 
     def on_begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -49,11 +49,19 @@ class Reason(StrEnum):
 Rank = tuple[float, int, int]
 
 TRAINED = "trained"  # in counts, beside the reasons: trained to its end
-UNFINISHED = "unfinished"  # in counts: its process ended without a word
+UNFINISHED = "unfinished"  # in counts: in work, or its process died and nobody has looked yet
 
 # What counts towards `--trials`: these had their training. The others were turned away at the gate,
 # cut off from outside, or lost to an error.
 _USED_TRAINING = (TRAINED, Reason.STOPPED_BY_PRUNER, Reason.DIVERGED)
+
+# Told as PRUNED or, a duplicate, as COMPLETE. FAIL means that a process died before it told them.
+_TOLD_AS_RESULT = (
+    Reason.OVER_BUDGET,
+    Reason.INVALID,
+    Reason.DUPLICATE,
+    Reason.STOPPED_BY_PRUNER,
+)
 
 
 @dataclass(frozen=True)
@@ -187,12 +195,15 @@ class TrialRecord:
 
 
 def reason_of(trial: FrozenTrial) -> Reason | None:
-    """Why a trial was not trained to its end, where that is known."""
+    """Why a trial was not trained to its end, where that is known.
+
+    A trial is LOST when it was closed and nothing says why: its process could not.
+    """
     text = trial.user_attrs.get("reason")
-    # One that ended just when it was taken for lost was not lost.
-    if text is None or (text == Reason.LOST and trial.state == TrialState.COMPLETE):
-        return None
-    return Reason(text)
+    reason = None if text is None else Reason(text)
+    if trial.state == TrialState.FAIL and (reason is None or reason in _TOLD_AS_RESULT):
+        return Reason.LOST
+    return reason
 
 
 def check_study_name(name: str) -> str:
@@ -469,12 +480,14 @@ def _set(trial: optuna.Trial, **attrs: Any) -> None:
 def _record(trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
     has_spec = "architecture" in attrs and "recipe" in attrs
+    reason = reason_of(trial)
+    is_lost = reason == Reason.LOST
     return TrialRecord(
         number=trial.number,
         state=trial.state,
         valid_accuracy=trial.value if trial.state != TrialState.FAIL else None,
-        reason=reason_of(trial),
-        detail=attrs.get("detail", ""),
+        reason=reason,
+        detail="its process ended without a word" if is_lost else attrs.get("detail", ""),
         params=trial.params,
         num_params=attrs.get("num_params"),
         num_macs=attrs.get("num_macs"),

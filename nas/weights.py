@@ -5,14 +5,10 @@ Only safetensors: reading a weights file runs no code.
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import tempfile
+import contextlib
 from pathlib import Path
 
 import optuna
-import psutil
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial, TrialState
@@ -21,6 +17,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from nas.errors import StudyError
+from nas.parts import part_folder, remove_dead_parts
 from nas.storage import sqlite_path
 from nas.studies import Rank, rank_key
 
@@ -57,21 +54,14 @@ class WeightsStore:
             return
         self._upload(state_dict, trial)
         for loser in ranked[NUM_KEPT - 1 :]:
-            artifact_id = self._artifact_id(loser)
-            if artifact_id:
-                self._store.remove(artifact_id)
+            self._remove(loser)
 
     def tidy_up(self) -> None:
         """Remove what processes that were killed have left: half written files, and weights of
         trials that were never told."""
-        for folder in self.artifact_dir.glob(_part_prefix("*")):
-            pid = folder.name.removeprefix(_part_prefix("")).partition("-")[0]
-            if pid.isdigit() and not psutil.pid_exists(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+        remove_dead_parts(self.artifact_dir)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-            artifact_id = self._artifact_id(trial)
-            if artifact_id:
-                self._store.remove(artifact_id)
+            self._remove(trial)
 
     def load(self, number: int) -> dict[str, Tensor]:
         """The weights of a trial.
@@ -123,15 +113,18 @@ class WeightsStore:
     def _upload(
         self, state_dict: dict[str, Tensor], study_or_trial: optuna.Study | optuna.Trial
     ) -> str:
-        self.artifact_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=self.artifact_dir, prefix=_part_prefix(f"{os.getpid()}-")
-        ) as folder:
-            path = Path(folder) / FILENAME
+        with part_folder(self.artifact_dir) as folder:
+            path = folder / FILENAME
             save_file(state_dict, path)
             return upload_artifact(
                 artifact_store=self._store, file_path=str(path), study_or_trial=study_or_trial
             )
+
+    def _remove(self, trial: FrozenTrial) -> None:
+        artifact_id = self._artifact_id(trial)
+        if artifact_id:
+            with contextlib.suppress(ArtifactNotFound):  # another process was faster
+                self._store.remove(artifact_id)
 
     def _kept(self) -> list[FrozenTrial]:
         """Completed trials whose weights are still there."""
@@ -144,11 +137,6 @@ class WeightsStore:
             if meta.filename == FILENAME and (self.artifact_dir / meta.artifact_id).is_file():
                 return meta.artifact_id
         return None
-
-
-def _part_prefix(end: str) -> str:
-    """Of the names of what is half written; another machine may share the folder."""
-    return f".part-{socket.gethostname()}@{end}"
 
 
 def _rank(trial: FrozenTrial) -> Rank:

@@ -44,6 +44,10 @@ def begin(study, fingerprint="abc"):
     return trial
 
 
+def files(journal):
+    return sorted(journal.folder.glob("*"))
+
+
 def add(journal, trial, fingerprint="abc", score=0.625):
     journal.add(trial.number, fingerprint, score, HISTORY, 0.4251, RUNGS)
 
@@ -70,18 +74,18 @@ def test_trial_from_the_journal_is_not_tried_again(study, journal):
     assert Owner(study).recover() == []
 
 
-def test_file_is_gone_once_all_is_stored(study, journal):
+def test_files_are_gone_once_all_is_stored(study, journal):
     for number in range(3):
         add(journal, begin(study, str(number)), str(number), number / 4)
     assert journal.replay(study) == [0, 1, 2]
     assert [t.value for t in study.trials] == [0, 0.25, 0.5]
-    assert not journal.path.exists()
+    assert not files(journal)
     assert journal.replay(study) == []
 
 
 def test_without_a_file_there_is_nothing_to_store_and_no_folder_is_made(study, journal):
     assert journal.replay(study) == []
-    assert not journal.path.parent.exists()
+    assert not journal.folder.exists()
 
 
 @pytest.mark.parametrize("how", ["complete", "lost"])
@@ -96,7 +100,7 @@ def test_trial_that_another_process_has_closed_stays_as_it_is(study, journal, ho
     before = study.trials
     assert journal.replay(study) == []
     assert study.trials == before
-    assert not journal.path.exists()
+    assert not files(journal)
 
 
 def test_trial_that_another_process_closes_at_this_moment_stays_as_it_is(
@@ -120,7 +124,8 @@ def test_trial_that_another_process_closes_at_this_moment_stays_as_it_is(
 def test_entry_of_another_database_is_kept_until_that_comes_back(study, journal, what):
     trial = begin(study)
     add(journal, trial)
-    text = journal.path.read_text()
+    (path,) = files(journal)
+    text = path.read_text()
     other = optuna.create_study(direction="maximize")
     if what == "other fingerprint":
         begin(other, "something else")
@@ -129,9 +134,9 @@ def test_entry_of_another_database_is_kept_until_that_comes_back(study, journal,
     states = [t.state for t in other.trials]
     assert journal.replay(other) == []
     assert [t.state for t in other.trials] == states
-    assert journal.path.read_text() == text
+    assert path.read_text() == text
     assert journal.replay(study) == [0]
-    assert not journal.path.exists()
+    assert not files(journal)
 
 
 def test_what_is_known_is_stored_though_another_entry_must_wait(study, journal):
@@ -139,32 +144,60 @@ def test_what_is_known_is_stored_though_another_entry_must_wait(study, journal):
     add(journal, first, "unknown")
     add(journal, second, "b")
     assert journal.replay(study) == [1]
-    assert journal.path.exists()
+    assert len(files(journal)) == 1
     assert journal.replay(study) == []
 
 
-def test_last_line_that_was_cut_off_does_not_cost_the_others(study, journal):
+@pytest.mark.parametrize("text", ["[1]", "3", "{}", '{"number": 0}', "null", "", '{"numb'])
+def test_file_that_is_no_entry_is_passed_over(study, journal, text):
     for fingerprint in "ab":
         add(journal, begin(study, fingerprint), fingerprint)
-    text = journal.path.read_text()
-    journal.path.write_text(text[: len(text) - 20])
+    files(journal)[0].write_text(text)
+    assert journal.replay(study) == [1]
+    assert [path.read_text() for path in files(journal)] == [text]
+
+
+def test_entry_that_was_added_while_others_are_stored_is_kept(study, journal, monkeypatch):
+    add(journal, begin(study, "a"), "a")
+    second, store = begin(study, "b"), journal._store
+
+    def slow(*args):
+        store(*args)
+        add(Journal(journal.folder, study.study_name), second, "b")
+
+    monkeypatch.setattr(journal, "_store", slow)
     assert journal.replay(study) == [0]
-    assert [t.state.name for t in study.trials] == ["COMPLETE", "RUNNING"]
+    monkeypatch.undo()
+    assert journal.replay(study) == [1]
 
 
-@pytest.mark.parametrize("line", ["[1]", "3", "{}", '{"number": 0}', "null", ""])
-def test_line_that_is_no_entry_is_passed_over(study, journal, line):
+def test_two_processes_store_an_entry_once(study, journal, monkeypatch):
     add(journal, begin(study))
-    journal.path.write_text(f"{line}\n{journal.path.read_text()}")
-    assert journal.replay(study) == [0]
+    other, store = Journal(journal.folder, study.study_name), journal._store
+
+    def slow(*args):
+        assert other.replay(study) == [0]
+        store(*args)
+
+    monkeypatch.setattr(journal, "_store", slow)
+    assert journal.replay(study) == []
+    assert [t.value for t in study.trials] == [0.625]
 
 
-def test_entry_that_is_added_behind_a_cut_line_is_stored(study, journal):
+def test_process_that_was_killed_over_an_entry_leaves_nothing_that_counts(
+    study, journal, monkeypatch
+):
     trial = begin(study)
-    add(journal, trial)
-    journal.path.write_text(journal.path.read_text()[:30])
-    add(journal, trial)
-    assert journal.replay(study) == [0]
+
+    def die(handle):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", die)
+    with pytest.raises(KeyboardInterrupt):
+        add(journal, trial)
+    assert files(journal) == []
+    assert journal.replay(study) == []
+    assert [t.state.name for t in study.trials] == ["RUNNING"]
 
 
 @pytest.mark.parametrize("name", ["a b", "../up", ".", "ä", "x:y*?", "n" * 128, "Ω" * 128])
@@ -173,21 +206,21 @@ def test_odd_study_names_make_names_of_files_in_the_folder(tmp_path, name):
     journal = Journal(tmp_path / "artifacts", name)
     add(journal, begin(study))
     (path,) = (tmp_path / "artifacts").iterdir()
-    assert path == journal.path
     assert path.name.isascii()
     assert not set(path.name) & set('\\/:*?"<>| ')
     assert journal.replay(study) == [0]
 
 
-@pytest.mark.parametrize(("one", "other"), [("a b", "a_b"), ("学習", "探索")])
-def test_studies_of_different_names_have_different_files(tmp_path, one, other):
-    assert Journal(tmp_path, one).path != Journal(tmp_path, other).path
+@pytest.mark.parametrize(("one", "other"), [("a b", "a_b"), ("学習", "探索"), ("a", "a-b")])
+def test_studies_of_different_names_have_different_files(study, tmp_path, one, other):
+    add(Journal(tmp_path, one), begin(study))
+    assert Journal(tmp_path, other).replay(study) == []
+    assert Journal(tmp_path, one).replay(study) == [0]
 
 
-def test_lines_are_json_that_people_can_read(study, journal):
+def test_files_are_json_that_people_can_read(study, journal):
     add(journal, begin(study))
-    (line,) = journal.path.read_text().splitlines()
-    entry = json.loads(line)
+    entry = json.loads(files(journal)[0].read_text())
     assert (entry["number"], entry["fingerprint"], entry["score"]) == (0, "abc", 0.625)
 
 
@@ -216,7 +249,7 @@ def test_candidate_that_the_database_could_not_take_is_stored_by_the_next_search
     with pytest.raises(StorageInternalError):
         search.run()
     monkeypatch.undo()
-    (path,) = tmp_path.glob("*.jsonl")
+    (path,) = tmp_path.glob("*.unsaved.json")
     (number,) = [t.number for t in study.trials if t.state == TrialState.RUNNING]
     score = study.trials[number].intermediate_values[3]
 

@@ -81,11 +81,14 @@ def test_password_never_appears_when_a_server_cannot_be_reached():
         assert error.value.__cause__ is None
 
 
-def test_locked_database_is_waited_for(tmp_path):
-    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+@pytest.mark.parametrize(("create", "milliseconds"), [(False, 300_000), (True, 5_000)])
+def test_locked_database_is_waited_for(tmp_path, create, milliseconds):
+    """By a search in many short tries, see tests/test_patience.py."""
+    open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=create)
     with storage.engine.connect() as connection:
         timeout = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
-    assert timeout == 300_000
+    assert timeout == milliseconds
 
 
 def test_masked_leaves_urls_without_a_password_alone():

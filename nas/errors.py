@@ -4,6 +4,10 @@ Everything a user can cause is a `NasError`: its text is one line that says what
 allowed and what to do. The command line prints that line and leaves with `exit_code`.
 """
 
+from __future__ import annotations
+
+import re
+
 
 class NasError(Exception):
     """A fault that the user can mend; the message is one line."""
@@ -70,3 +74,9 @@ class SearchError(NasError):
 def describe(error: BaseException) -> str:
     """An error's class and text on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def masked(text: str) -> str:
+    """The text without the passwords of the URLs in it, for people to read."""
+    shown = re.sub(r"(://[^:/@\s]*:)[^/?\s]*@", r"\1***@", text)
+    return re.sub(r"([?&](?:password|passwd|passfile)=)[^&\s]*", r"\1***", shown)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import functools
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Literal, NoReturn, TypeVar
 
 from nas import __version__
 from nas.budget import parse_budget, parse_count
-from nas.errors import NasError
+from nas.errors import NasError, masked
 
 Value = TypeVar("Value")
 
@@ -26,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
             known = [o for action in self._known_actions() for o in action.option_strings]
             near = difflib.get_close_matches(match[1].partition("=")[0], known, n=1)
             message += f" (did you mean {near[0]}?)" if near else ""
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+        self.exit(2, f"{self.prog}: {masked(' '.join(message.split()))}\n")
 
     def _known_actions(self) -> list[argparse.Action]:
         actions = list(self._actions)
@@ -54,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="name of the study, continued when it exists (default: SPACE-DATA-BUDGET)",
     )  # fmt: skip
     search.add_argument(
-        "--warm-start", metavar="SOURCE",
+        "--warm-start", type=_text, metavar="SOURCE",
         help="begin with what comes nearest to the best of another study, or to the start of "
         "another space, such as references",
     )  # fmt: skip
@@ -106,7 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="number of a trial, or 'best' (default: best)",
     )  # fmt: skip
     export.add_argument(
-        "--out", type=Path, metavar="DIR",
+        "--out", type=_path, metavar="DIR",
         help="folder to make (default: STUDY-trial-NUMBER here)",
     )  # fmt: skip
     export.add_argument("--force", action="store_true", help="replace an earlier export")
@@ -177,7 +179,7 @@ def _verb(
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--storage", metavar="URL",
+        "--storage", type=_text, metavar="URL",
         help="database with the studies, any URL that Optuna takes "
         "(default: sqlite:///studies.db, a file in the current folder)",
     )  # fmt: skip
@@ -216,12 +218,12 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 def _add_task(parser: argparse.ArgumentParser) -> None:
     """What is searched: the space, the images, the limits beside the budget."""
     parser.add_argument(
-        "--space", default="blocks", metavar="SPACE",
+        "--space", type=_text, default="blocks", metavar="SPACE",
         help="search space: a name that `nas spaces` lists, or a file such as my/space.py "
         "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--dataset", metavar="DATA",
+        "--dataset", type=_text, metavar="DATA",
         help="mnist, fashion-mnist, kmnist, cifar10, digits, or a folder of images with class "
         "folders in it (default: mnist where it is at hand or can be downloaded, else digits)",
     )  # fmt: skip
@@ -305,7 +307,7 @@ def _add_pruner(parser: argparse.ArgumentParser) -> None:
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR",
+        "--data-dir", type=_path, metavar="DIR",
         help="where data sets are kept and downloaded to (default: $NAS_DATA_DIR, else nas/ in "
         "the user's cache folder)",
     )  # fmt: skip
@@ -333,6 +335,22 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return convert
+
+
+def _text(text: str) -> str:
+    """What may name a file, whether or not there is one."""
+    try:
+        os.lstat(text)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} is too long, or holds a character that no file name may have"
+            ) from None
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_text(text))
 
 
 def _trial(text: str) -> int | Literal["best"]:

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from nas.errors import StorageFailedError, StudyError
+from nas.errors import StorageFailedError, StudyError, masked
 from nas.patience import PatientStorage
 
 try:
@@ -41,12 +41,6 @@ def sqlite_path(url: str | None) -> Path | None:
     """The file behind a SQLite URL, or None for any other storage."""
     match = re.match(r"sqlite(?:\+\w+)?:///([^?]*)", DEFAULT_STORAGE if url is None else url)
     return Path(match[1]) if match else None
-
-
-def masked(url: str | None) -> str:
-    """The URL without its password, for people to read."""
-    shown = re.sub(r"(://[^:/@]*:)[^/?]*@", r"\1***@", DEFAULT_STORAGE if url is None else url)
-    return re.sub(r"([?&](?:password|passwd|passfile)=)[^&]*", r"\1***", shown)
 
 
 def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
@@ -159,8 +153,8 @@ def storage_errors(url: str | None) -> Iterator[None]:
     except optuna.exceptions.StorageInternalError as error:
         cause = str(error.__cause__ or error).split("\n")[0]
         raise StorageFailedError(
-            f"--storage {masked(url)} failed: {cause}. What was finished is kept; the same command "
-            "goes on when the database works again"
+            f"--storage {masked(url or DEFAULT_STORAGE)} failed: {cause}. What was finished is "
+            "kept; the same command goes on when the database works again"
         ) from error
 
 

@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import DataError, DivergedError, NasError, SpaceError
+from nas.errors import DataError, DivergedError, NasError, SpaceError, masked
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -53,7 +53,7 @@ def search(options: Namespace, arguments: list[str]) -> int:
     if stop.exit_code:
         # Not among JSON lines or a bare summary, but to be seen all the same.
         out = sys.stderr if options.json or options.quiet else sys.stdout
-        print(f"go on with: nas {shlex.join(arguments)}", file=out, flush=True)
+        print(f"go on with: nas {masked(shlex.join(arguments))}", file=out, flush=True)
     if ended.best_trial is not None and not (options.json or options.quiet):
         _print_next_steps(options, name)
     if stop.exit_code:
@@ -100,7 +100,7 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
         points = points_of(list(studies.values()))
         print_report(ladder_report(points, options.budgets))
     if stop():
-        print(f"go on with: nas {shlex.join(arguments)}", flush=True)
+        print(f"go on with: nas {masked(shlex.join(arguments))}", flush=True)
     if stop.exit_code:
         return stop.exit_code
     return 0 if points else 1
@@ -129,7 +129,7 @@ def check(options: Namespace, arguments: list[str]) -> int:
 def _print_next_steps(options: Namespace, study: str) -> None:
     where = f" --study {shlex.quote(study)}"
     if options.storage is not None:
-        where += f" --storage {shlex.quote(options.storage)}"
+        where += f" --storage {masked(shlex.quote(options.storage))}"
     print(f"look at it: nas show best{where}\ntake it home: nas export{where}", flush=True)
 
 
@@ -250,19 +250,22 @@ def certify(options: Namespace, arguments: list[str]) -> int:
             print_report(certificate_report(study))
             note_certificates(study)
     if stop.exit_code:
-        print(f"go on with: nas {shlex.join(arguments)}", flush=True)
+        print(f"go on with: nas {masked(shlex.join(arguments))}", flush=True)
     return stop.exit_code
 
 
 def dashboard(options: Namespace, arguments: list[str]) -> int:
     from nas.dashboard import serve
-    from nas.storage import masked, open_storage
+    from nas.storage import DEFAULT_STORAGE, open_storage
     from nas.weights import default_artifact_dir
 
     storage = open_storage(options.storage)
 
     def on_ready(address: str) -> None:
-        print(f"studies of {masked(options.storage)} at {address} (Ctrl-C ends)", flush=True)
+        print(
+            f"studies of {masked(options.storage or DEFAULT_STORAGE)} at {address} (Ctrl-C ends)",
+            flush=True,
+        )
 
     try:
         serve(storage, default_artifact_dir(options.storage), options.port, on_ready)

@@ -236,9 +236,24 @@ def test_bad_trial_is_refused(refuse, verb, trials):
         assert "TRIAL" in line or "unrecognized arguments: -1" in line
 
 
+@pytest.mark.parametrize("value", ["a" * 300, "a/" * 5000, "a\0b", "\ud800", "x" * 10**6])
+@pytest.mark.parametrize(
+    "option", ["--dataset", "--data-dir", "--space", "--warm-start", "--storage"]
+)
+def test_value_that_no_file_may_have_for_a_name_is_refused(refuse, option, value):
+    line = refuse(*DIGITS, f"{option}={value}")
+    assert f"argument {option}: " in line
+    assert len(line) < 300
+
+
 @pytest.mark.parametrize("option", ["--budget", "--trials", "--study", "--storage", "--dataset"])
 def test_option_without_its_value_is_refused(refuse, option):
     assert f"{option}: expected one argument" in refuse(*DIGITS, option)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_passwords_are_not_repeated(refuse, verb):
+    assert "hunter2" not in refuse(verb, "x", "postgresql://me:hunter2@127.0.0.1:1/x")
 
 
 def test_budget_is_required(refuse):

@@ -19,7 +19,6 @@ from nas.errors import StorageFailedError, StudyError
 from nas.storage import (
     FileGuard,
     database_file,
-    masked,
     open_storage,
     sqlite_path,
     storage_errors,
@@ -89,12 +88,6 @@ def test_locked_database_is_waited_for(tmp_path, create, milliseconds):
     with storage.engine.connect() as connection:
         timeout = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
     assert timeout == milliseconds
-
-
-def test_masked_leaves_urls_without_a_password_alone():
-    assert masked("sqlite:///a.db") == "sqlite:///a.db"
-    assert masked("postgresql://me@host/x") == "postgresql://me@host/x"
-    assert masked(None) == "sqlite:///studies.db"
 
 
 def test_sqlite_path_knows_its_own_urls():

@@ -218,16 +218,26 @@ def _damaged(name: str, folder: Path, what: str) -> DataError:
 
 def _download(dataset: Any, name: str, data_dir: Path) -> None:
     """Download through torchvision, which checks the published checksum of every archive."""
+    target = data_dir / _SOURCES[name].folder
+    missing = [path for path in (*reversed(target.parents), target) if not path.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         # torchvision shows a bar for each file on standard error and sets no time limit.
         with contextlib.redirect_stderr(io.StringIO()), _socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
             dataset(str(data_dir), train=True, download=True)
     except (OSError, RuntimeError) as error:
+        if missing:  # what was made for it goes again, but for parts of files
+            _remove_empty_folders(missing[0])
         raise _NotAtHandError(
             f"{name} is not in {data_dir} and cannot be downloaded: say where it is with "
             f"--data-dir or {DATA_DIR_VARIABLE}, go online, or take --dataset digits"
         ) from error
+
+
+def _remove_empty_folders(top: Path) -> None:
+    for folder in sorted([top, *top.rglob("*")], reverse=True):
+        with contextlib.suppress(OSError):  # not empty, or no folder
+            folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -235,6 +235,14 @@ def test_failed_download_leaves_the_time_limit_of_sockets_alone(tmp_path):
     assert socket.getdefaulttimeout() == before
 
 
+def test_failed_download_leaves_no_folder_behind(tmp_path, offline):
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path / "a" / "b", tmp_path / "mine"):
+        with pytest.raises(DataError, match="cannot be downloaded"):
+            load_training_images("kmnist", folder)
+    assert [p.name for p in tmp_path.rglob("*")] == ["mine"]
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])
 def test_data_set_that_cannot_be_downloaded_is_one_line_of_what_to_do(tmp_path, name):
     with pytest.raises(DataError) as error:

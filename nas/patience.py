@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
@@ -21,6 +21,14 @@ NUM_SILENT = 4  # tries that fail before it is said
 
 # What Optuna's cache in front of a database calls, beside the methods of every storage.
 _PRIVATE = ("_create_new_trial", "_get_trials", "_set_trial_param")
+
+try:
+    from grpc import RpcError as _RpcError
+except ImportError:  # it is asked for when a proxy is named, see `nas.storage`
+
+    class _RpcError(Exception):  # type: ignore[no-redef]
+        """Never raised."""
+
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +46,10 @@ class PatientStorage(RDBStorage):
     """
 
 
+class PatientProxy(GrpcStorageProxy):
+    """The same for a database behind Optuna's gRPC proxy, which serves very many processes."""
+
+
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -50,10 +62,12 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
                 if num_tries == 1 or not is_told:
                     raise
                 return True  # by the try before, whose answer did not come back
-            except (StorageInternalError, SQLAlchemyError) as error:
+            except (StorageInternalError, SQLAlchemyError, _RpcError) as error:
                 # What fails while a transaction is undone comes without Optuna's error around it.
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
                 if not _may_pass(cause):
+                    if isinstance(error, _RpcError):
+                        raise StorageInternalError(str(error)) from error
                     raise
                 if time.monotonic() + pause > deadline:
                     raise StorageInternalError(str(cause)) from cause
@@ -69,8 +83,9 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for _name in (*BaseStorage.__abstractmethods__, *_PRIVATE):
-    setattr(PatientStorage, _name, _patient(getattr(RDBStorage, _name)))
+for _class, _names in ((PatientStorage, _PRIVATE), (PatientProxy, ())):
+    for _name in (*BaseStorage.__abstractmethods__, *_names):
+        setattr(_class, _name, _patient(getattr(_class, _name)))
 
 
 def _is_told(
@@ -85,6 +100,8 @@ def _is_told(
 
 def _may_pass(error: BaseException | None) -> bool:
     """Whether it is of the kind that time heals."""
+    if isinstance(error, _RpcError):
+        return error.code().name in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     if not isinstance(error, DBAPIError):
         return False
     if isinstance(error.orig, sqlite3.Error):  # a full disk, for one, stays full

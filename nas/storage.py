@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import re
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from nas.errors import StorageFailedError, StudyError, masked
-from nas.patience import PatientStorage
+from nas.patience import PatientProxy, PatientStorage
 
 try:
     import fcntl
@@ -34,6 +36,7 @@ _SERVER_ENGINE = {
     "pool_pre_ping": True
 }  # connections that were cut while they lay idle are made anew
 _LOCK_TIMEOUT_SECONDS = 300  # the driver's own default of 5 gives up when a dashboard is busy
+_PROXY_TIMEOUT_SECONDS = 10.0
 _TRY_SECONDS = 5  # that one try of many takes, see `nas.patience`
 
 
@@ -65,6 +68,8 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
     if path is not None:
         _check_sqlite(url, path, create)
     try:
+        if url.startswith("grpc://"):
+            return _open_proxy(url)
         if path is None:
             return _open_server(url)
         # Optuna expands braces in the URL as a format string.
@@ -90,6 +95,20 @@ def _open_server(url: str) -> BaseStorage:
         except (ProgrammingError, IntegrityError):  # another is making them just now
             time.sleep(1.0)
     return PatientStorage(url, engine_kwargs=_SERVER_ENGINE)
+
+
+def _open_proxy(url: str) -> BaseStorage:
+    """The server of `optuna.storages.run_grpc_proxy_server`."""
+    match = re.fullmatch(r"grpc://([^/:@]+):(\d{1,5})/?", url)
+    if match is None:
+        raise ValueError("a proxy is named as in grpc://host:13000")
+    if importlib.util.find_spec("grpc") is None:
+        raise ImportError("a proxy needs grpcio: python -m pip install grpcio protobuf")
+    with warnings.catch_warnings():  # Optuna still calls it experimental
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        proxy = PatientProxy(host=match[1], port=int(match[2]))
+    proxy.wait_server_ready(timeout=_PROXY_TIMEOUT_SECONDS)
+    return proxy
 
 
 @contextlib.contextmanager

@@ -60,6 +60,12 @@ RECIPES = {
     "momentum 0.01, batch 64, mild affine": Recipe(
         learning_rate=0.01, milestones=TWO, batch_size=64, **AFFINE
     ),
+    "Adam 0.01, batch 128, mild affine": Recipe(
+        optimizer="adam", learning_rate=0.01, milestones=TWO, batch_size=128, **AFFINE
+    ),
+    "Adam 0.01, batch 64, mild affine": Recipe(
+        optimizer="adam", learning_rate=0.01, milestones=TWO, batch_size=64, **AFFINE
+    ),
 }
 
 

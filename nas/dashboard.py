@@ -1,7 +1,8 @@
-"""Serve optuna-dashboard on a storage, for this machine alone."""
+"""Serve optuna-dashboard on a storage, for this machine alone unless it is told otherwise."""
 
 from __future__ import annotations
 
+import socket
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from optuna.storages import BaseStorage
 from nas.comparison import certificate_tables
 from nas.errors import NasError
 
-HOST = "127.0.0.1"  # the dashboard has no log-in and can delete studies: never beyond this machine
+HOST = "127.0.0.1"  # the dashboard has no log-in and can delete studies: not beyond this machine
+ANY_HOST = "0.0.0.0"
 NOTE_HEADING = "## Certificates"
 
 
@@ -50,7 +52,12 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def serve(
-    storage: BaseStorage, artifact_dir: Path, port: int, on_ready: Callable[[str], None]
+    storage: BaseStorage,
+    artifact_dir: Path,
+    port: int,
+    on_ready: Callable[[str], None],
+    *,
+    expose: bool = False,
 ) -> None:
     """Serve until interrupted.
 
@@ -59,6 +66,7 @@ def serve(
         artifact_dir: where the weights of the best trials are.
         port: to listen on; 0 takes any that is free.
         on_ready: called with the address once it is served.
+        expose: listen on every address of this machine, not on loopback alone.
 
     Raises:
         NasError: the port is taken.
@@ -67,10 +75,11 @@ def serve(
     warnings.simplefilter("ignore", UserWarning)
     artifacts = FileSystemArtifactStore(str(artifact_dir)) if artifact_dir.is_dir() else None
     app = optuna_dashboard.wsgi(storage, artifact_store=artifacts)
+    host = ANY_HOST if expose else HOST
     try:
-        server = make_server(HOST, port, app, server_class=_Server, handler_class=_SilentHandler)
+        server = make_server(host, port, app, server_class=_Server, handler_class=_SilentHandler)
     except OSError as error:
         raise NasError(f"--port {port} cannot be used: {error.strerror}; take another") from error
     with server:
-        on_ready(f"http://{HOST}:{server.server_port}/")
+        on_ready(f"http://{socket.gethostname() if expose else HOST}:{server.server_port}/")
         server.serve_forever()

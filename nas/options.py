@@ -146,6 +146,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--port", type=_whole(0, 65535), default=8080, metavar="PORT",
         help="port on this machine, 0 for any that is free (default: %(default)s)",
     )  # fmt: skip
+    dashboard.add_argument(
+        "--expose", action="store_true",
+        help="let other machines in: there is no log-in, and whoever reaches it can delete studies",
+    )  # fmt: skip
     return parser
 
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy
 from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from nas.reading import ReadingStorage
 
 PATIENCE_SECONDS = 300.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
@@ -33,7 +35,7 @@ except ImportError:  # it is asked for when a proxy is named, see `nas.storage`
 _logger = logging.getLogger(__name__)
 
 
-class PatientStorage(RDBStorage):
+class PatientStorage(ReadingStorage):
     """Optuna's storage in a database, where each call is tried again while that may help.
 
     Training goes on meanwhile, in other processes. A call that reached the database, but whose
@@ -66,9 +68,9 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
                 # What fails while a transaction is undone comes without Optuna's error around it.
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
                 if not _may_pass(cause):
-                    if isinstance(error, _RpcError):
-                        raise StorageInternalError(str(error)) from error
-                    raise
+                    if isinstance(error, StorageInternalError):
+                        raise
+                    raise StorageInternalError(str(error)) from error
                 if time.monotonic() + pause > deadline:
                     raise StorageInternalError(str(cause)) from cause
                 if num_tries == NUM_SILENT:
@@ -101,7 +103,7 @@ def _is_told(
 def _may_pass(error: BaseException | None) -> bool:
     """Whether it is of the kind that time heals."""
     if isinstance(error, _RpcError):
-        return error.code().name in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+        return bool(error.code().name in ("UNAVAILABLE", "DEADLINE_EXCEEDED"))
     if not isinstance(error, DBAPIError):
         return False
     if isinstance(error.orig, sqlite3.Error):  # a full disk, for one, stays full

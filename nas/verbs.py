@@ -268,7 +268,8 @@ def dashboard(options: Namespace, arguments: list[str]) -> int:
         )
 
     try:
-        serve(storage, default_artifact_dir(options.storage), options.port, on_ready)
+        folder = default_artifact_dir(options.storage)
+        serve(storage, folder, options.port, on_ready, expose=options.expose)
     except KeyboardInterrupt:
         print()
     return 0

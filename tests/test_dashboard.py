@@ -60,6 +60,22 @@ def test_dashboard_serves_the_studies_on_loopback(storage, get):
     assert b"<html" in get("").lower()
 
 
+@pytest.mark.parametrize(("expose", "host"), [(False, "127.0.0.1"), (True, "0.0.0.0")])
+def test_dashboard_listens_beyond_this_machine_only_when_told_to(
+    storage, tmp_path, monkeypatch, expose, host
+):
+    bound = []
+
+    def make_server(host, *args, **kwargs):
+        bound.append(host)
+        raise OSError(98, "taken")
+
+    monkeypatch.setattr("nas.dashboard.make_server", make_server)
+    with pytest.raises(NasError, match="cannot be used: taken"):
+        serve(storage, tmp_path, 0, print, expose=expose)
+    assert bound == [host]
+
+
 def test_dashboard_shows_what_certifications_found(storage, get):
     study = open_or_create_study(storage, "shown", FACTS, DATA, "text")
     for accuracy in (0.8, 0.9):

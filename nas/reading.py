@@ -1,0 +1,134 @@
+"""Reading: the trials of a database as Optuna's own, several times as fast as Optuna reads them.
+
+Its way over mapped objects takes more than a millisecond and 60 kB for each trial, which is much
+for a study of ten thousand. Here rows are read, and equal distributions are one object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, cast
+
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, or_, select
+
+MOST_INCLUDED = 500  # in one statement: databases limit the length
+NUM_AT_ONCE = 500  # trials whose rows are in memory
+
+
+class ReadingStorage(RDBStorage):
+    """Optuna's storage in a database, with another way to read many trials."""
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        trials = _table(models.TrialModel)
+        included = sorted(i for i in included_trial_ids if i <= trial_id_greater_than)
+        if len(included) > MOST_INCLUDED:
+            return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
+        which = trials.c.trial_id > trial_id_greater_than
+        if included:
+            which = or_(which, trials.c.trial_id.in_(included))
+        which = and_(trials.c.study_id == study_id, which)
+        if states is not None:
+            which = and_(which, trials.c.state.in_(list(cast(Iterable[TrialState], states))))
+        models_of_parts = (
+            models.TrialValueModel,
+            models.TrialParamModel,
+            models.TrialUserAttributeModel,
+            models.TrialSystemAttributeModel,
+            models.TrialIntermediateValueModel,
+        )
+        found: list[FrozenTrial] = []
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(trials).where(which).order_by(trials.c.trial_id)).all()
+            for some in _batched(rows, NUM_AT_ONCE):
+                of_some = trials.c.trial_id.between(some[0].trial_id, some[-1].trial_id)
+                parts = [
+                    _rows_by_trial(connection, model, and_(which, of_some))
+                    for model in models_of_parts
+                ]
+                found += [_trial(row, *(part[row.trial_id] for part in parts)) for row in some]
+        return found
+
+
+def _batched(rows: Sequence[Row[Any]], size: int) -> Iterator[Sequence[Row[Any]]]:
+    for begin in range(0, len(rows), size):
+        yield rows[begin : begin + size]
+
+
+def _table(model: Any) -> Table:
+    return cast(Table, model.__table__)
+
+
+def _rows_by_trial(
+    connection: Connection, model: Any, which: ColumnElement[bool]
+) -> dict[int, list[Row[Any]]]:
+    """The rows of a table that belong to each trial, in the order in which they were written."""
+    table, trials = _table(model), _table(models.TrialModel)
+    columns = [column for column in table.c if column.name != "trial_id"]
+    statement = (
+        select(trials.c.trial_id, *columns)
+        .join(table, table.c.trial_id == trials.c.trial_id)
+        .where(which)
+        .order_by(*table.primary_key)
+    )
+    found: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in connection.execute(statement):
+        found[row.trial_id].append(row)
+    return found
+
+
+def _trial(
+    row: Row[Any],
+    values: list[Row[Any]],
+    params: list[Row[Any]],
+    user_attrs: list[Row[Any]],
+    system_attrs: list[Row[Any]],
+    reports: list[Row[Any]],
+) -> FrozenTrial:
+    in_order = sorted(values, key=lambda value: value.objective)
+    to_value = models.TrialValueModel.stored_repr_to_value
+    to_report = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+    distributions = {sys.intern(p.param_name): _distribution(p.distribution_json) for p in params}
+    return FrozenTrial(
+        number=row.number,
+        state=row.state,
+        value=None,
+        values=[to_value(v.value, v.value_type) for v in in_order] or None,
+        datetime_start=_local(row.datetime_start),
+        datetime_complete=_local(row.datetime_complete),
+        params={
+            name: distribution.to_external_repr(p.param_value)
+            for (name, distribution), p in zip(distributions.items(), params, strict=True)
+        },
+        distributions=distributions,
+        user_attrs={sys.intern(attr.key): json.loads(attr.value_json) for attr in user_attrs},
+        system_attrs={sys.intern(attr.key): json.loads(attr.value_json) for attr in system_attrs},
+        intermediate_values={
+            r.step: to_report(r.intermediate_value, r.intermediate_value_type) for r in reports
+        },
+        trial_id=row.trial_id,
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)
+
+
+def _local(time: datetime | None) -> datetime | None:
+    """Databases hold universal time, Optuna's trials that of this place."""
+    return None if time is None else time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)

@@ -1,0 +1,124 @@
+"""Reading many trials: the same as Optuna reads, only faster."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import event
+
+from nas import reading
+from nas.reading import ReadingStorage
+from nas.storage import open_storage
+
+DISTRIBUTIONS = {
+    "width": IntDistribution(1, 30),
+    "rate": FloatDistribution(1e-4, 1.0, log=True),
+    "pool": CategoricalDistribution(("max", None, 3, True, 0.5)),
+}
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/s.db"
+
+
+@pytest.fixture
+def ours(url):
+    open_storage(url, create=True)
+    return ReadingStorage(url)
+
+
+@pytest.fixture
+def study(ours):
+    """Trials of every kind, and another study's between them."""
+    study = optuna.create_study(storage=ours, study_name="a")
+    other = optuna.create_study(storage=ours, study_name="b")
+    for number, pool in enumerate(("max", None, 3, True, 0.5)):
+        params = {"width": number + 1, "rate": 0.25, "pool": pool}
+        study.add_trial(create_trial(
+            value=0.5 + number, params=params, distributions=DISTRIBUTIONS,
+            user_attrs={"list": [1, {"a": None}], "text": "ä"}, system_attrs={"fixed": {"b": 1}},
+            intermediate_values={1: 0.5, 2: math.inf, 0: -math.inf},
+        ))  # fmt: skip
+        other.add_trial(create_trial(value=1.0))
+    study.add_trial(create_trial(value=math.inf))
+    study.add_trial(create_trial(value=-math.inf))
+    study.add_trial(create_trial(state=TrialState.FAIL))
+    study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={3: math.nan}))
+    study.enqueue_trial({"width": 3}, user_attrs={"c": 1})
+    asked = study.ask()
+    asked.suggest_int("width", 1, 30)
+    study.ask()
+    study.enqueue_trial({"width": 4})
+    return study
+
+
+def same(ours, theirs):
+    """Whether two lists of trials are equal, with NaN equal to itself, and parameters in order."""
+    return [texts(trial) for trial in ours] == [texts(trial) for trial in theirs]
+
+
+def texts(trial):
+    values = {
+        name: sorted(value.items()) if isinstance(value, dict) and name != "_params" else value
+        for name, value in vars(trial).items()
+        if name != "_distributions"
+    }
+    return {name: repr(value) for name, value in values.items()} | trial.distributions
+
+
+@pytest.mark.parametrize(
+    ("included", "after"),
+    [(set(), -1), (set(), 8), ({1, 3, 14}, 8), ({12, 13}, -1), (set(range(1, 99)), 10**6),
+     (set(), 10**6)],
+)  # fmt: skip
+@pytest.mark.parametrize("states", [None, (TrialState.COMPLETE,), tuple(TrialState), ()])
+@pytest.mark.parametrize("at_once", [1, 5, 500])
+def test_trials_are_those_that_optuna_reads(
+    study, ours, url, states, included, after, at_once, monkeypatch
+):
+    monkeypatch.setattr(reading, "NUM_AT_ONCE", at_once)
+    number = study._study_id
+    theirs = RDBStorage(url)._get_trials(number, states, included, after)
+    found = ours._get_trials(number, states, included, after)
+    assert same(found, theirs)
+    if after == -1 and states is None:
+        assert len(found) == 12
+
+
+def test_number_of_a_study_that_is_not_there_has_no_trials(study, ours):
+    assert ours._get_trials(99, None, set(), -1) == []
+
+
+def test_many_unfinished_trials_are_read_as_well(study, ours, url, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_INCLUDED", 3)
+    included = {1, 2, 3, 4, 5, 6}
+    theirs = RDBStorage(url)._get_trials(study._study_id, None, included, 8)
+    assert same(ours._get_trials(study._study_id, None, included, 8), theirs)
+
+
+def test_number_of_statements_does_not_grow_with_the_trials(study, ours):
+    statements = []
+    event.listen(ours.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    ours._get_trials(study._study_id, None, set(), -1)
+    assert len(statements) == 6
+
+
+def test_study_opened_by_us_reads_so(study, url, monkeypatch):
+    monkeypatch.setattr(RDBStorage, "_get_trials", None)
+    loaded = optuna.load_study(study_name="a", storage=open_storage(url))
+    assert [t.number for t in loaded.trials] == list(range(12))
+
+
+def test_damaged_database_is_an_error_of_optunas(study, url, tmp_path):
+    storage = open_storage(url)
+    with sqlite3.connect(tmp_path / "s.db") as database:
+        database.execute("DROP TABLE trial_params")
+    with pytest.raises(optuna.exceptions.StorageInternalError, match="trial_params"):
+        storage._get_trials(study._study_id, None, set(), -1)

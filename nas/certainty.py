@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # of the t distribution
 
 Answers = NDArray[np.bool_]  # (S, N): seeds, images
 
@@ -48,7 +48,7 @@ def mean_of(values: Sequence[float]) -> Mean:
     if num < 2:
         return Mean(mean, math.nan, math.nan, math.nan, num)
     std = float(np.std(values, ddof=1))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, num - 1)) * std / math.sqrt(num)
+    reach = float(stdtrit(num - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(num)
     return Mean(mean, std, mean - reach, mean + reach, num)
 
 
@@ -75,9 +75,9 @@ def compare(first: Answers, second: Answers) -> Difference:
     else:
         freedom = variance**2 / sum(part**2 / df for part, df in parts if part > 0)
         error = math.sqrt(variance)
-        reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+        reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
         low, high = mean - reach, mean + reach
-        probability = float(stats.t.cdf(mean / error, freedom))
+        probability = float(stdtr(freedom, mean / error))
     return Difference(mean, low, high, probability, errors_in_common(first, second))
 
 

@@ -178,7 +178,8 @@ def test_all_but_one_cannot_be_built_for_digits(space, name):
     ("name", "recipe"),
     [
         ("three-blocks", {"learning_rate": 0.01, "schedule": "multi-step", "batch_size": 128}),
-        ("slim", {"schedule": "multi-step", "batch_size": 64, "augmentation": 0.5}),
+        ("slim", {"optimizer": "adam", "schedule": "multi-step", "batch_size": 128,
+                  "augmentation": 0.5}),
         (
             "two-blocks",
             {"optimizer": "adam", "learning_rate": 0.003, "schedule": "exponential",

@@ -17,10 +17,13 @@ locked:    another program locks the database for up to 2 s, again and again
 gone:      the database is moved away during the search, and comes back
 together:  eight processes begin at once on a file that is not there yet
 churn:     four processes, one of them killed at random again and again
+full:      there is no room for the database to grow, until there is again
+damaged:   a database is cut off or has bytes changed: it is refused in one line, or searched
+halted:    one of two processes is stopped for a while, and continued
 stopped:   four processes on a server that is stopped in their midst, for up to 30 s
 
 With --server the searches share a PostgreSQL server, which is brought up for them, instead of a
-file; `stopped` needs it, `locked` and `gone` need a file.
+file; `stopped` needs it; `locked`, `gone`, `full` and `damaged` need a file.
 
 Each line is so many runs with seeds of their own; the exit code is 1 when anything is not zero.
 """
@@ -33,6 +36,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import sqlite3
 import sys
@@ -40,7 +44,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
@@ -395,6 +399,83 @@ def gone(count: int, seed: int) -> Score:
     return score
 
 
+def full(count: int, seed: int) -> Score:
+    """A limit to the size of files stands in for a full disk."""
+    score = Score()
+    for n in range(count):
+        rng = random.Random(seed + n)
+        with arena(seed + n, num_trials=16, seconds=0.005) as place:
+            room = rng.randrange(110_000, 150_000)  # bytes; an empty database has 110,000
+            process = FORK.Process(target=in_little_room, args=(place, room))
+            process.start()
+            process.join(60)
+            score.injections += process.exitcode == 3
+            if process.exitcode not in (0, 2, 3):
+                score._note("exit code", place, str(process.exitcode))
+            place.start().join(60)
+            score.check(place)
+    return score
+
+
+def in_little_room(place: Arena, room: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error of the call instead
+    place.search()
+
+
+def damaged(count: int, seed: int) -> Score:
+    """It may be refused, or the damage not be seen; it must not end in a traceback."""
+    score = Score()
+    with arena(seed, num_trials=8) as place:
+        place.start().join(60)
+        path = place.folder / "studies.db"
+        whole = path.read_bytes()
+        for n in range(count):
+            rng = random.Random(1000 * seed + n)
+            content = bytearray(whole)
+            if n % 10 == 0:
+                del content[rng.randrange(len(content)) :]
+            else:
+                for _ in range(rng.choice([1, 10, 100])):
+                    content[rng.randrange(len(content))] = rng.randrange(256)
+            path.write_bytes(content)
+            score.runs += 1
+            score.injections += 1
+            more = replace(place, num_trials=9)
+            process = more.start()
+            process.join(60)
+            if process.exitcode not in (0, 2, 3):
+                score._note("exit code", place, f"damage {n}: {process.exitcode}")
+                process.kill()
+            if process.exitcode == 2 and path.read_bytes() != content:
+                score._note("overwritten", place, f"damage {n}")
+    return score
+
+
+def halted(count: int, seed: int) -> Score:
+    """What stands still and is still there keeps its trials, and nothing runs twice."""
+    score = Score()
+    for n in range(count):
+        rng = random.Random(seed + n)
+        with arena(seed + n, num_trials=16, seconds=0.05) as place:
+            processes = [place.start() for _ in range(2)]
+            for _ in range(3):
+                process = rng.choice(processes)
+                time.sleep(rng.uniform(0.1, 0.8))
+                if process.is_alive():
+                    os.kill(process.pid, signal.SIGSTOP)
+                    time.sleep(rng.uniform(0.1, 1.0))
+                    os.kill(process.pid, signal.SIGCONT)
+                    score.injections += 1
+            for process in processes:
+                process.join(120)
+                if process.exitcode != 0:
+                    score._note("exit code", place, str(process.exitcode))
+                    process.kill()
+            score.check(place)
+    return score
+
+
 def stopped(count: int, seed: int) -> Score:
     """The server goes away, politely or not, and comes back: everyone must wait for it."""
     score = Score()
@@ -431,8 +512,9 @@ def postgresql() -> Iterator[Any]:
 
 FAULTS = {"kill": (kill, 200), "interrupt": (interrupt, 50), "resume": (resume, 100),
           "together": (together, 50), "churn": (churn, 200), "locked": (locked, 50),
-          "gone": (gone, 50), "stopped": (stopped, 10)}  # fmt: skip
-ON_A_FILE, ON_A_SERVER = ("locked", "gone"), ("stopped",)
+          "gone": (gone, 50), "full": (full, 50), "damaged": (damaged, 200), "halted": (halted, 50),
+          "stopped": (stopped, 10)}  # fmt: skip
+ON_A_FILE, ON_A_SERVER = ("locked", "gone", "full", "damaged"), ("stopped",)
 COLUMNS = ("lost", "double", "zombies", "worse")
 
 

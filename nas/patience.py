@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy
 from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
+from nas.errors import StudyError, describe
 from nas.reading import ReadingStorage
 
 PATIENCE_SECONDS = 300.0
@@ -45,6 +46,7 @@ class PatientStorage(ReadingStorage):
 
     Raises:
         StorageInternalError: by each method, when it did not help.
+        StudyError: what the database holds is not what was written.
     """
 
 
@@ -68,6 +70,8 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
                 # What fails while a transaction is undone comes without Optuna's error around it.
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
                 if not _may_pass(cause):
+                    if _is_damage(cause):
+                        raise _damaged(cause) from error
                     if isinstance(error, StorageInternalError):
                         raise
                     raise StorageInternalError(str(error)) from error
@@ -78,6 +82,11 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
                         "the database does not answer (%s): it is tried again for %.0f s",
                         str(cause).split("\n")[0], PATIENCE_SECONDS,
                     )  # fmt: skip
+            except (ValueError, LookupError, TypeError, AssertionError) as error:
+                # A KeyError says that there is no such study or trial, what is written may be bad.
+                if isinstance(error, KeyError) or "get_" not in method.__name__:
+                    raise
+                raise _damaged(error) from error
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         return None  # never reached
@@ -98,6 +107,19 @@ def _is_told(
 ) -> bool:
     trial = storage.get_trial(trial_id)
     return trial.state == state and trial.values == (None if values is None else list(values))
+
+
+def _damaged(error: BaseException | None) -> StudyError:
+    what = describe(error) if error else ""
+    return StudyError(
+        f"the database is damaged ({what[:200]}): bring back a copy from before, or move it away"
+    )
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    # SQLite's other errors, such as a full disk, are of classes below this one.
+    return type(origin) is sqlite3.DatabaseError or isinstance(origin, LookupError)
 
 
 def _may_pass(error: BaseException | None) -> bool:

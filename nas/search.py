@@ -152,6 +152,7 @@ class Search:
             SearchError: several candidates in a row could not be trained.
         """
         self._tell_start()
+        self._tell_other_versions()
         for number in self.journal.replay(self.study):
             self.observer(Note(f"trial {number} was finished before: it is stored now"))
         self._look_around()
@@ -210,6 +211,21 @@ class Search:
                 seconds_left=self.stop.seconds_left,
             )
         )
+
+    def _tell_other_versions(self) -> None:
+        """Scores of other versions compare, but are not equal to the last digit."""
+        mine, others = versions(), set()
+        for trial in self.study.get_trials(deepcopy=False):
+            for name, version in trial.user_attrs.get("versions", {}).items():
+                if mine.get(name) != version:
+                    others.add(f"{name} {version}")
+        if others:
+            self.observer(
+                Note(
+                    f"parts of this study were made with {', '.join(sorted(others))}: it goes on "
+                    "with others, and does not end quite as it would have"
+                )
+            )
 
     @property
     def counts(self) -> Counter[str]:

@@ -237,7 +237,10 @@ def _check_sqlite(url: str, path: Path, create: bool) -> None:
         connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT_SECONDS)
         with contextlib.closing(connection) as database:
             tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.Error as error:
+            (health,) = database.execute("PRAGMA quick_check(1)").fetchone() if create else ("ok",)
+            if health != "ok":
+                raise sqlite3.DatabaseError(f"it is damaged: {health}")
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise StudyError(f"--storage {url}: {path} cannot be read: {error}") from error
     if tables and "studies" not in tables:
         raise StudyError(f"--storage {url}: {path} belongs to another program; name another file")

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.architecture import Architecture
 from nas.budget import Budget, Limits
 from nas.candidate import Candidate, Recipe
-from nas.errors import StudyError
+from nas.errors import StudyError, describe
 from nas.training import EpochMetrics
 
 METRIC = "valid_accuracy"
@@ -200,7 +200,10 @@ def reason_of(trial: FrozenTrial) -> Reason | None:
     A trial is LOST when it was closed and nothing says why: its process could not.
     """
     text = trial.user_attrs.get("reason")
-    reason = None if text is None else Reason(text)
+    try:
+        reason = None if text is None else Reason(text)
+    except ValueError as error:
+        raise _damaged(trial, error) from error
     if trial.state == TrialState.FAIL and (reason is None or reason in _TOLD_AS_RESULT):
         return Reason.LOST
     return reason
@@ -477,7 +480,21 @@ def _set(trial: optuna.Trial, **attrs: Any) -> None:
         trial.set_user_attr(key, value)
 
 
+def _damaged(trial: FrozenTrial, error: Exception) -> StudyError:
+    return StudyError(
+        f"trial {trial.number} is damaged in the database ({describe(error)[:200]}): bring back a "
+        "copy from before, or move it away"
+    )
+
+
 def _record(trial: FrozenTrial) -> TrialRecord:
+    try:
+        return _record_of(trial)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise _damaged(trial, error) from error
+
+
+def _record_of(trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
     has_spec = "architecture" in attrs and "recipe" in attrs
     reason = reason_of(trial)

@@ -145,35 +145,38 @@ def spaces(options: Namespace, arguments: list[str]) -> int:
 
 def show(options: Namespace, arguments: list[str]) -> int:
     from nas.report import leaderboard, print_report, trial_page
-    from nas.storage import open_storage
+    from nas.storage import open_storage, storage_errors
     from nas.studies import find_trial, open_study
 
-    study = open_study(open_storage(options.storage), options.study)
-    if options.trial is None:
-        print_report(leaderboard(study, options.top))
-    else:
-        print_report(trial_page(study, find_trial(study, _number(options.trial))))
+    with storage_errors(options.storage):
+        study = open_study(open_storage(options.storage), options.study)
+        if options.trial is None:
+            print_report(leaderboard(study, options.top))
+        else:
+            print_report(trial_page(study, find_trial(study, _number(options.trial))))
     return 0
 
 
 def studies(options: Namespace, arguments: list[str]) -> int:
     from nas.report import print_report, studies_table
-    from nas.storage import open_storage
+    from nas.storage import open_storage, storage_errors
 
-    print_report(studies_table(open_storage(options.storage)))
+    with storage_errors(options.storage):
+        print_report(studies_table(open_storage(options.storage)))
     return 0
 
 
 def export(options: Namespace, arguments: list[str]) -> int:
     from nas.export import export_trial
-    from nas.storage import open_storage
+    from nas.storage import open_storage, storage_errors
     from nas.studies import find_trial, open_study, study_data
     from nas.weights import WeightsStore, default_artifact_dir
 
-    study = open_study(open_storage(options.storage), options.study)
-    record = find_trial(study, _number(options.trial))
-    facts = study_data(study)
-    weights = WeightsStore(study, default_artifact_dir(options.storage)).load(record.number)
+    with storage_errors(options.storage):
+        study = open_study(open_storage(options.storage), options.study)
+        record = find_trial(study, _number(options.trial))
+        facts = study_data(study)
+        weights = WeightsStore(study, default_artifact_dir(options.storage)).load(record.number)
     out = options.out or Path(f"{study.study_name}-trial-{record.number}")
     try:
         data = _study_images(study, facts, options.data_dir)

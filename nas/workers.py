@@ -14,6 +14,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ from nas.worker import EpochDone, Failed, Job, Trained, work
 JOIN_SECONDS = 5  # that a worker is given to end by itself
 POLL_SECONDS = 0.2  # how soon a signal or the time limit is noticed while all workers train
 WORKERS_ON_CUDA = 4
+SILENCE_SECONDS = 3600.0  # without an epoch, after which a training is taken to hang
+GAP_SECONDS = 60.0  # between two calls of `wait`: this process stood still, and they perhaps too
 
 # glibc reads these when a process starts. By default it hands every large tensor back to the
 # system after each step and takes the page faults again in the next one: 1.4 to 2.3 times slower.
@@ -57,6 +60,7 @@ class _Worker:
     process: Any  # of the context that starts it; several workers may share one
     connection: Connection
     job: Job | None = None  # in work
+    heard: float = 0.0  # when it last said or was told something, by the monotonic clock
 
 
 def default_workers(device: torch.device) -> int:
@@ -112,6 +116,7 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         self._again: deque[Job] = deque()  # to be trained again, each alone
         self._is_alone = False  # one of them is in work
+        self._last_wait = time.monotonic()
 
     def __enter__(self) -> WorkerPool:
         if self.device.type == "cpu":
@@ -146,7 +151,7 @@ class WorkerPool:
         worker = next(w for w in self._workers if w.job is None)
         if not worker.process.is_alive() and not self._jobs_of(worker):
             self._renew(worker)
-        worker.job = job
+        worker.job, worker.heard = job, time.monotonic()
         with suppress(OSError):  # one that dies just now is found by wait(), too
             worker.connection.send(job)
 
@@ -157,6 +162,7 @@ class WorkerPool:
     def answer(self, number: int, stop: bool) -> None:
         """Let the job go on after `EpochDone`, or stop there."""
         worker = next(w for w in self._workers if w.job and w.job.number == number)
+        worker.heard = time.monotonic()
         # A worker that died while it waited is found by the next wait().
         with suppress(OSError):
             worker.connection.send(stop)
@@ -173,7 +179,21 @@ class WorkerPool:
             worker = busy[connection]
             if worker.connection is connection:  # not replaced meanwhile with its process
                 messages += self._receive(worker)
-        return messages
+        return messages + self._end_hung()
+
+    def _end_hung(self) -> list[Message]:
+        """End the processes that have been silent for too long."""
+        now, before = time.monotonic(), self._last_wait
+        self._last_wait = now
+        busy = [worker for worker in self._workers if worker.job]
+        if now - before > GAP_SECONDS:
+            for worker in busy:
+                worker.heard = now
+        hung = next((w for w in busy if now - w.heard > SILENCE_SECONDS), None)
+        if hung is None:
+            return []
+        hung.process.kill()
+        return self._bury(hung, f"it hung: no epoch in {SILENCE_SECONDS:,.0f} s")
 
     def _receive(self, worker: _Worker) -> list[Message]:
         assert worker.job is not None
@@ -192,7 +212,7 @@ class WorkerPool:
             return [self._restart(job, message.detail)]
         return [message]
 
-    def _bury(self, worker: _Worker) -> list[Message]:
+    def _bury(self, worker: _Worker, why: str = "") -> list[Message]:
         """Say what became of a process that died, and put a new one in its place."""
         process = worker.process
         process.join(JOIN_SECONDS)
@@ -201,7 +221,7 @@ class WorkerPool:
         jobs = self._jobs_of(worker)
         self._is_alone = False
         self._renew(worker)
-        detail = f"its process died ({how}); the system may be out of memory"
+        detail = why or f"its process died ({how}); the system may be out of memory"
         if len(jobs) > 1:  # whose fault it was shows when each is alone
             return [self._restart(job, detail) for job in jobs]
         return [Failed(job.number, detail) for job in jobs]

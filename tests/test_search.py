@@ -8,13 +8,15 @@ from dataclasses import replace
 
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 
+from nas import search as search_module
 from nas.architecture import Architecture
 from nas.budget import NO_LIMITS, Limits
 from nas.candidate import Candidate, Recipe
 from nas.errors import DivergedError, SearchError, SpaceError, StudyError
-from nas.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded, TrialStarted
+from nas.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded, TrialStarted
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.samplers import derive_seed
 from nas.search import Search, SearchSettings
@@ -487,6 +489,19 @@ def test_interrupted_and_resumed_search_equals_the_uninterrupted_one(make_search
     assert [t.value for t in resumed.trials] == [t.value for t in straight.study.trials]
     seeds = [t.user_attrs.get("seed") for t in resumed.trials]
     assert seeds == [t.user_attrs.get("seed") for t in straight.study.trials]
+
+
+def test_other_versions_in_a_study_are_told_once(make_search, pool, monkeypatch):
+    make_search(trials=2).run()
+    search = make_search(trials=3)
+    search.run()
+    assert not any("made with" in event.text for event in search.events if isinstance(event, Note))
+    monkeypatch.setattr(search_module, "versions", lambda: {"nas": "0", "torch": "9.9"})
+    search = make_search(trials=4)
+    search.run()
+    (text,) = [e.text for e in search.events if isinstance(e, Note) and "made with" in e.text]
+    assert f"torch {torch.__version__}" in text
+    assert "torch 9.9" not in text
 
 
 def test_search_begins_where_the_space_says_and_only_once(make_search, pool):

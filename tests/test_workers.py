@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from nas import workers
 from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, ReLU
@@ -141,6 +142,44 @@ def test_worker_that_is_killed_costs_its_own_candidate_and_is_replaced(
     for number in (1, 2):
         pool.start(Job(number, tiny_architecture, RECIPE, seed=0))
     assert {m.number for m in talk(pool) if isinstance(m, Trained)} == {1, 2}
+
+
+def test_training_that_hangs_is_ended_and_costs_its_own_candidate(
+    make_pool, tiny_architecture, monkeypatch
+):
+    monkeypatch.setattr(workers, "SILENCE_SECONDS", 1.0)
+    pool = make_pool(2)
+    pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
+    pool.start(Job(1, tiny_architecture, LONG, seed=0))
+    said = []
+    while not any(isinstance(message, Failed) for message in said):
+        for message in pool.wait(0.1):
+            said.append(message)
+            if isinstance(message, EpochDone):
+                pool.answer(message.number, stop=False)
+    assert said[-1] == Failed(0, "it hung: no epoch in 1 s")
+    assert pool.num_idle == 1
+    pool.start(Job(2, tiny_architecture, RECIPE, seed=0))
+    pool.stop()
+    assert {m.number for m in talk(pool) if isinstance(m, Trained)} == {1, 2}
+
+
+def test_training_is_not_taken_to_hang_when_the_search_stood_still(
+    make_pool, tiny_architecture, monkeypatch
+):
+    """Both were stopped, and continued."""
+    monkeypatch.setattr(workers, "SILENCE_SECONDS", 30.0)
+    pool = make_pool()
+    pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    assert isinstance(next_message(pool), EpochDone)
+    now = time.monotonic()
+    monkeypatch.setattr(workers.time, "monotonic", lambda: now + 1000)
+    assert pool.wait(0.0) == []
+    monkeypatch.setattr(workers.time, "monotonic", lambda: now + 1020)
+    assert pool.wait(0.0) == []
+    monkeypatch.setattr(workers.time, "monotonic", lambda: now + 1050)
+    assert isinstance(next_message(pool), Failed)
 
 
 def test_idle_worker_that_died_is_replaced_when_it_is_needed(make_pool, tiny_architecture):

@@ -60,6 +60,7 @@ from nas.candidate import Candidate, Recipe
 from nas.errors import NasError
 from nas.events import Event, TrialEnded
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
+from nas.metrics import EpochMetrics
 from nas.ownership import index_of
 from nas.search import Search, SearchSettings
 from nas.search_space import SearchSpace
@@ -67,7 +68,7 @@ from nas.stopping import StopRequest
 from nas.storage import open_storage, storage_errors
 from nas.studies import TRAINED, DataFacts, StudyFacts, open_or_create_study, take_tally
 from nas.task import Task
-from nas.training import EpochMetrics, TrainResult
+from nas.training import TrainResult
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Job, Trained
 from nas.workers import Message

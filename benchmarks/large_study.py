@@ -27,12 +27,12 @@ import psutil
 from optuna.trial import TrialState
 
 from nas.errors import NasError
+from nas.metrics import EpochMetrics
 from nas.running import versions
 from nas.search_space import load_space
 from nas.storage import open_storage
 from nas.studies import Reason, open_study, record_candidate, record_reason, record_training
 from nas.task import Task
-from nas.training import EpochMetrics
 
 RESULTS = Path(__file__).parent / "results" / "large-study.json"
 EPOCHS = 19

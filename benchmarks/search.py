@@ -41,12 +41,13 @@ from nas.certainty import mean_of
 from nas.datasets import Dataset
 from nas.errors import DivergedError, OverBudgetError
 from nas.events import EpochEnded, Event
+from nas.metrics import EpochMetrics
 from nas.samplers import derive_seed
 from nas.search import Search, SearchSettings
 from nas.search_space import load_space
 from nas.studies import Reason, best_trials, count_outcomes, read_trials
 from nas.task import Task
-from nas.training import EpochMetrics, train
+from nas.training import train
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Failed, Job, Trained
 from nas.workers import Message

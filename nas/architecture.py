@@ -7,12 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from nas.errors import CountMismatchError, InvalidCandidateError
 from nas.layers import Dropout, Layer, Shape, layer_from_json
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ class Architecture:
         Raises:
             CountMismatchError: the module holds another number of parameters than was counted.
         """
+        from torch import nn
+
         model = nn.Sequential(*(row.layer.build(row.in_shape) for row in self.rows))
         num_built = sum(p.numel() for p in model.parameters())
         if num_built != self.num_params:

@@ -20,7 +20,7 @@ import optuna
 
 from nas.certainty import Answers, choice_order
 from nas.errors import StudyError
-from nas.training import EpochMetrics
+from nas.metrics import EpochMetrics
 
 _PREFIX = "certificate"
 _OPENINGS = "test_openings"

@@ -12,11 +12,12 @@ import torch
 
 from nas.candidate import Candidate
 from nas.datasets import Dataset
+from nas.metrics import EpochMetrics
 from nas.samplers import KEPT, PrunerName, schedules
 from nas.search_space import SearchSpace
 from nas.survey import draw
 from nas.task import Task
-from nas.training import EpochMetrics, train
+from nas.training import train
 
 PROBE_SECONDS = 1.0  # of each of two candidates
 PROBE_BATCHES = 20  # in an epoch of a probe

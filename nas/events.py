@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas.metrics import EpochMetrics
 from nas.studies import Reason
-from nas.training import EpochMetrics
 
 
 @dataclass(frozen=True)

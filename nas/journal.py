@@ -16,9 +16,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.metrics import EpochMetrics
 from nas.parts import part_folder
 from nas.studies import Rung, training_attrs
-from nas.training import EpochMetrics
 
 NEEDED = {"number", "fingerprint", "score", "attrs"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.storages import BaseStorage
@@ -12,13 +13,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nas.architecture import Architecture
 from nas.certificates import Protocol
-from nas.check import Forecast, Holdings
 from nas.comparison import certificate_tables, measured_runs, spread
 from nas.display import counts_text, duration_text, plain_console
 from nas.frontier import Point, best_under, drawing
-from nas.launch import Launch
+from nas.metrics import EpochMetrics
 from nas.studies import (
     TrialRecord,
     best_trials,
@@ -27,9 +26,12 @@ from nas.studies import (
     study_facts,
     study_names,
 )
-from nas.task import Task
-from nas.training import EpochMetrics
-from nas.training.device import device_name
+
+if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
+    from nas.architecture import Architecture
+    from nas.check import Forecast, Holdings
+    from nas.launch import Launch
+    from nas.task import Task
 
 _BAR_WIDTH = 30
 
@@ -193,6 +195,8 @@ def check_report(
         + (f"about {number:,}" if is_known else f"more than {number:,}"),
     ]
     if expected:
+        from nas.training.device import device_name
+
         parts.append(
             f"one full training of {task.epochs} epochs: about "
             f"{duration_text(expected.seconds_each)} on "

@@ -10,8 +10,8 @@ import torch
 
 from nas import __version__
 from nas.candidate import Candidate
+from nas.metrics import EpochMetrics
 from nas.studies import Rung
-from nas.training import EpochMetrics
 from nas.worker import Job
 
 

@@ -25,7 +25,7 @@ from nas.architecture import Architecture
 from nas.budget import Budget, Limits
 from nas.candidate import Candidate, Recipe
 from nas.errors import StudyError, describe
-from nas.training import EpochMetrics
+from nas.metrics import EpochMetrics
 
 METRIC = "valid_accuracy"
 MAKING_SECONDS = 5.0  # that a process may take from a study's name to its facts

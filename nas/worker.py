@@ -22,7 +22,8 @@ from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.datasets import Dataset
 from nas.errors import DivergedError, describe
-from nas.training import EpochMetrics, TrainResult, train
+from nas.metrics import EpochMetrics
+from nas.training import TrainResult, train
 from nas.training.captured import release_memory
 
 

@@ -21,9 +21,9 @@ from nas.certificates import (
     stack,
 )
 from nas.errors import StudyError
+from nas.metrics import EpochMetrics
 from nas.storage import open_storage
 from nas.studies import open_or_create_study, open_study
-from nas.training import EpochMetrics
 from tests.test_studies import DATA, FACTS
 
 HISTORY = (EpochMetrics(1, 0.7, 1 / 3, 0.1 + 0.2, 0.5), EpochMetrics(2, 1e-17, 0.2, 0.25, 0.5))

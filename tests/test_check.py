@@ -15,8 +15,8 @@ from nas.check import Holdings, forecast, take_stock
 from nas.cli import main
 from nas.errors import DivergedError, InvalidCandidateError
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
+from nas.metrics import EpochMetrics
 from nas.task import Task
-from nas.training import EpochMetrics
 from tests.fakes import make_space, suggest
 
 TASK = Task((1, 8, 8), 4, 150)  # widths 1 to 11 of `suggest` fit, 12 to 30 do not

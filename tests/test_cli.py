@@ -131,6 +131,15 @@ def test_neither_torch_nor_optuna_is_loaded_for(arguments):
     assert done.stderr == "set()\n"
 
 
+def test_torch_is_not_loaded_to_show_studies():
+    code = (
+        "import sys\nimport nas.report, nas.storage\n"
+        "sys.exit(str({'torch', 'sklearn', 'torchvision', 'numba'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "set()\n"
+
+
 def test_python_m_nas_is_the_command():
     done = subprocess.run([sys.executable, "-m", "nas", "nope"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -12,8 +12,8 @@ from nas.candidate import Candidate, Recipe
 from nas.certificates import Protocol, record_decision, record_opening, record_run
 from nas.comparison import certificate_tables, measured_runs, spread
 from nas.layers import Flatten, Linear
+from nas.metrics import EpochMetrics
 from nas.studies import open_or_create_study
-from nas.training import EpochMetrics
 from tests.fakes import add_trial
 from tests.test_certificates import CLOSED, make_run
 from tests.test_studies import DATA, FACTS

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "nas"
 # A module or a package stands below everything that it imports.
 ORDER = (
     "errors",
+    "metrics",
     "layers",
     "architecture",
     "candidate",
@@ -30,10 +31,13 @@ ORDER = (
     "workers",
     "search_space",
     "survey",
+    "reading",
+    "patience",
     "storage",
     "studies",
     "samplers",
     "warm_start",
+    "parts",
     "weights",
     "stopping",
     "events",
@@ -67,8 +71,8 @@ MAY_IMPORT = {
     },
     "optuna": {
         "recipes",  # for type checkers
-        "storage", "studies", "samplers", "warm_start", "weights", "search", "certificates",
-        "certify", "comparison", "report", "dashboard", "launch", "frontier",
+        "reading", "patience", "storage", "studies", "samplers", "warm_start", "weights", "search",
+        "certificates", "certify", "comparison", "report", "dashboard", "launch", "frontier",
         "journal", "ownership", "running", "standing",
         "verbs",  # for type checkers
     },

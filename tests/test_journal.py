@@ -12,12 +12,12 @@ from optuna.trial import TrialState
 
 from nas.events import Note
 from nas.journal import Journal
+from nas.metrics import EpochMetrics
 from nas.ownership import Owner
 from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
 from nas.studies import Reason, Rung, read_trials, record_reason, take_tally
 from nas.task import Task
-from nas.training import EpochMetrics
 from nas.weights import WeightsStore
 from tests.fakes import FakePool, make_space
 

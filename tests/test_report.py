@@ -12,6 +12,7 @@ from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
 from nas.certificates import Protocol, record_decision, record_opening, record_run
 from nas.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
+from nas.metrics import EpochMetrics
 from nas.report import (
     certificate_report,
     leaderboard,
@@ -28,7 +29,6 @@ from nas.studies import (
     read_trials,
     record_rejection,
 )
-from nas.training import EpochMetrics
 from tests.fakes import add_trial
 from tests.test_certificates import CLOSED, make_run
 from tests.test_search import make_search, pool  # noqa: F401 - fixtures

@@ -18,12 +18,12 @@ from nas.candidate import Candidate, Recipe
 from nas.errors import DivergedError, SearchError, SpaceError, StudyError
 from nas.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded, TrialStarted
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
+from nas.metrics import EpochMetrics
 from nas.samplers import derive_seed
 from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
 from nas.studies import TRAINED, Reason, best_trials, count_trained, find_trial, read_trials
 from nas.task import Task
-from nas.training import EpochMetrics
 from nas.weights import WeightsStore
 from nas.worker import EpochDone
 from nas.workers import Restarted

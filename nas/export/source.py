@@ -130,16 +130,15 @@ def _call(call: Call, indent: int) -> str:
     if not all(isinstance(argument, Call) for argument in call.args) or not call.args:
         return f"{' ' * indent}{call.source()},"
     inner = [_call(argument, indent + 4) for argument in call.args if isinstance(argument, Call)]
-    name = call.factory.__name__
-    return "\n".join([f"{' ' * indent}{name}(", *inner, f"{' ' * indent}),"])
+    return "\n".join([f"{' ' * indent}{call.factory}(", *inner, f"{' ' * indent}),"])
 
 
 def _definitions(architecture: Architecture) -> str:
     """The classes of ours that the network is made of, as they were trained."""
     calls = [row.layer.call(row.in_shape) for row in architecture.rows]
     used = {factory for call in calls for factory in call.factories()}
-    ours = sorted((f for f in used if f.__module__ == modules.__name__), key=lambda f: f.__name__)
-    return "".join(f"{inspect.getsource(factory)}\n\n" for factory in ours)
+    ours = sorted(name for name in used if not name.startswith("nn."))
+    return "".join(f"{inspect.getsource(getattr(modules, name))}\n\n" for name in ours)
 
 
 def _origin(architecture: Architecture, provenance: Provenance) -> str:

@@ -10,8 +10,6 @@ from typing import Any
 
 from nas.errors import InvalidCandidateError
 from nas.layers.layer import Call, Layer, Shape, check_whole, image_shape
-from nas.layers.modules import Residual as ResidualModule
-from nas.layers.modules import Tied as TiedModule
 from nas.layers.plain import Conv, Dropout
 
 
@@ -49,7 +47,7 @@ class Residual(Layer):
     def call(self, shape: Shape) -> Call:
         steps = self._steps(shape)
         # Dropout of nothing builds a module that does nothing.
-        return Call(ResidualModule, tuple(la.call(s) for la, s in steps if la != Dropout(0)))
+        return Call("Residual", tuple(la.call(s) for la, s in steps if la != Dropout(0)))
 
     def out_shape(self, shape: Shape) -> Shape:
         layer, last = self._steps(shape)[-1]
@@ -104,7 +102,7 @@ class Tied(Layer):
         return self.times
 
     def call(self, shape: Shape) -> Call:
-        return Call(TiedModule, (self._conv(shape[0]).call(shape), self.times))
+        return Call("Tied", (self._conv(shape[0]).call(shape), self.times))
 
     def out_shape(self, shape: Shape) -> Shape:
         return image_shape(self, shape)

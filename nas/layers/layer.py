@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import prod
-from typing import Any, ClassVar
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas.errors import InvalidCandidateError
+
+if TYPE_CHECKING:  # loaded when the first module is built: tables of studies need no torch
+    from torch import nn
 
 Shape = tuple[int, ...]
 
@@ -18,27 +19,32 @@ Shape = tuple[int, ...]
 class Call:
     """A constructor call of a module class: to be made, or to be written as source.
 
-    The class is one of torch.nn, or of nas.layers.modules; an argument may be a call itself.
+    The class is one of torch.nn, named such as `nn.Conv2d`, or of nas.layers.modules, named such as
+    `Residual`; an argument may be a call itself.
     """
 
-    factory: type[nn.Module]
+    factory: str
     args: tuple[Argument, ...] = ()
     kwargs: Mapping[str, int | float | bool] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
         args = [a.build() if isinstance(a, Call) else a for a in self.args]
-        return self.factory(*args, **self.kwargs)
+        from torch import nn
+
+        from nas.layers import modules
+
+        home = nn if self.factory.startswith("nn.") else modules
+        module: nn.Module = getattr(home, self.factory.removeprefix("nn."))(*args, **self.kwargs)
+        return module
 
     def source(self) -> str:
         """The call as Python, for example `nn.Conv2d(1, 8, 3, padding=1, bias=False)`."""
         arguments = [a.source() if isinstance(a, Call) else repr(a) for a in self.args]
         arguments += [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        name = self.factory.__name__
-        name = f"nn.{name}" if getattr(nn, name, None) is self.factory else name
-        return f"{name}({', '.join(arguments)})"
+        return f"{self.factory}({', '.join(arguments)})"
 
-    def factories(self) -> set[type[nn.Module]]:
-        """The classes that it and its arguments call."""
+    def factories(self) -> set[str]:
+        """The names of the classes that it and its arguments call."""
         inner = [a.factories() for a in self.args if isinstance(a, Call)]
         return {self.factory}.union(*inner)
 

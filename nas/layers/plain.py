@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
 
-from torch import nn
-
 from nas.errors import InvalidCandidateError
 from nas.layers.layer import Call, Layer, Shape, check_whole, image_shape
 
@@ -51,7 +49,7 @@ class Conv(Layer):
             kwargs["padding"] = self._pad()
         if not self.bias:
             kwargs["bias"] = False
-        return Call(nn.Conv2d, (shape[0], self.out_channels, self.kernel_size), kwargs)
+        return Call("nn.Conv2d", (shape[0], self.out_channels, self.kernel_size), kwargs)
 
     def out_shape(self, shape: Shape) -> Shape:
         _, height, width = image_shape(self, shape)
@@ -96,7 +94,7 @@ class DepthwiseConv(Layer):
 
     def call(self, shape: Shape) -> Call:
         dense = self._dense(shape[0]).call(shape)
-        return Call(nn.Conv2d, dense.args, {**dense.kwargs, "groups": shape[0]})
+        return Call("nn.Conv2d", dense.args, {**dense.kwargs, "groups": shape[0]})
 
     def out_shape(self, shape: Shape) -> Shape:
         return self._dense(shape[0]).out_shape(shape)
@@ -119,7 +117,7 @@ class BatchNorm(Layer):
     is_in_place = True
 
     def call(self, shape: Shape) -> Call:
-        return Call(nn.BatchNorm2d, (shape[0],))
+        return Call("nn.BatchNorm2d", (shape[0],))
 
     def out_shape(self, shape: Shape) -> Shape:
         return image_shape(self, shape)
@@ -136,7 +134,7 @@ class ReLU(Layer):
     is_in_place = True
 
     def call(self, shape: Shape) -> Call:
-        return Call(nn.ReLU)
+        return Call("nn.ReLU")
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ class Dropout(Layer):
         object.__setattr__(self, "p", float(self.p))  # numpy's floats write themselves otherwise
 
     def call(self, shape: Shape) -> Call:
-        return Call(nn.Dropout, (self.p,))
+        return Call("nn.Dropout", (self.p,))
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ class MaxPool(_Pool):
     kind = "max-pool"
 
     def call(self, shape: Shape) -> Call:
-        return Call(nn.MaxPool2d, (self.kernel_size,))
+        return Call("nn.MaxPool2d", (self.kernel_size,))
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,7 @@ class AvgPool(_Pool):
     kind = "avg-pool"
 
     def call(self, shape: Shape) -> Call:
-        return Call(nn.AvgPool2d, (self.kernel_size,))
+        return Call("nn.AvgPool2d", (self.kernel_size,))
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,7 @@ class GlobalAvgPool(Layer):
     kind = "global-avg-pool"
 
     def call(self, shape: Shape) -> Call:
-        return Call(nn.AdaptiveAvgPool2d, (1,))
+        return Call("nn.AdaptiveAvgPool2d", (1,))
 
     def out_shape(self, shape: Shape) -> Shape:
         return image_shape(self, shape)[0], 1, 1
@@ -231,7 +229,7 @@ class LearnedPool(Layer):
     def call(self, shape: Shape) -> Call:
         channels, height, width = image_shape(self, shape)
         kwargs = {"groups": channels, "bias": False}
-        return Call(nn.Conv2d, (channels, channels, (height, width)), kwargs)
+        return Call("nn.Conv2d", (channels, channels, (height, width)), kwargs)
 
     def out_shape(self, shape: Shape) -> Shape:
         return image_shape(self, shape)[0], 1, 1
@@ -255,7 +253,7 @@ class Flatten(Layer):
     is_in_place = True
 
     def call(self, shape: Shape) -> Call:
-        return Call(nn.Flatten)
+        return Call("nn.Flatten")
 
     def out_shape(self, shape: Shape) -> Shape:
         channels, height, width = image_shape(self, shape)
@@ -281,7 +279,7 @@ class Linear(Layer):
         return 1
 
     def call(self, shape: Shape) -> Call:
-        return Call(nn.Linear, (shape[0], self.out_features))
+        return Call("nn.Linear", (shape[0], self.out_features))
 
     def out_shape(self, shape: Shape) -> Shape:
         if len(shape) != 1:

@@ -2,10 +2,9 @@
 
 from nas.training.device import choose_device, choose_precision
 from nas.training.engine import evaluate, examine
-from nas.training.loop import EpochMetrics, TrainResult, train
+from nas.training.loop import TrainResult, train
 
 __all__ = [
-    "EpochMetrics",
     "TrainResult",
     "choose_device",
     "choose_precision",

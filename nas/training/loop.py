@@ -15,20 +15,10 @@ from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.datasets import Dataset
 from nas.errors import DivergedError
+from nas.metrics import EpochMetrics
 from nas.training.captured import CapturedEngine, own_stream
 from nas.training.device import fastest_precision
 from nas.training.engine import Engine
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What one epoch came to."""
-
-    epoch: int  # from 1
-    train_loss: float  # mean cross-entropy while training, with augmentation and dropout
-    valid_loss: float  # mean cross-entropy on the validation images
-    valid_accuracy: float  # share of the validation images classified rightly, 0..1
-    seconds: float  # of this epoch, training and validation
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from nas.metrics import EpochMetrics
 from nas.samplers import derive_seed
 from nas.search import Search, SearchSettings
 from nas.search_space import load_space
-from nas.studies import Reason, best_trials, count_outcomes, read_trials
+from nas.studies import Reason, best_trials, count_outcomes
 from nas.task import Task
 from nas.training import train
 from nas.weights import WeightsStore
@@ -186,7 +186,7 @@ def run_arm(arm: str, repeat: int, until: float) -> dict[str, Any] | None:
         "arm": arm,
         "repeat": repeat,
         "answers": answers(ends, meter.most, repeat, options.seeds),
-        "outcomes": dict(count_outcomes(read_trials(study))) if arm != "optuna" else {},
+        "outcomes": dict(count_outcomes(study)) if arm != "optuna" else {},
         "num_proposals": len(study.trials),
         "seconds": round(searched, 1),
     }
@@ -208,7 +208,7 @@ def search_nas(study: optuna.Study, arm: str, repeat: int, meter: Meter) -> list
 
     def observe(event: Event) -> None:
         meter.observe(event)
-        for record in best_trials(read_trials(study)) if not isinstance(event, EpochEnded) else ():
+        for record in best_trials(study) if not isinstance(event, EpochEnded) else ():
             if record.number not in known and record.candidate:
                 known.add(record.number)
                 ends.append((meter.num_epochs, record.valid_accuracy or 0.0, record.candidate))

@@ -30,7 +30,7 @@ from nas.errors import SearchError, StudyError
 from nas.running import versions
 from nas.samplers import derive_seed
 from nas.stopping import StopRequest
-from nas.studies import TrialRecord, best_trials, read_trials
+from nas.studies import TrialRecord, best_trials
 from nas.training import TrainResult, examine
 from nas.training.device import device_name
 from nas.weights import WeightsStore
@@ -44,7 +44,7 @@ def shortlist(study: optuna.Study, num_trials: int, num_valid: int) -> list[Tria
     Raises:
         StudyError: no trial has been completed yet.
     """
-    records = best_trials(read_trials(study))
+    records = best_trials(study)
     if not records:
         raise StudyError(f"study {study.study_name!r} has no completed trial yet")
     accuracies = [r.valid_accuracy or 0.0 for r in records]

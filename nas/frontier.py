@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from nas.studies import TrialRecord, best_trials, read_trials
+from nas.studies import TrialRecord, best_trials
 
 WIDTH, HEIGHT = 64, 12  # characters of the drawing
 
@@ -31,11 +31,7 @@ class Point:
 
 def points_of(studies: Sequence[optuna.Study]) -> list[Point]:
     """Every network that was trained to its end."""
-    return [
-        Point(study.study_name, record)
-        for study in studies
-        for record in best_trials(read_trials(study))
-    ]
+    return [Point(study.study_name, record) for study in studies for record in best_trials(study)]
 
 
 def best_under(points: Sequence[Point], budget: int) -> Point | None:

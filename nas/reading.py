@@ -86,8 +86,8 @@ def _rows_by_trial(
         .order_by(*table.primary_key)
     )
     found: dict[int, list[Row[Any]]] = defaultdict(list)
-    for row in connection.execute(statement):
-        found[row.trial_id].append(row)
+    for row in connection.execute(statement).all():
+        found[row[0]].append(row)
     return found
 
 

@@ -22,7 +22,6 @@ from nas.studies import (
     TrialRecord,
     best_trials,
     count_outcomes,
-    read_trials,
     study_facts,
     study_names,
 )
@@ -46,9 +45,8 @@ def print_report(report: RenderableType) -> None:
 
 def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
     """The best trials of a study, and what became of all of them."""
-    records = read_trials(study)
     table = _table("trial", ">accuracy", ">parameters", ">MACs", ">seconds", "recipe")
-    for record in best_trials(records)[:num_rows]:
+    for record in best_trials(study, num_rows):
         table.add_row(
             str(record.number),
             f"{record.valid_accuracy:.2%}",
@@ -64,7 +62,7 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
             f": space {facts.space} on {facts.dataset}, {facts.limits.summary()}, "
             f"up to {facts.epochs} epochs, seed {facts.seed}"
         )
-    counts = f"trials: {counts_text(count_outcomes(records))}"
+    counts = f"trials: {counts_text(count_outcomes(study))}"
     body = table if table.row_count else "no candidate was trained to its end yet"
     return Group(head, counts, body, *_certificate_parts(study))
 
@@ -239,8 +237,7 @@ def studies_table(storage: BaseStorage) -> RenderableType:
         study = optuna.load_study(study_name=name, storage=storage)
         facts = study_facts(study)
         # Another program's scores may be anything.
-        records = read_trials(study) if facts else []
-        best = next(iter(best_trials(records)), None)
+        best = next(iter(best_trials(study, 1)), None) if facts else None
         table.add_row(
             name,
             facts.space if facts else "-",
@@ -248,7 +245,7 @@ def studies_table(storage: BaseStorage) -> RenderableType:
             f"{facts.budget:,}" if facts else "-",
             f"{best.valid_accuracy:.2%}" if best else "-",
             _number(best.num_params) if best else "-",
-            counts_text(count_outcomes(records)) if facts else "not made by nas",
+            counts_text(count_outcomes(study)) if facts else "not made by nas",
         )
     return table if table.row_count else "no studies yet"
 

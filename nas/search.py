@@ -55,7 +55,6 @@ from nas.studies import (
     best_trials,
     count_trained,
     rank_key,
-    read_trials,
     record_candidate,
     record_reason,
     record_rejection,
@@ -435,7 +434,7 @@ class Search:
 
     def best(self) -> TrialRecord | None:
         """The best completed trial so far, of every process that searches in this study."""
-        return next(iter(best_trials(read_trials(self.study))), None)
+        return next(iter(best_trials(self.study, 1)), None)
 
     def _why_end(self) -> str | None:
         """Why the search ends here, in a sentence, or None to go on."""

@@ -170,11 +170,6 @@ class TrialRecord:
         return self.state == TrialState.COMPLETE and self.reason is None
 
     @property
-    def used_training(self) -> bool:
-        """Whether it counts towards `--trials`."""
-        return self.outcome in _USED_TRAINING
-
-    @property
     def rank(self) -> Rank:
         return rank_key(self.valid_accuracy or 0.0, self.num_params or 0, self.number)
 
@@ -342,22 +337,25 @@ def rank_key(valid_accuracy: float, num_params: int, number: int) -> Rank:
     return -valid_accuracy, num_params, number
 
 
-def best_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Completed trials, best first."""
-    done = [r for r in records if r.is_complete and r.valid_accuracy is not None]
-    return sorted(done, key=lambda record: record.rank)
+def best_trials(study: optuna.Study, most: int | None = None) -> list[TrialRecord]:
+    """Trials that were trained to their end, best first, no more than `most` of them."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    done = [t for t in complete if reason_of(t) is None and t.value is not None]
+    done.sort(key=lambda t: rank_key(t.value or 0.0, t.user_attrs.get("num_params") or 0, t.number))
+    return [_record(trial) for trial in done[:most]]
 
 
-def count_outcomes(records: Sequence[TrialRecord]) -> Counter[str]:
+def count_outcomes(study: optuna.Study) -> Counter[str]:
     """Trials by what became of them; those that only wait for their turn are left out."""
-    return Counter(r.outcome for r in records if r.state != TrialState.WAITING)
+    tally = take_tally(study)
+    return tally.counts + Counter({UNFINISHED: tally.num_running})
 
 
 @dataclass(frozen=True)
 class Tally:
     """What the trials of a study come to, of all processes that search in it."""
 
-    counts: Counter[str]  # as `count_outcomes` of those that have ended
+    counts: Counter[str]  # of those that have ended, by what became of them
     seen: dict[str, int]  # trials that had their training, are in work or failed, by fingerprint
     scores: dict[int, float]  # of trials that were trained to their end
     trained: Sequence[int]  # numbers of those that count towards `--trials`
@@ -408,18 +406,18 @@ def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
     Raises:
         StudyError: no such trial, none completed yet, or one that was never built.
     """
-    records = read_trials(study)
     if number is None:
-        best = best_trials(records)
+        best = best_trials(study, 1)
         if not best:
             raise StudyError(f"study {study.study_name!r} has no completed trial yet")
         return best[0]
-    if not 0 <= number < len(records):
+    trials = study.get_trials(deepcopy=False)
+    if not 0 <= number < len(trials):
         raise StudyError(
-            f"study {study.study_name!r} has no trial {number}: it has {len(records)} "
-            f"(0 to {len(records) - 1})"
+            f"study {study.study_name!r} has no trial {number}: it has {len(trials)} "
+            f"(0 to {len(trials) - 1})"
         )
-    return records[number]
+    return _record(trials[number])
 
 
 def record_candidate(

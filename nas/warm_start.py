@@ -9,7 +9,7 @@ from optuna.storages import BaseStorage
 from nas.candidate import Candidate
 from nas.errors import InvalidCandidateError, SpaceError, StudyError
 from nas.search_space import SearchSpace, load_space
-from nas.studies import best_trials, open_study, read_trials, study_facts, study_names
+from nas.studies import best_trials, open_study, study_facts, study_names
 from nas.survey import DrawnTrial, NotOfferedError, check_params, check_start
 from nas.task import Task
 
@@ -59,7 +59,7 @@ def _best_of(name: str, storage: BaseStorage) -> tuple[str, Found]:
     study = open_study(storage, name)
     facts = study_facts(study)
     assert facts is not None  # or open_study had refused
-    best = best_trials(read_trials(study))[:MOST]
+    best = best_trials(study, MOST)
     if not best:
         raise StudyError(f"--warm-start {name!r}: that study has no completed trial yet")
     return facts.space_sha256, [(r.candidate, r.params) for r in best if r.candidate]

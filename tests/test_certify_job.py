@@ -38,7 +38,7 @@ def test_search_certify_and_show_work_in_a_row(capsys):
     assert main(["certify", "--top", "2", "--seeds", "2"]) == 0
     out = capsys.readouterr().out
     compared = {int(number) for number in re.findall(r"^trial (\d+), seed 1 of 2: ", out, re.M)}
-    done = {r.number for r in best_trials(read_trials(study()))}
+    done = {r.number for r in best_trials(study())}
     assert len(compared) == 2
     assert compared <= done
     runs = {

@@ -63,8 +63,12 @@ def climb(*options, budgets="100,200,400", space="./mine.py", trials="2"):
     return main([*LADDER, "--space", space, "--budgets", budgets, "--trials", trials, *options])
 
 
+def study_of(name):
+    return open_study(open_storage(None), name)
+
+
 def records(name):
-    return read_trials(open_study(open_storage(None), name))
+    return read_trials(study_of(name))
 
 
 def written(folder):
@@ -77,7 +81,7 @@ def test_ladder_really_searches_under_each_budget(folder, capsys):
     names = ["blocks-digits-1000", "blocks-digits-300"]
     assert sorted(study_names(open_storage(None))) == names
     for name, budget in zip(names, (1000, 300), strict=True):
-        (best,) = best_trials(records(name))
+        (best,) = best_trials(study_of(name))
         assert best.num_params < budget
         assert 0 < best.valid_accuracy <= 1
     assert re.search(r"^ *1,000 +\d+\.\d\d% ", capsys.readouterr().out, re.MULTILINE)
@@ -105,7 +109,7 @@ def test_table_names_the_best_under_each_budget_and_its_study(pools, capsys):
     climb()
     out = capsys.readouterr().out
     for budget in (100, 200, 400):
-        best = best_trials(records(f"mine-digits-{budget}"))[0]
+        best = best_trials(study_of(f"mine-digits-{budget}"))[0]
         row = [
             str(budget), f"{best.valid_accuracy:.2%}", str(best.num_params),
             f"mine-digits-{budget}", str(best.number),
@@ -134,7 +138,7 @@ def test_more_trials_or_budgets_are_added_to_what_is_there(pools):
 
 def test_later_budget_begins_with_the_best_of_the_one_below_made_wider(pools):
     climb(budgets="1k,2k", trials="4")
-    best = best_trials(records("mine-digits-1000"))
+    best = best_trials(study_of("mine-digits-1000"))
     above = records("mine-digits-2000")
     assert [r.params for r in above[:3]] == [r.params for r in best[:3]]
     assert above[3].params != best[3].params  # no more than three are taken over

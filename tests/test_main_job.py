@@ -76,7 +76,7 @@ def test_search_begins_near_what_another_space_begins_with():
 
 def test_search_begins_with_the_best_of_another_study_and_only_once(folder):
     main([*SEARCH, "--trials", "2", "--study", "old"])
-    old = [r.params for r in best_trials(records())]
+    old = [r.params for r in best_trials(open_study(open_storage(None)))]
     again = [*SEARCH, "--budget", "4k", "--study", "new", "--warm-start", "old"]
     for trials in ("1", "3"):
         assert main([*again, "--trials", trials]) == 0

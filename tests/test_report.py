@@ -179,7 +179,7 @@ def test_leaderboard_is_followed_by_the_certificates(certified):
 def test_study_without_certificates_has_none_in_its_reports(study):
     assert text_of(certificate_report(study)) == "nothing is certified yet\n"
     assert "certified" not in text_of(leaderboard(study, 3))
-    assert "certified" not in text_of(trial_page(study, best_trials(read_trials(study))[0]))
+    assert "certified" not in text_of(trial_page(study, best_trials(study)[0]))
 
 
 def test_page_of_a_certified_trial_says_so_under_each_protocol(certified):

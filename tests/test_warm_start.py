@@ -20,7 +20,6 @@ from nas.studies import (
     StudyFacts,
     best_trials,
     open_or_create_study,
-    read_trials,
 )
 from nas.survey import DrawnTrial
 from nas.task import Task
@@ -181,7 +180,7 @@ def test_space_without_a_good_start_is_refused(tmp_path, start, words):
 def test_best_of_a_study_of_the_same_space_come_as_they_were(make_study, make_space, storage):
     space = make_space()
     study = make_study("old", space, trials=MOST + 3)
-    best = best_trials(read_trials(study))
+    best = best_trials(study)
     assert len(best) == MOST + 3
     assert proposals_from("old", space, TINY, storage) == [r.params for r in best[:MOST]]
 
@@ -198,7 +197,7 @@ def test_best_of_a_study_of_another_space_are_brought_into_this_one(
 ):
     study = make_study("old", make_space("other"), trials=4)
     space = make_space(nearest=nearest)
-    best = best_trials(read_trials(study))
+    best = best_trials(study)
     assert proposals_from("old", space, TINY, storage) == [
         {"width": record.params["width"]} for record in best
     ]
@@ -215,7 +214,7 @@ def test_values_that_a_smaller_budget_does_not_offer_are_brought_near(
 ):
     study = make_study("old", make_space(), trials=10)
     task = replace(TINY, max_params=100)
-    widths = [r.params["width"] for r in best_trials(read_trials(study))]
+    widths = [r.params["width"] for r in best_trials(study)]
     assert min(widths) <= 10 < max(widths)
     proposals = proposals_from("old", make_space(nearest=nearest), task, storage)
     near = [min(width, 10) for width in widths]

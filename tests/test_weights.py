@@ -13,7 +13,7 @@ import torch
 from optuna.trial import TrialState
 
 from nas.errors import StudyError
-from nas.studies import best_trials, rank_key, read_trials
+from nas.studies import best_trials, rank_key
 from nas.weights import NUM_KEPT, WeightsStore, default_artifact_dir
 
 
@@ -61,7 +61,7 @@ def test_trial_that_does_not_rank_writes_nothing(store):
 def test_weights_of_the_best_trial_are_always_there_also_among_equals(store):
     for num_params in (100, 90, 80, 70, 60, 50):
         complete(store, 0.99, num_params)
-    for record in best_trials(read_trials(store.study))[:NUM_KEPT]:
+    for record in best_trials(store.study)[:NUM_KEPT]:
         assert store.load(record.number)
 
 

@@ -23,6 +23,7 @@ from nas.studies import (
     open_or_create_study,
     open_study,
     read_trials,
+    reason_of,
     record_rejection,
     study_data,
     study_facts,
@@ -208,3 +209,36 @@ def test_bad_study_names_are_refused(name):
 
 def test_study_names_are_stored_in_composed_form():
     assert check_study_name("u\u0308") == "ü"
+
+
+@pytest.mark.parametrize(
+    ("state", "attrs", "reason"),
+    [
+        (TrialState.COMPLETE, {}, None),
+        (TrialState.RUNNING, {}, None),
+        (TrialState.FAIL, {}, Reason.LOST),
+        (TrialState.FAIL, {"reason": "lost"}, Reason.LOST),
+        (TrialState.FAIL, {"reason": "diverged"}, Reason.DIVERGED),
+        (TrialState.FAIL, {"reason": "duplicate"}, Reason.LOST),
+        (TrialState.COMPLETE, {"reason": "duplicate"}, Reason.DUPLICATE),
+        (TrialState.PRUNED, {"reason": "over budget"}, Reason.OVER_BUDGET),
+    ],
+)
+def test_trial_that_was_closed_without_a_word_is_lost(state, attrs, reason):
+    study = optuna.create_study(direction="maximize")
+    value = 0.5 if state == TrialState.COMPLETE else None
+    study.add_trial(optuna.trial.create_trial(state=state, value=value, user_attrs=attrs))
+    assert reason_of(study.trials[0]) == reason
+    if reason == Reason.LOST:
+        assert read_trials(study)[0].detail == "its process ended without a word"
+
+
+@pytest.mark.parametrize(
+    "attrs", [{"reason": "?"}, {"history": [[1]]}, {"rungs": 3}, {"history": [3]}]
+)
+def test_record_that_cannot_be_read_is_named(attrs):
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs=attrs))
+    with pytest.raises(StudyError, match="trial 1 is damaged in the database"):
+        read_trials(study)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import socket
 import subprocess
 import sys
 
@@ -137,64 +136,28 @@ def test_saved_weights_that_cannot_be_read_are_refused(store, is_gone):
 # What killed processes have left
 
 
-@pytest.fixture(scope="module")
-def dead_pid():
+def test_half_written_weights_of_dead_processes_are_removed(store):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    return process.pid
-
-
-@pytest.fixture
-def half_written(store, monkeypatch):
-    """A folder as a process leaves it that is killed while it writes weights on machine `host`."""
-
-    def make(pid, host="here"):
-        monkeypatch.setattr("socket.gethostname", lambda: host)
-        monkeypatch.setattr(os, "getpid", lambda: pid)
-        monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
-        before = set(store.artifact_dir.glob(".*"))
-        store.save({"w": torch.ones(3)})
-        monkeypatch.undo()
-        monkeypatch.setattr("socket.gethostname", lambda: "here")
-        (folder,) = set(store.artifact_dir.glob(".*")) - before
-        return folder
-
-    return make
-
-
-def test_half_written_weights_of_dead_processes_are_removed(store, half_written, dead_pid):
-    folder = half_written(dead_pid)
-    assert list(folder.iterdir())
+    folder = store.artifact_dir / f".part-{socket.gethostname()}@{process.pid}-x"
+    folder.mkdir(parents=True)
     store.tidy_up()
     assert not folder.exists()
 
 
-def test_half_written_weights_of_live_processes_are_left(store, half_written):
-    folders = [half_written(os.getpid()), half_written(os.getppid())]
+def test_weights_that_another_process_has_just_deleted_are_no_fault(store, monkeypatch):
+    trial = store.study.ask()
+    store.keep(trial, {"w": torch.ones(3)}, rank_key(0.5, 100, trial.number))
+    store.study.tell(trial, state=TrialState.FAIL)
+    remove = store._store.remove
+
+    def slow(artifact_id):
+        remove(artifact_id)
+        remove(artifact_id)
+
+    monkeypatch.setattr(store._store, "remove", slow)
     store.tidy_up()
-    assert all(folder.exists() for folder in folders)
-
-
-def test_half_written_weights_of_another_machine_are_left(store, half_written, dead_pid):
-    folder = half_written(dead_pid, host="elsewhere")
-    store.tidy_up()
-    assert folder.exists()
-
-
-def test_half_written_weights_of_a_machine_whose_name_begins_alike_are_left(
-    store, half_written, dead_pid
-):
-    folder = half_written(os.getpid(), host=f"here-{dead_pid}")
-    store.tidy_up()
-    assert folder.exists()
-
-
-def test_other_things_in_the_folder_are_left(store, dead_pid):
-    names = ["weights", f"part-here-{dead_pid}-x", ".part-", ".part-here-x", "s.unsaved.jsonl"]
-    for name in names:
-        (store.artifact_dir / name).mkdir(parents=True)
-    store.tidy_up()
-    assert sorted(os.listdir(store.artifact_dir)) == sorted(names)
+    assert list(store.artifact_dir.iterdir()) == []
 
 
 def test_weights_of_trials_that_were_never_told_are_removed(store):

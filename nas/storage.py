@@ -32,9 +32,7 @@ DEFAULT_STORAGE = "sqlite:///studies.db"
 
 _NUM_TRIES = 5  # to open a server's database
 _SQLITE_HEADER = b"SQLite format 3\x00"
-_SERVER_ENGINE = {
-    "pool_pre_ping": True
-}  # connections that were cut while they lay idle are made anew
+_SERVER_ENGINE = {"pool_pre_ping": True}  # a connection may have been cut while it lay idle
 _LOCK_TIMEOUT_SECONDS = 300  # the driver's own default of 5 gives up when a dashboard is busy
 _PROXY_TIMEOUT_SECONDS = 10.0
 _TRY_SECONDS = 5  # that one try of many takes, see `nas.patience`

@@ -201,6 +201,7 @@ class WorkerPool:
             message = worker.connection.recv()
         except (EOFError, OSError):
             return self._bury(worker)
+        worker.heard = time.monotonic()
         if isinstance(message, EpochDone):
             return [message]
         was_beside_others = len(self._jobs_of(worker)) > 1

@@ -135,6 +135,7 @@ def choice(record: Record) -> None:
     """One seed's validation figures rank the candidates; the other seeds' truth judges."""
     several = [n for n, count in record.seeds.items() if count >= 3]
     correlations: dict[str, list[float]] = defaultdict(list)
+    among: dict[str, list[float]] = defaultdict(list)
     losses: dict[str, list[float]] = defaultdict(list)
     for seed in range(3):
         last = [record.full(n, seed)["history"][-1] for n in several]
@@ -142,6 +143,7 @@ def choice(record: Record) -> None:
             statistics.mean(record.full(n, s)["truth"][1] for s in range(3) if s != seed)
             for n in several
         ]
+        better = [i for i, value in enumerate(truth) if value >= statistics.median(truth)]
         accuracies, valid_losses = [row[ACCURACY] for row in last], [row[LOSS] for row in last]
         orders = {
             "accuracy": sorted(range(len(several)), key=lambda i: -accuracies[i]),
@@ -149,15 +151,24 @@ def choice(record: Record) -> None:
             "both": choice_order(accuracies, valid_losses, NUM_VALID),
         }
         for name, order in orders.items():
-            places = [order.index(i) for i in range(len(several))]
-            correlations[name].append(-spearmanr(places, truth).statistic)
+            # Equal accuracies share a place: none of them was preferred.
+            ranked = (
+                accuracies if name == "accuracy" else [-order.index(i) for i in range(len(order))]
+            )
+            correlations[name].append(spearmanr(ranked, truth).statistic)
+            among[name].append(
+                spearmanr([ranked[i] for i in better], [truth[i] for i in better]).statistic
+            )
             losses[name].append(100 * (max(truth) - truth[order[0]]))
     print(f"{len(several)} candidates, 3 seeds\n")
-    print("| ranked by | rank correlation with the truth, mean (each seed) | lost by the choice |")
-    print("| --- | --- | --- |")
+    print("| ranked by | rank correlation with the truth, mean (each seed) "
+          "| among the better half | lost by the choice |")  # fmt: skip
+    print("| --- | --- | --- | --- |")
     for name, values in correlations.items():
         each = ", ".join(f"{value:.2f}" for value in values)
+        best = ", ".join(f"{value:.2f}" for value in among[name])
         print(f"| {name} | {statistics.mean(values):.3f} ({each}) | "
+              f"{statistics.mean(among[name]):.3f} ({best}) | "
               f"{statistics.mean(losses[name]):.3f} points |")  # fmt: skip
 
 

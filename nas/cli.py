@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from nas.errors import NasError, masked
+from nas.errors import NasError, masked, printable
 from nas.options import make_parser
 
 
@@ -52,5 +52,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(line: str, code: int) -> int:
     with contextlib.suppress(OSError, ValueError):
-        print(f"nas: {masked(line)}", file=sys.stderr, flush=True)
+        print(f"nas: {printable(masked(line))}", file=sys.stderr, flush=True)
     return code

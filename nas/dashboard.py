@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
@@ -16,6 +17,9 @@ from optuna.storages import BaseStorage
 
 from nas.comparison import certificate_tables
 from nas.errors import NasError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 HOST = "127.0.0.1"  # the dashboard has no log-in and can delete studies: not beyond this machine
 ANY_HOST = "0.0.0.0"
@@ -51,6 +55,26 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _guarded(app: WSGIApplication, expose: bool) -> WSGIApplication:
+    """Refuse what pages of other sites could make a browser send.
+
+    A page may give its own name the address of this machine (DNS rebinding): then the host it asks
+    for has a strange name. It may also send requests here from its own site: then that is the
+    origin.
+    """
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        host = environ.get("HTTP_HOST", "")
+        origin = environ.get("HTTP_ORIGIN", f"http://{host}")
+        is_ours = expose or host.rpartition(":")[0] in (HOST, "localhost", "[::1]")
+        if is_ours and origin.partition("://")[2] == host:
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"asked for by another site"]
+
+    return guarded
+
+
 def serve(
     storage: BaseStorage,
     artifact_dir: Path,
@@ -74,7 +98,7 @@ def serve(
     # Optuna warns of every plot that few trials make uncertain: that would bury the address.
     warnings.simplefilter("ignore", UserWarning)
     artifacts = FileSystemArtifactStore(str(artifact_dir)) if artifact_dir.is_dir() else None
-    app = optuna_dashboard.wsgi(storage, artifact_store=artifacts)
+    app = _guarded(optuna_dashboard.wsgi(storage, artifact_store=artifacts), expose)
     host = ANY_HOST if expose else HOST
     try:
         server = make_server(host, port, app, server_class=_Server, handler_class=_SilentHandler)

@@ -11,11 +11,13 @@ import time
 from collections import Counter
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from nas.errors import printable
 from nas.events import (
     EpochEnded,
     Event,
@@ -163,15 +165,20 @@ def make_display(is_json: bool, is_quiet: bool) -> JsonDisplay | PlainDisplay | 
     """The display for these options and this standard output."""
     if is_json:
         return JsonDisplay()
-    console = plain_console()
+    console = PlainConsole()
     if is_quiet or not console.is_terminal:
         return PlainDisplay(is_quiet)
     return LiveDisplay(console)
 
 
-def plain_console() -> Console:
-    """Standard output, where names are shown as they are and not read as rich's mark-up."""
-    return Console(markup=False, emoji=False, highlight=False)
+class PlainConsole(Console):
+    """Shows names as they are: neither rich nor the terminal takes them for commands."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
 
 
 def start_text(event: SearchStarted) -> str:

@@ -76,6 +76,16 @@ def describe(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def printable(text: str) -> str:
+    """The text without what moves a terminal's cursor or turns its writing round.
+
+    Names in a database may be a stranger's.
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
 def masked(text: str) -> str:
     """The text without the passwords of the URLs in it, for people to read."""
     shown = re.sub(r"(://[^:/@\s]*:)[^/?\s]*@", r"\1***@", text)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from nas.certificates import Protocol
 from nas.comparison import certificate_tables, measured_runs, spread
-from nas.display import counts_text, duration_text, plain_console
+from nas.display import PlainConsole, counts_text, duration_text
 from nas.frontier import Point, best_under, drawing
 from nas.metrics import EpochMetrics
 from nas.studies import (
@@ -37,7 +37,7 @@ _BAR_WIDTH = 30
 
 def print_report(report: RenderableType) -> None:
     """To standard output; whole lines where it is no terminal."""
-    console = plain_console()
+    console = PlainConsole()
     if not console.is_terminal:
         console.width = 200
     console.print(report)

@@ -126,10 +126,12 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # Without `mode=rw` a database that was moved away would be made anew, empty.
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=_LOCK_TIMEOUT_SECONDS,
         check_same_thread=False,  # the pool gives a connection to one thread at a time
     )  # fmt: skip
+    connection.execute("PRAGMA trusted_schema = OFF")  # a file may be a stranger's
+    return connection
 
 
 def _make_database(path: Path) -> None:

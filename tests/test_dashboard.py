@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import urllib.error
 import urllib.request
 
 import optuna_dashboard
@@ -13,11 +14,11 @@ import pytest
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
 from nas.certificates import Protocol, record_decision, record_run
-from nas.dashboard import note_certificates, serve
+from nas.dashboard import _guarded, note_certificates, serve
 from nas.errors import NasError
 from nas.layers import Flatten, Linear
 from nas.storage import open_storage
-from nas.studies import open_or_create_study
+from nas.studies import open_or_create_study, study_names
 from tests.fakes import add_trial
 from tests.test_certificates import make_run
 from tests.test_studies import DATA, FACTS
@@ -49,6 +50,7 @@ def get(storage, tmp_path):
         with urllib.request.urlopen(address[0] + path) as answer:
             return answer.read()
 
+    fetch.address = address[0]
     return fetch
 
 
@@ -74,6 +76,47 @@ def test_dashboard_listens_beyond_this_machine_only_when_told_to(
     with pytest.raises(NasError, match="cannot be used: taken"):
         serve(storage, tmp_path, 0, print, expose=expose)
     assert bound == [host]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8080"}, 200),
+        ({"Host": "127.0.0.1:9000", "Origin": "http://127.0.0.1:9000"}, 200),
+        ({"Host": "evil.example:8080"}, 403),
+        ({"Host": "127.0.0.1.evil.example:8080"}, 403),
+        ({"Host": ""}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "localhost:8080", "Origin": "http://localhost:8081"}, 403),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_requests_that_come_from_other_sites_are_refused(storage, get, method, headers, status):
+    study = open_or_create_study(storage, "shown", FACTS, DATA, "text")
+    path = "api/studies" if method == "GET" else f"api/studies/{study._study_id}"
+    request = urllib.request.Request(get.address + path, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            found = answer.status
+    except urllib.error.HTTPError as error:
+        found = error.code
+    assert found == (204 if (method, status) == ("DELETE", 200) else status)
+    assert bool(study_names(storage)) == (method == "GET" or status == 403)
+
+
+def test_exposed_dashboard_takes_any_host_but_no_other_origin():
+    def app(environ, start_response):
+        return [b"shown"]
+
+    guarded = _guarded(app, expose=True)
+    said = []
+    for origin in ({}, {"HTTP_ORIGIN": "http://box:8080"}, {"HTTP_ORIGIN": "http://evil.example"}):
+        environ = {"HTTP_HOST": "box:8080"} | origin
+        (body,) = guarded(environ, lambda status, headers: None)
+        said.append(body)
+    assert said == [b"shown", b"shown", b"asked for by another site"]
 
 
 def test_dashboard_shows_what_certifications_found(storage, get):

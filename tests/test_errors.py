@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.errors import describe, masked
+from nas.errors import describe, masked, printable
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,18 @@ def test_masked_hides_every_password(text, shown):
 
 def test_error_is_described_on_one_line():
     assert describe(ValueError("a\n  b")) == "ValueError: a b"
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "größe 日本 😀", "two\nlines\tand a tab", "[red]x[/red]", ""]
+)
+def test_printable_leaves_alone_what_is(text):
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[31mred", "\x07", "a\rb", "\u202egnp.exe", "\x9b1m", "\udcff"]
+)
+def test_printable_shows_what_a_terminal_would_obey(text):
+    assert "\ufffd" in printable(text)
+    assert all(c.isprintable() for c in printable(text))

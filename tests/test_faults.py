@@ -1,8 +1,7 @@
 """Searches that are killed, locked out, robbed of their database and run side by side.
 
 The harness is that of benchmarks/faults.py. NAS_FAULTS says how many injections there are: few as
-it is, which takes most of a minute; `some`, with several processes and a PostgreSQL server, takes
-minutes; `many` takes most of an hour.
+it is, which takes a few minutes; `some` takes a quarter of an hour, `many` most of a day.
 """
 
 from __future__ import annotations
@@ -18,12 +17,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HOW_MANY = os.environ.get("NAS_FAULTS", "few")
 COUNTS = {
-    "few": {"kill": 1, "resume": 1, "gone": 1},
-    "some": {"resume": 3, "kill": 5, "locked": 3, "gone": 2, "together": 1, "churn": 4},
-    "many": {"resume": 40, "kill": 60, "interrupt": 30, "locked": 60, "gone": 20, "together": 10,
-             "churn": 60},
+    "few": {"kill": 20, "resume": 2, "gone": 1, "full": 2, "damaged": 10, "halted": 1},
+    "some": {"kill": 200, "interrupt": 20, "resume": 10, "locked": 10, "gone": 5, "together": 3,
+             "churn": 20, "full": 10, "damaged": 100, "halted": 10},
+    "many": {"kill": 2000, "interrupt": 500, "resume": 100, "locked": 200, "gone": 200,
+             "together": 50, "churn": 2000, "full": 200, "damaged": 2000, "halted": 200},
 }[HOW_MANY]  # fmt: skip
-COUNTS_ON_A_SERVER = {"together": 2, "churn": 4, "resume": 2, "stopped": 1}
+COUNTS_ON_A_SERVER = {
+    "few": {"churn": 2, "stopped": 1},
+    "some": {"together": 2, "churn": 10, "resume": 2, "kill": 10, "stopped": 2},
+    "many": {"together": 50, "churn": 500, "resume": 100, "kill": 500, "stopped": 20},
+}[HOW_MANY]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the harness forks")
 
@@ -48,7 +52,6 @@ def test_nothing_is_lost(fault):
     check(fault, COUNTS[fault])
 
 
-@pytest.mark.skipif(HOW_MANY == "few", reason="minutes: set NAS_FAULTS=some")
 @pytest.mark.skipif(importlib.util.find_spec("pgserver") is None, reason="pgserver is missing")
 @pytest.mark.parametrize("fault", COUNTS_ON_A_SERVER)
 def test_nothing_is_lost_on_a_server(fault):

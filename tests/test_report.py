@@ -190,3 +190,12 @@ def test_page_of_a_certified_trial_says_so_under_each_protocol(certified):
         "certified, honest: 50.00% (1 seed)",
     ]
     assert "certified, " not in text_of(trial_page(certified, other))
+
+
+def test_name_of_a_stranger_cannot_command_the_terminal(capsys):
+    study = optuna.create_study(study_name="\x1b[31m[red]x\u202e")
+    print_report(studies_table(study._storage))
+    out = capsys.readouterr().out
+    assert "[red]x" in out
+    assert "\x1b" not in out
+    assert "\u202e" not in out

@@ -272,6 +272,15 @@ def until_done(
             return
 
 
+def wait_for(processes: list[Any], score: Score, place: Arena, what: str) -> None:
+    """Let all come to their end, which must be a good one."""
+    for process in processes:
+        process.join(180)
+        if process.exitcode != 0:
+            score._note(what, place, f"exit code {process.exitcode}")
+            process.kill()
+
+
 def kill(count: int, seed: int) -> Score:
     return struck(count, seed, [signal.SIGKILL])
 
@@ -320,11 +329,7 @@ def together(count: int, seed: int) -> Score:
         with arena(seed + n, num_trials=24) as place:
             processes = [place.start() for _ in range(8)]
             score.injections += 1
-            for process in processes:
-                process.join(120)
-                if process.exitcode != 0:
-                    score._note("start failed", place, f"exit code {process.exitcode}")
-                    process.kill()
+            wait_for(processes, score, place, "start failed")
             score.check(place)
     return score
 
@@ -343,11 +348,7 @@ def churn(count: int, seed: int) -> Score:
                     score.injections += 1
                 processes[victim].join()
                 processes[victim] = place.start()
-            for process in processes:
-                process.join(180)
-                if process.exitcode != 0:
-                    score._note("hung", place, f"exit code {process.exitcode}")
-                    process.kill()
+            wait_for(processes, score, place, "hung")
             score.check(place)
     return score
 
@@ -468,11 +469,7 @@ def halted(count: int, seed: int) -> Score:
                     time.sleep(rng.uniform(0.1, 1.0))
                     os.kill(process.pid, signal.SIGCONT)
                     score.injections += 1
-            for process in processes:
-                process.join(120)
-                if process.exitcode != 0:
-                    score._note("exit code", place, str(process.exitcode))
-                    process.kill()
+            wait_for(processes, score, place, "exit code")
             score.check(place)
     return score
 
@@ -489,11 +486,7 @@ def stopped(count: int, seed: int) -> Score:
             score.injections += 1
             time.sleep(30.0 if n == 0 else rng.uniform(1.0, 30.0))
             place.server.ensure_postgres_running()
-            for process in processes:
-                process.join(180)
-                if process.exitcode != 0:
-                    score._note("gave up", place, f"exit code {process.exitcode}")
-                    process.kill()
+            wait_for(processes, score, place, "gave up")
             score.check(place)
     return score
 

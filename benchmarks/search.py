@@ -45,7 +45,7 @@ from nas.metrics import EpochMetrics
 from nas.samplers import derive_seed
 from nas.search import Search, SearchSettings
 from nas.search_space import load_space
-from nas.studies import Reason, best_trials, count_outcomes
+from nas.studies import Reason, best_trials, take_tally
 from nas.task import Task
 from nas.training import train
 from nas.weights import WeightsStore
@@ -186,7 +186,7 @@ def run_arm(arm: str, repeat: int, until: float) -> dict[str, Any] | None:
         "arm": arm,
         "repeat": repeat,
         "answers": answers(ends, meter.most, repeat, options.seeds),
-        "outcomes": dict(count_outcomes(study)) if arm != "optuna" else {},
+        "outcomes": dict(take_tally(study).counts) if arm != "optuna" else {},
         "num_proposals": len(study.trials),
         "seconds": round(searched, 1),
     }

@@ -21,9 +21,9 @@ from nas.metrics import EpochMetrics
 from nas.studies import (
     TrialRecord,
     best_trials,
-    count_outcomes,
     study_facts,
     study_names,
+    take_tally,
 )
 
 if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
@@ -62,7 +62,13 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
             f": space {facts.space} on {facts.dataset}, {facts.limits.summary()}, "
             f"up to {facts.epochs} epochs, seed {facts.seed}"
         )
-    counts = f"trials: {counts_text(count_outcomes(study))}"
+    tally = take_tally(study)
+    counts = f"trials: {counts_text(tally.counts_now)}"
+    total = sum(tally.seconds.values())
+    if total:
+        spent = sorted(tally.seconds.items(), key=lambda item: -item[1])
+        shares = ", ".join(f"{s / total:.0%} {name}" for name, s in spent if s)
+        counts += f"\ntime spent training: {duration_text(total)}, {shares}"
     body = table if table.row_count else "no candidate was trained to its end yet"
     return Group(head, counts, body, *_certificate_parts(study))
 
@@ -245,7 +251,7 @@ def studies_table(storage: BaseStorage) -> RenderableType:
             f"{facts.budget:,}" if facts else "-",
             f"{best.valid_accuracy:.2%}" if best else "-",
             _number(best.num_params) if best else "-",
-            counts_text(count_outcomes(study)) if facts else "not made by nas",
+            counts_text(take_tally(study).counts_now) if facts else "not made by nas",
         )
     return table if table.row_count else "no studies yet"
 

@@ -10,7 +10,7 @@ import contextlib
 import time
 import unicodedata
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
@@ -345,17 +345,12 @@ def best_trials(study: optuna.Study, most: int | None = None) -> list[TrialRecor
     return [_record(trial) for trial in done[:most]]
 
 
-def count_outcomes(study: optuna.Study) -> Counter[str]:
-    """Trials by what became of them; those that only wait for their turn are left out."""
-    tally = take_tally(study)
-    return tally.counts + Counter({UNFINISHED: tally.num_running})
-
-
 @dataclass(frozen=True)
 class Tally:
     """What the trials of a study come to, of all processes that search in it."""
 
     counts: Counter[str]  # of those that have ended, by what became of them
+    seconds: dict[str, float]  # spent training, by the same
     seen: dict[str, int]  # trials that had their training, are in work or failed, by fingerprint
     scores: dict[int, float]  # of trials that were trained to their end
     trained: Sequence[int]  # numbers of those that count towards `--trials`
@@ -365,6 +360,11 @@ class Tally:
     def num_running(self) -> int:
         return len(self.running)
 
+    @property
+    def counts_now(self) -> Counter[str]:
+        """`counts`, with what is in work."""
+        return self.counts + Counter({UNFINISHED: self.num_running})
+
     def num_wanted_before(self, number: int) -> int:
         """How many count towards `--trials` already, or may come to, before that trial."""
         return len(self.trained) + sum(other < number for other in self.running)
@@ -373,6 +373,7 @@ class Tally:
 def take_tally(study: optuna.Study) -> Tally:
     """Read the trials, but no more of each than is needed: there may be thousands."""
     counts: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     seen: dict[str, int] = {}
     scores: dict[int, float] = {}
     trained, running = [], []
@@ -385,6 +386,7 @@ def take_tally(study: optuna.Study) -> Tally:
             is_complete = trial.state == TrialState.COMPLETE
             outcome = str(reason or (TRAINED if is_complete else UNFINISHED))
             counts[outcome] += 1
+            seconds[outcome] += trial.user_attrs.get("train_seconds") or 0.0
             if outcome in _USED_TRAINING:
                 trained.append(trial.number)
             if outcome == TRAINED and trial.value is not None:
@@ -392,11 +394,11 @@ def take_tally(study: optuna.Study) -> Tally:
             is_known = outcome in _USED_TRAINING or outcome == Reason.ERROR
         if fingerprint and (is_running or is_known):
             seen.setdefault(fingerprint, trial.number)
-    return Tally(counts, seen, scores, trained, running)
+    return Tally(counts, dict(seconds), seen, scores, trained, running)
 
 
 def count_trained(outcomes: Counter[str]) -> int:
-    """How many of `count_outcomes` count towards `--trials`."""
+    """How many of a tally's `counts` count towards `--trials`."""
     return sum(outcomes[str(name)] for name in _USED_TRAINING)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from rich.console import Console
 
 from nas.architecture import Architecture
@@ -27,7 +28,9 @@ from nas.studies import (
     best_trials,
     open_or_create_study,
     read_trials,
+    record_reason,
     record_rejection,
+    record_training,
 )
 from tests.fakes import add_trial
 from tests.test_certificates import CLOSED, make_run
@@ -59,6 +62,20 @@ def test_leaderboard_lists_the_best_first_and_counts_all(study):
     assert scores == sorted(scores, reverse=True)
     assert "4 trained" in text
     assert "over budget" in text
+
+
+def test_leaderboard_says_what_the_time_went_into():
+    study = optuna.create_study(direction="maximize")
+    for seconds, reason in ((90.0, None), (30.0, Reason.STOPPED_BY_PRUNER), (None, Reason.LOST)):
+        trial = study.ask()
+        if seconds:
+            record_training(trial, [], seconds)
+        if reason:
+            record_reason(trial, reason, "")
+        state = TrialState.COMPLETE if reason is None else TrialState.PRUNED
+        study.tell(trial, 0.5 if reason is None else None, state)
+    text = text_of(leaderboard(study, 3))
+    assert "time spent training: 2 min, 75% trained, 25% stopped by pruner\n" in text
 
 
 def test_study_without_a_winner_says_so():

@@ -17,7 +17,6 @@ from nas.studies import (
     StudyFacts,
     best_trials,
     check_study_name,
-    count_outcomes,
     count_trained,
     find_trial,
     open_or_create_study,
@@ -27,6 +26,7 @@ from nas.studies import (
     record_rejection,
     study_data,
     study_facts,
+    take_tally,
 )
 
 FACTS = StudyFacts("blocks", "a" * 64, 20000, "mnist", "b" * 64, "c" * 64, 19, 0)
@@ -188,7 +188,7 @@ def test_duplicate_has_the_score_of_the_same_network_but_was_not_trained(storage
     assert (again.state, again.valid_accuracy) == (TrialState.COMPLETE, 0.5)
     assert (again.outcome, again.is_complete) == ("duplicate", False)
     assert best_trials(study) == [first] == [find_trial(study, None)]
-    counts = count_outcomes(study)
+    counts = take_tally(study).counts_now
     assert counts == {"trained": 1, "duplicate": 2}
     assert count_trained(counts) == 1
 

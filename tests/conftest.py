@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,3 +64,22 @@ def mnist_dir() -> Path:
     if not (data_dir / "MNIST" / "raw").is_dir():
         pytest.skip(f"no MNIST/raw in {data_dir}: set NAS_DATA_DIR to a folder that has it")
     return data_dir
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is set forward."""
+
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+@pytest.fixture(scope="module")
+def dead_pid():
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid

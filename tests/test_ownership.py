@@ -25,17 +25,6 @@ def study():
     return optuna.create_study(direction="maximize")
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that stands still until it is set forward."""
-
-    class Clock:
-        now = 1000.0
-
-    monkeypatch.setattr(ownership.time, "monotonic", lambda: Clock.now)
-    return Clock
-
-
 @pytest.fixture(scope="module")
 def sleeper():
     """Another process, which lives."""
@@ -43,13 +32,6 @@ def sleeper():
     yield process
     process.kill()
     process.wait()
-
-
-@pytest.fixture(scope="module")
-def dead_pid():
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 def put_record(owner, **changes):

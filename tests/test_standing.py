@@ -22,17 +22,6 @@ def study():
     return optuna.create_study(direction="maximize")
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that stands still until it is set forward."""
-
-    class Clock:
-        now = 1000.0
-
-    monkeypatch.setattr(module.time, "monotonic", lambda: Clock.now)
-    return Clock
-
-
 def begin(owner):
     trial = owner.ask()
     trial.suggest_int("width", 1, 30)

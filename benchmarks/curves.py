@@ -5,8 +5,9 @@
 Candidates are drawn at random from `blocks` under 20,000 parameters and trained on a third of MNIST
 (18,333 images) for 19 epochs: the first 60 also with the whole schedule squeezed into 1, 2 and 4
 epochs, the first 20 also with two more seeds. After each epoch the 5,000 validation images of a
-search are scored, with the weights as they are and with their moving average; at the end 30,000
-further training images that nothing else used are, as the truth. No test image is read.
+search are scored, and after some of a full schedule also with the moving average of the weights; at
+its end 30,000 further training images that nothing else used are, as the truth. No test image is
+read.
 
 Each training is kept in benchmarks/results/curves.jsonl.gz when it ends, and the script goes on
 where it was broken off. On two CPU cores it takes some hours. `replay.py` reads the file.
@@ -34,7 +35,6 @@ from torch import Tensor
 from nas import datasets
 from nas.candidate import Candidate
 from nas.datasets import Dataset
-from nas.errors import DivergedError
 from nas.search_space import load_space
 from nas.survey import DrawnTrial
 from nas.task import Task
@@ -46,6 +46,7 @@ NUM_TRAIN, NUM_TRUTH = 18_333, 30_000  # images
 SQUEEZED, NUM_SQUEEZED = (1, 2, 4), 60
 NUM_SEEDED = 20
 DECAY = 0.99  # of the moving average, each step
+AVERAGED_AFTER = (1, 2, 4, 6, 9, 12, 15, 17, 19)  # epochs
 TASK = Task((1, 28, 28), 10, 20_000)
 
 Job = tuple[int, int, int]  # candidate, epochs, seed
@@ -71,7 +72,7 @@ def main() -> None:
                 runs.append(run)
                 write(runs)
                 print(f"# {len(runs)}: {run['candidate']}, {run['epochs']} epochs, seed "
-                      f"{run['seed']}: {run['truth']}, {run['seconds']} s",
+                      f"{run['seed']}: {run['truth'] or run['history'][-1:]}, {run['seconds']} s",
                       file=sys.stderr, flush=True)  # fmt: skip
 
 
@@ -150,19 +151,21 @@ def record(job: Job, until: float) -> dict[str, Any] | None:
     started = time.perf_counter()
     precision = fastest_precision(torch.device("cpu"))
     engine = Engine(candidate.architecture, recipe, data, seed, precision)
+    is_full = epochs == TASK.epochs
     average = Average(engine)
-    engine.step = average  # type: ignore[assignment]
+    if is_full:
+        engine.step = average  # type: ignore[assignment]
     history = []
-    try:
-        for epoch in range(1, epochs + 1):
-            train_loss = engine.train_epoch(lambda: False)
-            if not engine.is_finite():
-                raise DivergedError(epoch)
-            row = [train_loss, *engine.evaluate(), *evaluate(average.model, data)]
-            history.append([round(value, 5) for value in row])
-        measured = [*evaluate(engine.model, truth), *evaluate(average.model, truth)]
-    except DivergedError:
-        measured = None
+    for epoch in range(1, epochs + 1):
+        train_loss = engine.train_epoch(lambda: False)
+        if not engine.is_finite():
+            break
+        row = [train_loss, *engine.evaluate()]
+        if is_full and epoch in AVERAGED_AFTER:
+            row += evaluate(average.model, data)
+        history.append([round(value, 5) for value in row])
+    has_ended = len(history) == epochs
+    measured = evaluate(engine.model, truth) if is_full and has_ended else ()
     return {
         "candidate": number,
         "epochs": epochs,
@@ -172,10 +175,11 @@ def record(job: Job, until: float) -> dict[str, Any] | None:
         "recipe": recipe.to_json(),
         "num_params": candidate.architecture.num_params,
         "num_macs": candidate.architecture.num_macs,
-        # Of each epoch: training loss; validation loss and accuracy; these of the moving average.
+        # Of each epoch: training loss; validation loss and accuracy; some, these of the moving
+        # average. Fewer rows than epochs when it diverged.
         "history": history,
-        # Loss and accuracy on the further images; these of the moving average.
-        "truth": measured and [round(value, 5) for value in measured],
+        # Loss and accuracy on the further images.
+        "truth": [round(value, 5) for value in measured],
         "seconds": round(time.perf_counter() - started, 1),
     }
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
-from curves import SQUEEZED, TASK, read
+from curves import AVERAGED_AFTER, SQUEEZED, TASK, read
 from scipy.stats import spearmanr
 
 from nas.candidate import Candidate, Recipe
@@ -41,7 +41,8 @@ class Record:
     """The trainings by candidate, epochs and seed; those that diverged left out."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self.by_key = {(r["candidate"], r["epochs"], r["seed"]): r for r in runs if r["truth"]}
+        ended = [r for r in runs if len(r["history"]) == r["epochs"]]
+        self.by_key = {(r["candidate"], r["epochs"], r["seed"]): r for r in ended}
         truths: dict[int, list[float]] = defaultdict(list)
         for (number, epochs, _), run in sorted(self.by_key.items()):
             if epochs == TASK.epochs:
@@ -58,14 +59,14 @@ class Record:
         return [n for n in self.truth if all((n, epochs, 0) in self.by_key for epochs in wanted)]
 
 
-# A row of a history: training loss; validation loss and accuracy; these of the moving average.
+# A row of a history: training loss; validation loss and accuracy; often these of the average too.
 LOSS, ACCURACY, AVERAGED_LOSS, AVERAGED_ACCURACY = 1, 2, 3, 4
 
 
 def signals(record: Record) -> None:
     numbers = record.with_rungs()
     rows: list[tuple[str, float, Callable[[int], float]]] = []
-    for epoch in (1, 2, 4, 6, 9, 12, 15, 17, TASK.epochs):
+    for epoch in AVERAGED_AFTER:
         for name, column, sign in (
             ("accuracy", ACCURACY, 1), ("loss", LOSS, -1),
             ("averaged accuracy", AVERAGED_ACCURACY, 1), ("averaged loss", AVERAGED_LOSS, -1),

@@ -80,9 +80,24 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
             _lock_from_the_start(storage)
         return storage
     except Exception as error:  # each database driver has exceptions of its own
+        if isinstance(error, RuntimeError) and "table schema" in str(error):
+            raise StudyError(f"--storage {masked(url)} {_of_another_version(error)}") from None
         # Drivers repeat the URL, and with it the password, in the first line of what they say.
         first_line = masked(str(error).split("\n")[0]).replace(url, masked(url))
         raise StudyError(f"--storage {masked(url)} cannot be opened: {first_line}") from None
+
+
+def _of_another_version(error: RuntimeError) -> str:
+    """What to do about tables that this Optuna does not read."""
+    if "storage upgrade" in str(error):
+        return (
+            "was made by an older Optuna: copy it, then `optuna storage upgrade --storage URL` "
+            "with its URL"
+        )
+    return (
+        f"was made by a newer Optuna than {optuna.__version__}: python -m pip install -U optuna, "
+        "or name another database"
+    )
 
 
 def _open_server(url: str) -> BaseStorage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -57,6 +58,22 @@ def test_damaged_database_is_refused_in_one_line(tmp_path):
     with pytest.raises(StudyError) as error:
         study_names(open_storage(f"sqlite:///{path}"))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("version, way_out", [("v3.0.0.d", "upgrade"), ("v99.0.0.a", "pip")])
+@pytest.mark.parametrize("create", [True, False])
+def test_tables_of_another_version_are_refused_with_the_way_out(
+    tmp_path, create, version, way_out
+):
+    path = tmp_path / "s.db"
+    open_storage(f"sqlite:///{path}", create=True)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = ?", (version,))
+    before = path.read_bytes()
+    with pytest.raises(StudyError, match=way_out) as error:
+        open_storage(f"sqlite:///{path}", create=create)
+    assert "\n" not in str(error.value)
+    assert path.read_bytes() == before
 
 
 def test_folder_and_missing_folder_are_refused(tmp_path):

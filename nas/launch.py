@@ -11,11 +11,12 @@ from optuna.storages import BaseStorage
 
 from nas import datasets, survey
 from nas.budget import Limits
-from nas.errors import NasError, OverBudgetError
+from nas.errors import NasError, OverBudgetError, masked
 from nas.events import Note, Observer, SearchEnded
 from nas.search import Search, SearchSettings
 from nas.search_space import load_space
 from nas.stopping import StopRequest
+from nas.storage import STORAGE_VARIABLE
 from nas.studies import DataFacts, StudyFacts, check_study_name, open_or_create_study
 from nas.task import Task
 from nas.training import choose_device, choose_precision
@@ -115,6 +116,13 @@ class Launch:
         weights = WeightsStore(study, default_artifact_dir(options.storage))
         for note in self.images.notes:
             show(Note(note))
+        if masked(options.storage or "") != (options.storage or ""):
+            show(
+                Note(
+                    "others on this machine can read the password in --storage in the list of "
+                    f"processes: set {STORAGE_VARIABLE} instead"
+                )
+            )
         search = Search(study, self.space, task, self.data, settings, pool, weights, show, stop)
         search.begin_with(begin_with)
         return search.run()

@@ -185,7 +185,7 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage", type=_text, metavar="URL",
         help="database with the studies, any URL that Optuna takes "
-        "(default: sqlite:///studies.db, a file in the current folder)",
+        "(default: $NAS_STORAGE, else sqlite:///studies.db, a file in the current folder)",
     )  # fmt: skip
 
 

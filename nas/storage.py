@@ -28,7 +28,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-DEFAULT_STORAGE = "sqlite:///studies.db"
+STORAGE_VARIABLE = "NAS_STORAGE"  # unlike an argument, others do not see it in a list of processes
 
 _NUM_TRIES = 5  # to open a server's database
 _SQLITE_HEADER = b"SQLite format 3\x00"
@@ -38,9 +38,14 @@ _PROXY_TIMEOUT_SECONDS = 10.0
 _TRY_SECONDS = 5  # that one try of many takes, see `nas.patience`
 
 
+def default_storage() -> str:
+    """The URL in `$NAS_STORAGE`, else that of `studies.db` in the current folder."""
+    return os.environ.get(STORAGE_VARIABLE) or "sqlite:///studies.db"
+
+
 def sqlite_path(url: str | None) -> Path | None:
     """The file behind a SQLite URL, or None for any other storage."""
-    match = re.match(r"sqlite(?:\+\w+)?:///([^?]*)", DEFAULT_STORAGE if url is None else url)
+    match = re.match(r"sqlite(?:\+\w+)?:///([^?]*)", default_storage() if url is None else url)
     return Path(match[1]) if match else None
 
 
@@ -48,18 +53,18 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
     """The storage at `url`.
 
     Args:
-        url: such as `postgresql://user:password@host/name`; None for `DEFAULT_STORAGE`.
+        url: such as `postgresql://user:password@host/name`; None for `default_storage`.
         create: make a SQLite file that is not there; otherwise that is an error.
 
     Raises:
         StudyError: it is not there, is no database, or cannot be reached.
     """
-    url = DEFAULT_STORAGE if url is None else url
+    url = default_storage() if url is None else url
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if "://" not in url:
         raise StudyError(
-            f"--storage {url!r} is no URL: give one such as {DEFAULT_STORAGE}, "
+            f"--storage {url!r} is no URL: give one such as sqlite:///studies.db, "
             "or postgresql://user:password@host/name"
         )
     path = sqlite_path(url)
@@ -187,7 +192,7 @@ def storage_errors(url: str | None) -> Iterator[None]:
     except optuna.exceptions.StorageInternalError as error:
         cause = str(error.__cause__ or error).split("\n")[0]
         raise StorageFailedError(
-            f"--storage {masked(url or DEFAULT_STORAGE)} failed: {cause}. What was finished is "
+            f"--storage {masked(url or default_storage())} failed: {cause}. What was finished is "
             "kept; the same command goes on when the database works again"
         ) from error
 

@@ -259,14 +259,14 @@ def certify(options: Namespace, arguments: list[str]) -> int:
 
 def dashboard(options: Namespace, arguments: list[str]) -> int:
     from nas.dashboard import serve
-    from nas.storage import DEFAULT_STORAGE, open_storage
+    from nas.storage import default_storage, open_storage
     from nas.weights import default_artifact_dir
 
     storage = open_storage(options.storage)
 
     def on_ready(address: str) -> None:
         print(
-            f"studies of {masked(options.storage or DEFAULT_STORAGE)} at {address} (Ctrl-C ends)",
+            f"studies of {masked(options.storage or default_storage())} at {address} (Ctrl-C ends)",
             flush=True,
         )
 

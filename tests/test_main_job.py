@@ -53,6 +53,22 @@ def test_same_command_again_continues_the_study_and_says_so(capsys):
     assert sum(r.is_complete for r in records()) == 2
 
 
+def test_studies_named_by_the_environment_need_no_option(folder, capsys, monkeypatch):
+    monkeypatch.setenv("NAS_STORAGE", "sqlite:///mine.db?password=hunter2")
+    assert main([*SEARCH, "--trials", "1"]) == 0
+    assert main(["show", "best"]) == 0
+    assert {path.name for path in folder.iterdir()} == {"mine.db", "mine-artifacts"}
+    assert "can read the password" not in capsys.readouterr().out
+
+
+def test_password_on_the_command_line_is_remarked_on_and_not_repeated(capsys):
+    assert main([*SEARCH, "--trials", "1", "--storage", "sqlite:///mine.db?password=hunter2"]) == 0
+    said = "".join(capsys.readouterr())
+    assert "others on this machine can read the password" in said
+    assert "set NAS_STORAGE instead" in " ".join(said.split())
+    assert "hunter2" not in said
+
+
 def test_search_on_other_terms_is_refused_and_changes_nothing(folder, capsys):
     main([*SEARCH, "--trials", "1", "--study", "s"])
     before = [(r.number, r.state) for r in records()]

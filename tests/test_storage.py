@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import optuna
 import pytest
@@ -36,6 +37,19 @@ def test_new_file_is_made_only_when_asked(tmp_path):
     assert study_names(open_storage(url)) == []
 
 
+def test_storage_can_be_named_by_the_environment(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/named.db"
+    monkeypatch.setenv("NAS_STORAGE", url)
+    assert sqlite_path(None) == tmp_path / "named.db"
+    open_storage(None, create=True)
+    assert (tmp_path / "named.db").exists()
+    other = f"sqlite:///{tmp_path}/other.db"
+    open_storage(other, create=True)
+    assert sqlite_path(other) == tmp_path / "other.db"  # an option counts more
+    monkeypatch.setenv("NAS_STORAGE", "")
+    assert sqlite_path(None) == Path("studies.db")
+
+
 def test_path_with_braces_and_percent_is_taken_as_it_is(tmp_path):
     (tmp_path / "{x}").mkdir()
     open_storage(f"sqlite:///{tmp_path}/{{x}}/s.db", create=True)
@@ -60,11 +74,9 @@ def test_damaged_database_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("version, way_out", [("v3.0.0.d", "upgrade"), ("v99.0.0.a", "pip")])
+@pytest.mark.parametrize(("version", "way_out"), [("v3.0.0.d", "upgrade"), ("v99.0.0.a", "pip")])
 @pytest.mark.parametrize("create", [True, False])
-def test_tables_of_another_version_are_refused_with_the_way_out(
-    tmp_path, create, version, way_out
-):
+def test_tables_of_another_version_are_refused_with_the_way_out(tmp_path, create, version, way_out):
     path = tmp_path / "s.db"
     open_storage(f"sqlite:///{path}", create=True)
     with contextlib.closing(sqlite3.connect(path)) as database, database:

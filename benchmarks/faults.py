@@ -20,10 +20,11 @@ churn:     four processes, one of them killed at random again and again
 full:      there is no room for the database to grow, until there is again
 damaged:   a database is cut off or has bytes changed: it is refused in one line, or searched
 halted:    one of two processes is stopped for a while, and continued
+watched:   a dashboard polls the study all the time, and other sites' pages ask it to do harm
 stopped:   four processes on a server that is stopped in their midst, for up to 30 s
 
 With --server the searches share a PostgreSQL server, which is brought up for them, instead of a
-file; `stopped` needs it; `locked`, `gone`, `full` and `damaged` need a file.
+file; `stopped` needs it; `locked`, `gone`, `full`, `damaged` and `watched` need a file.
 
 Each line is so many runs with seeds of their own; the exit code is 1 when anything is not zero.
 """
@@ -32,220 +33,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
-import json
 import os
 import random
 import resource
 import signal
 import sqlite3
 import sys
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Any, ClassVar
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from typing import Any
 
-import optuna
 import torch
+from arena import FORK, Arena, Score, arena, postgresql
 from optuna.trial import TrialState
 
-from nas import datasets
-from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe
-from nas.errors import NasError
-from nas.events import Event, TrialEnded
-from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
-from nas.metrics import EpochMetrics
 from nas.ownership import index_of
-from nas.search import Search, SearchSettings
-from nas.search_space import SearchSpace
-from nas.stopping import StopRequest
-from nas.storage import open_storage, storage_errors
-from nas.studies import TRAINED, DataFacts, StudyFacts, open_or_create_study, take_tally
-from nas.task import Task
-from nas.training import TrainResult
-from nas.weights import WeightsStore
-from nas.worker import EpochDone, Job, Trained
-from nas.workers import Message
-
-EPOCHS = 3
-TASK = Task((1, 8, 8), 10, 2_000, EPOCHS)
-FORK = get_context("fork")  # a child begins at once, with everything loaded
-DATA = datasets.split(datasets.load_training_images("digits", Path()), Fraction(1, 12), 0)
-
-
-def suggest(trial: Any, task: Task) -> Candidate:
-    """A conditional space of a few parameters."""
-    layers: list[Any] = []
-    for i in range(trial.suggest_int("depth", 1, 3)):
-        layers.append(Conv(trial.suggest_int(f"width{i}", 1, 12), 3))
-    rate = trial.suggest_float("rate", 0.01, 1.0, log=True)
-    layers += [GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
-    return Candidate(
-        Architecture(task.input_shape, layers), Recipe(learning_rate=rate, epochs=EPOCHS)
-    )
-
-
-class ToyPool:
-    """One worker that sleeps instead of training, and scores by network, recipe and seed."""
-
-    device = torch.device("cpu")
-    precision = torch.float32
-    num_workers = 1
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds  # an epoch
-        self.job: Job | None = None
-        self.history: list[EpochMetrics] = []
-        self.is_stopped = False
-
-    @property
-    def num_idle(self) -> int:
-        return 0 if self.job else 1
-
-    def start(self, job: Job) -> None:
-        self.job, self.history = job, []
-
-    def stop(self) -> None:
-        self.is_stopped = True
-
-    def answer(self, number: int, stop: bool) -> None:
-        self.is_stopped = self.is_stopped or stop
-
-    def wait(self, timeout_seconds: float) -> list[Message]:
-        job = self.job
-        assert job is not None
-        if self.is_stopped or len(self.history) == job.recipe.epochs:
-            self.job, is_finished = None, not self.is_stopped
-            weights = {"w": torch.full((2,), float(job.seed % 1000))}
-            return [
-                Trained(job.number, TrainResult(tuple(self.history), weights, 0.1, is_finished))
-            ]
-        time.sleep(self.seconds)
-        text = f"{job.architecture.fingerprint}/{job.recipe.learning_rate}/{job.seed}"
-        noise = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
-        epoch = len(self.history) + 1
-        accuracy = (0.9 - 0.3 / job.architecture.num_params**0.5 + 0.05 * noise) * epoch / EPOCHS
-        self.history.append(EpochMetrics(epoch, 1.0, 1 - accuracy, accuracy, self.seconds))
-        return [EpochDone(job.number, self.history[-1])]
-
-
-@dataclass(frozen=True)
-class Arena:
-    """A folder for one run: the database, and what the searches said beside it."""
-
-    server: ClassVar[Any] = None  # of pgserver; else a file for each run
-    folder: Path
-    num_trials: int
-    seed: int
-    seconds: float  # an epoch
-    sampler: str = "tpe"
-
-    @property
-    def url(self) -> str:
-        if self.server is None:
-            return f"sqlite:///{self.folder / 'studies.db'}"
-        return str(self.server.get_uri()).replace("postgresql:", "postgresql+psycopg2:", 1)
-
-    def search(self) -> None:
-        """In a child process: search to the end, and write down what was told."""
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        told = os.open(self.folder / "told.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-        def observe(event: Event) -> None:
-            if isinstance(event, TrialEnded) and event.reason is None:
-                os.write(told, json.dumps([event.trial, event.valid_accuracy]).encode() + b"\n")
-                os.fsync(told)
-
-        space = SearchSpace("toy", Path(__file__), "# toy", suggest)
-        settings = SearchSettings(trials=self.num_trials, seed=self.seed, pruner="none",
-                                  sampler=self.sampler)  # fmt: skip
-        stop = StopRequest()
-        try:
-            with stop, storage_errors(self.url):
-                study = self.study()
-                weights = WeightsStore(study, self.folder / "studies-artifacts")
-                pool = ToyPool(self.seconds)
-                search = Search(study, space, TASK, DATA, settings, pool, weights, observe, stop)  # type: ignore[arg-type]
-                search.run()
-        except NasError as error:
-            os._exit(error.exit_code)
-        os._exit(stop.exit_code)
-
-    def start(self) -> Any:
-        process = FORK.Process(target=self.search)
-        process.start()
-        return process
-
-    def study(self) -> optuna.Study:
-        facts = StudyFacts("toy", "0" * 64, 2_000, "digits", "0" * 64, "0" * 64, EPOCHS, self.seed)
-        data = DataFacts("digits", None, "1/12", 0, (1, 8, 8), tuple("0123456789"), (0.3,), (0.4,),
-                         1369, 124)  # fmt: skip
-        storage = open_storage(self.url, create=True)
-        name = f"toy-{self.seed}-{self.folder.name}"  # a server is one for all runs
-        return open_or_create_study(storage, name, facts, data, "# toy")
-
-    def told(self) -> list[tuple[int, float]]:
-        path = self.folder / "told.jsonl"
-        if not path.exists():
-            return []
-        return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
-
-
-@dataclass
-class Score:
-    """What went wrong in the runs of one fault."""
-
-    runs: int = 0
-    injections: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-    def check(self, arena: Arena) -> None:
-        """Compare the database with what was told."""
-        self.runs += 1
-        study = arena.study()
-        trials = study.get_trials(deepcopy=False)
-        tally = take_tally(study)
-        for number, accuracy in arena.told():
-            if trials[number].state != TrialState.COMPLETE or trials[number].value != accuracy:
-                self._note("lost", arena, f"trial {number}")
-        if tally.counts[TRAINED] != arena.num_trials:
-            self._note("double", arena, f"{tally.counts[TRAINED]} trained, not {arena.num_trials}")
-        prints = Counter(trials[number].user_attrs["fingerprint"] for number in tally.scores)
-        for fingerprint, count in prints.items():
-            if count > 1:
-                self._note("double", arena, f"{fingerprint} {count} times")
-        for trial in trials:
-            if trial.state == TrialState.RUNNING:
-                self._note("zombies", arena, f"trial {trial.number}")
-        best = max(tally.scores.values(), default=0.0)
-        if any(accuracy > best for _, accuracy in arena.told()):
-            self._note("worse", arena, f"best {best}")
-        path = arena.folder / "studies.db"
-        if path.exists():
-            with contextlib.closing(sqlite3.connect(path)) as database:
-                if database.execute("PRAGMA integrity_check").fetchone() != ("ok",):
-                    self._note("damaged", arena, "integrity check")
-        leftovers = [p for p in arena.folder.rglob(".part-*")]
-        if leftovers:
-            self._note("left over", arena, str(leftovers))
-
-    def _note(self, what: str, arena: Arena, detail: str) -> None:
-        self.counts[what] += 1
-        self.notes.append(f"{what}: seed {arena.seed}: {detail}")
-
-
-@contextlib.contextmanager
-def arena(seed: int, num_trials: int, seconds: float = 0.02) -> Iterator[Arena]:
-    with tempfile.TemporaryDirectory(prefix="nas-faults-") as folder:
-        yield Arena(Path(folder), num_trials, seed, seconds)
+from nas.storage import open_storage
 
 
 def until_done(
@@ -267,7 +72,7 @@ def until_done(
         process.join(120)
         if process.is_alive():
             process.kill()
-            score._note("hung", place, f"after {hit} hits")
+            score.note("hung", place, f"after {hit} hits")
         if process.exitcode == 0:
             return
 
@@ -277,7 +82,7 @@ def wait_for(processes: list[Any], score: Score, place: Arena, what: str) -> Non
     for process in processes:
         process.join(180)
         if process.exitcode != 0:
-            score._note(what, place, f"exit code {process.exitcode}")
+            score.note(what, place, f"exit code {process.exitcode}")
             process.kill()
 
 
@@ -313,7 +118,7 @@ def resume(count: int, seed: int) -> Score:
             until_done(place, score, rng, [signal.SIGKILL, signal.SIGINT], 1, seconds)
             score.check(place)
             if history(place) != straight:
-                score._note("other end", place, f"cut {n}")
+                score.note("other end", place, f"cut {n}")
     return score
 
 
@@ -370,7 +175,7 @@ def locked(count: int, seed: int) -> Score:
                         database.rollback()
                     score.injections += 1
             if process.exitcode != 0:
-                score._note("failed", place, f"exit code {process.exitcode}")
+                score.note("failed", place, f"exit code {process.exitcode}")
             score.check(place)
     return score
 
@@ -392,9 +197,9 @@ def gone(count: int, seed: int) -> Score:
             if was_alive:
                 score.injections += 1
                 if process.exitcode not in (0, 3):
-                    score._note("exit code", place, str(process.exitcode))
+                    score.note("exit code", place, str(process.exitcode))
             if path.exists():
-                score._note("made anew", place, "")
+                score.note("made anew", place, "")
             (place.folder / "elsewhere").rename(path)
             place.start().join(60)
             score.check(place)
@@ -413,7 +218,7 @@ def full(count: int, seed: int) -> Score:
             process.join(60)
             score.injections += process.exitcode == 3
             if process.exitcode not in (0, 2, 3):
-                score._note("exit code", place, str(process.exitcode))
+                score.note("exit code", place, str(process.exitcode))
             place.start().join(60)
             score.check(place)
     return score
@@ -447,10 +252,10 @@ def damaged(count: int, seed: int) -> Score:
             process = more.start()
             process.join(60)
             if process.exitcode not in (0, 2, 3):
-                score._note("exit code", place, f"damage {n}: {process.exitcode}")
+                score.note("exit code", place, f"damage {n}: {process.exitcode}")
                 process.kill()
             if process.exitcode == 2 and path.read_bytes() != content:
-                score._note("overwritten", place, f"damage {n}")
+                score.note("overwritten", place, f"damage {n}")
     return score
 
 
@@ -474,6 +279,55 @@ def halted(count: int, seed: int) -> Score:
     return score
 
 
+def watched(count: int, seed: int) -> Score:
+    """The dashboard is open on the study, and on a page that would do it harm."""
+    score = Score()
+    while score.injections < count:
+        rng = random.Random(seed + score.runs)
+        with arena(seed + score.runs, num_trials=16) as place:
+            name = place.study().study_name
+            ours, theirs = FORK.Pipe()
+            dashboard = FORK.Process(target=serve_dashboard, args=(place, theirs))
+            dashboard.start()
+            address = ours.recv()
+            process = place.start()
+            while process.is_alive():
+                time.sleep(0.1)
+                request(f"{address}api/studies")
+                request(f"{address}api/studies/1")
+                method, origin = rng.choice(["DELETE", "POST"]), {"Origin": "http://other.example"}
+                renamed = b'{"study_name": "other"}'
+                status = request(f"{address}api/studies/1", method, origin, renamed)
+                score.injections += 1
+                if status != 403:
+                    score.note("let through", place, str(status))
+            dashboard.kill()
+            dashboard.join()
+            if process.exitcode != 0:
+                score.note("exit code", place, str(process.exitcode))
+            if place.study().study_name != name:
+                score.note("renamed", place, name)
+            score.check(place)
+    return score
+
+
+def serve_dashboard(place: Arena, ready: Any) -> None:
+    from nas.dashboard import serve
+
+    serve(open_storage(place.url), place.folder, 0, ready.send)
+
+
+def request(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> int:
+    """The status of the answer."""
+    asked = urllib.request.Request(url, body, headers or {}, method=method)
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            answer.read()
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def stopped(count: int, seed: int) -> Score:
     """The server goes away, politely or not, and comes back: everyone must wait for it."""
     score = Score()
@@ -491,24 +345,11 @@ def stopped(count: int, seed: int) -> Score:
     return score
 
 
-@contextlib.contextmanager
-def postgresql() -> Iterator[Any]:
-    """A PostgreSQL server of our own."""
-    import pgserver
-
-    with tempfile.TemporaryDirectory(prefix="nas-server-", ignore_cleanup_errors=True) as folder:
-        server = pgserver.get_server(folder)
-        try:
-            yield server
-        finally:
-            server.cleanup()
-
-
 FAULTS = {"kill": (kill, 200), "interrupt": (interrupt, 50), "resume": (resume, 100),
           "together": (together, 50), "churn": (churn, 200), "locked": (locked, 50),
           "gone": (gone, 50), "full": (full, 50), "damaged": (damaged, 200), "halted": (halted, 50),
-          "stopped": (stopped, 10)}  # fmt: skip
-ON_A_FILE, ON_A_SERVER = ("locked", "gone", "full", "damaged"), ("stopped",)
+          "watched": (watched, 200), "stopped": (stopped, 10)}  # fmt: skip
+ON_A_FILE, ON_A_SERVER = ("locked", "gone", "full", "damaged", "watched"), ("stopped",)
 COLUMNS = ("lost", "double", "zombies", "worse")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import optuna
 import psutil
 import torch
-from faults import EPOCHS, arena
+from arena import EPOCHS, arena
 from optuna.trial import TrialState
 
 from nas.weights import NUM_KEPT

@@ -35,6 +35,7 @@ _SQLITE_HEADER = b"SQLite format 3\x00"
 _SERVER_ENGINE = {"pool_pre_ping": True}  # a connection may have been cut while it lay idle
 _LOCK_TIMEOUT_SECONDS = 300  # the driver's own default of 5 gives up when a dashboard is busy
 _PROXY_TIMEOUT_SECONDS = 10.0
+_NOT_FOUND = ("Record does not exist.",)  # arguments of Optuna's KeyError
 _TRY_SECONDS = 5  # that one try of many takes, see `nas.patience`
 
 
@@ -187,13 +188,20 @@ def storage_errors(url: str | None) -> Iterator[None]:
     Raises:
         StorageFailedError: in place of Optuna's own error.
     """
+    where = f"--storage {masked(url or default_storage())}"
     try:
         yield
+    except KeyError as error:
+        if error.args not in (_NOT_FOUND, ()):  # a proxy's has no message
+            raise
+        raise StorageFailedError(
+            f"{where}: the study, or a trial of it, is not there any more: somebody deleted it"
+        ) from error
     except optuna.exceptions.StorageInternalError as error:
         cause = str(error.__cause__ or error).split("\n")[0]
         raise StorageFailedError(
-            f"--storage {masked(url or default_storage())} failed: {cause}. What was finished is "
-            "kept; the same command goes on when the database works again"
+            f"{where} failed: {cause}. What was finished is kept; the same command goes on when "
+            "the database works again"
         ) from error
 
 

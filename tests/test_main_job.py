@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import optuna
 import psutil
 import pytest
 
@@ -147,6 +148,19 @@ def test_interrupted_search_closes_its_trial_and_can_go_on(folder, name, code):
     last = records()[-1]
     assert (last.reason, last.state.name) == ("interrupted", "FAIL")
     assert not any(r.outcome == "unfinished" for r in records())
+
+
+def test_search_in_a_study_that_is_deleted_ends_with_one_line(folder):
+    command = [sys.executable, "-m", "nas", *SEARCH, "--trials", "999", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if json.loads(line)["event"] == "trial_ended":
+            break
+    optuna.delete_study(study_name="blocks-digits-3000", storage=open_storage(None))
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 3
+    assert "Traceback" not in errors
+    assert "somebody deleted it" in errors.splitlines()[-1]
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1, 2.5])

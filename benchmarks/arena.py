@@ -33,9 +33,11 @@ from nas.search import Search, SearchSettings
 from nas.search_space import SearchSpace
 from nas.stopping import StopRequest
 from nas.storage import open_storage, storage_errors
-from nas.studies import TRAINED, DataFacts, StudyFacts, open_or_create_study, take_tally
+from nas.studies import DataFacts, StudyFacts, open_or_create_study
+from nas.tally import take_tally
 from nas.task import Task
 from nas.training import TrainResult
+from nas.trials import TRAINED
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Job, Trained
 from nas.workers import Message

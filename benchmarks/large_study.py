@@ -31,8 +31,9 @@ from nas.metrics import EpochMetrics
 from nas.running import versions
 from nas.search_space import load_space
 from nas.storage import open_storage
-from nas.studies import Reason, open_study, record_candidate, record_reason, record_training
+from nas.studies import open_study
 from nas.task import Task
+from nas.trials import Reason, record_candidate, record_reason, record_training
 
 RESULTS = Path(__file__).parent / "results" / "large-study.json"
 EPOCHS = 19

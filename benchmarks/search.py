@@ -45,11 +45,12 @@ from nas.metrics import EpochMetrics
 from nas.samplers import derive_seed
 from nas.search import Search, SearchSettings
 from nas.search_space import load_space
-from nas.studies import Reason, best_trials, take_tally
+from nas.tally import take_tally
 from nas.task import Task
 from nas.training import train
 from nas.training.engine import evaluate
 from nas.training.step import MEMORY_FORMAT
+from nas.trials import Reason, best_trials
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Failed, Job, Trained
 from nas.workers import Message

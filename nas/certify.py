@@ -30,9 +30,9 @@ from nas.errors import SearchError, StudyError
 from nas.running import versions
 from nas.samplers import derive_seed
 from nas.stopping import StopRequest
-from nas.studies import TrialRecord, best_trials
 from nas.training import TrainResult, examine
 from nas.training.device import device_name
+from nas.trials import TrialRecord, best_trials
 from nas.weights import WeightsStore
 from nas.worker import Failed, Job
 from nas.workers import WorkerPool, train_all

@@ -19,7 +19,8 @@ from nas.certificates import (
     read_runs,
     stack,
 )
-from nas.studies import find_trial, study_data
+from nas.studies import study_data
+from nas.trials import find_trial
 
 
 @dataclass(frozen=True)

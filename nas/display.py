@@ -28,7 +28,8 @@ from nas.events import (
     TrialStarted,
     to_json,
 )
-from nas.studies import TRAINED, Reason, count_trained
+from nas.tally import count_trained
+from nas.trials import TRAINED, Reason
 
 _BAR_WIDTH = 20
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.metrics import EpochMetrics
-from nas.studies import Reason
+from nas.trials import Reason
 
 
 @dataclass(frozen=True)

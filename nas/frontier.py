@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from nas.studies import TrialRecord, best_trials
+from nas.trials import TrialRecord, best_trials
 
 WIDTH, HEIGHT = 64, 12  # characters of the drawing
 

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.metrics import EpochMetrics
 from nas.parts import part_folder
-from nas.studies import Rung, training_attrs
+from nas.trials import Rung, training_attrs
 
 NEEDED = {"number", "fingerprint", "score", "attrs"}
 

@@ -23,7 +23,7 @@ import psutil
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.studies import Reason, reason_of
+from nas.trials import Reason, reason_of
 
 BEAT_SECONDS = 20.0
 LEASE_SECONDS = 120.0  # that a beat may stand still

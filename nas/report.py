@@ -18,13 +18,9 @@ from nas.comparison import certificate_tables, measured_runs, spread
 from nas.display import PlainConsole, counts_text, duration_text
 from nas.frontier import Point, best_under, drawing
 from nas.metrics import EpochMetrics
-from nas.studies import (
-    TrialRecord,
-    best_trials,
-    study_facts,
-    study_names,
-    take_tally,
-)
+from nas.studies import study_facts, study_names
+from nas.tally import take_tally
+from nas.trials import TrialRecord, best_trials
 
 if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
     from nas.architecture import Architecture

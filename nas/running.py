@@ -11,7 +11,7 @@ import torch
 from nas import __version__
 from nas.candidate import Candidate
 from nas.metrics import EpochMetrics
-from nas.studies import Rung
+from nas.trials import Rung
 from nas.worker import Job
 
 

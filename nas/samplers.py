@@ -22,7 +22,7 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.studies import Reason, reason_of
+from nas.trials import Reason, reason_of
 
 SamplerName = Literal["auto", "tpe", "gp", "cmaes", "nsga2", "random"]
 PrunerName = Literal["squeezed", "median", "halving", "none"]

@@ -48,21 +48,21 @@ from nas.samplers import (
 from nas.search_space import SearchSpace
 from nas.standing import Standing
 from nas.stopping import StopRequest
-from nas.studies import (
+from nas.tally import count_trained
+from nas.task import Task
+from nas.training import TrainResult
+from nas.training.device import device_name
+from nas.trials import (
     Reason,
     Rung,
     TrialRecord,
     best_trials,
-    count_trained,
     rank_key,
     record_candidate,
     record_reason,
     record_rejection,
     record_training,
 )
-from nas.task import Task
-from nas.training import TrainResult
-from nas.training.device import device_name
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Failed, Trained
 from nas.workers import POLL_SECONDS, Message, Restarted, WorkerPool

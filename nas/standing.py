@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 
 from nas.ownership import Owner
 from nas.storage import FileGuard
-from nas.studies import Reason, count_trained, record_reason, take_tally
+from nas.tally import count_trained, take_tally
+from nas.trials import Reason, record_reason
 
 REFRESH_SECONDS = 2.0  # after which what other processes have done is read again
 RECOVERY_SECONDS = 30.0  # after which their dead are looked for again

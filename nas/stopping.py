@@ -6,7 +6,7 @@ import signal
 import time
 from types import FrameType, TracebackType
 
-from nas.studies import Reason
+from nas.trials import Reason
 
 _SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n))
 

@@ -146,7 +146,8 @@ def spaces(options: Namespace, arguments: list[str]) -> int:
 def show(options: Namespace, arguments: list[str]) -> int:
     from nas.report import leaderboard, print_report, trial_page
     from nas.storage import open_storage, storage_errors
-    from nas.studies import find_trial, open_study
+    from nas.studies import open_study
+    from nas.trials import find_trial
 
     with storage_errors(options.storage):
         study = open_study(open_storage(options.storage), options.study)
@@ -169,7 +170,8 @@ def studies(options: Namespace, arguments: list[str]) -> int:
 def export(options: Namespace, arguments: list[str]) -> int:
     from nas.export import export_trial
     from nas.storage import open_storage, storage_errors
-    from nas.studies import find_trial, open_study, study_data
+    from nas.studies import open_study, study_data
+    from nas.trials import find_trial
     from nas.weights import WeightsStore, default_artifact_dir
 
     with storage_errors(options.storage):
@@ -202,8 +204,9 @@ def certify(options: Namespace, arguments: list[str]) -> int:
     from nas.report import certificate_report, print_report
     from nas.stopping import StopRequest
     from nas.storage import open_storage, storage_errors
-    from nas.studies import find_trial, open_study, study_data, study_facts
+    from nas.studies import open_study, study_data, study_facts
     from nas.training import choose_device, choose_precision
+    from nas.trials import find_trial
     from nas.weights import WeightsStore, default_artifact_dir
     from nas.workers import WorkerPool, default_workers
 

@@ -9,9 +9,10 @@ from optuna.storages import BaseStorage
 from nas.candidate import Candidate
 from nas.errors import InvalidCandidateError, SpaceError, StudyError
 from nas.search_space import SearchSpace, load_space
-from nas.studies import best_trials, open_study, study_facts, study_names
+from nas.studies import open_study, study_facts, study_names
 from nas.survey import DrawnTrial, NotOfferedError, check_params, check_start
 from nas.task import Task
+from nas.trials import best_trials
 
 MOST = 10  # of a study's best
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from nas.errors import StudyError
 from nas.parts import part_folder, remove_dead_parts
 from nas.storage import sqlite_path
-from nas.studies import Rank, rank_key
+from nas.trials import Rank, rank_key
 
 NUM_KEPT = 5
 FILENAME = "weights.safetensors"

@@ -16,9 +16,9 @@ from nas.errors import DivergedError, describe
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.metrics import EpochMetrics
 from nas.search_space import SearchSpace
-from nas.studies import record_candidate, record_training
 from nas.task import Task
 from nas.training import TrainResult, train
+from nas.trials import record_candidate, record_training
 from nas.worker import EpochDone, Failed, Job, Trained
 from nas.workers import Message
 

@@ -18,8 +18,9 @@ from nas.datasets import whole, with_test
 from nas.errors import DataError, SearchError, StudyError
 from nas.layers import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU
 from nas.storage import open_storage
-from nas.studies import Reason, find_trial, open_or_create_study, open_study, record_reason
+from nas.studies import open_or_create_study, open_study
 from nas.training import evaluate
+from nas.trials import Reason, find_trial, record_reason
 from nas.weights import WeightsStore
 from nas.workers import WorkerPool
 from tests.conftest import make_tiny_data, make_tiny_images

@@ -15,7 +15,8 @@ from nas.candidate import Candidate
 from nas.certificates import Protocol, openings, read_runs
 from nas.cli import main
 from nas.storage import open_storage
-from nas.studies import best_trials, find_trial, open_study, read_trials
+from nas.studies import open_study
+from nas.trials import best_trials, find_trial, read_trials
 from tests.fakes import add_trial
 
 DIGITS = ["search", "--budget", "3k", "--dataset", "digits", "--epochs", "2", "--trials", "3",

@@ -19,14 +19,8 @@ from nas.cli import main
 from nas.errors import NasError
 from nas.options import make_parser, parse_seconds
 from nas.storage import open_storage
-from nas.studies import (
-    Reason,
-    open_or_create_study,
-    open_study,
-    record_rejection,
-    study_data,
-    study_facts,
-)
+from nas.studies import open_or_create_study, open_study, study_data, study_facts
+from nas.trials import Reason, record_rejection
 
 VERBS = (
     "search", "check", "ladder", "spaces", "show", "studies", "export", "certify", "dashboard",

@@ -19,7 +19,7 @@ from nas.display import (
 )
 from nas.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded, TrialStarted
 from nas.metrics import EpochMetrics
-from nas.studies import Reason
+from nas.trials import Reason
 
 STARTED = SearchStarted(
     "s", "blocks", "digits", 1369, 124, "cpu", 1, 20000, "fewer than 20,000 of some", 3, 19,

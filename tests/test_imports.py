@@ -34,6 +34,8 @@ ORDER = (
     "reading",
     "patience",
     "storage",
+    "trials",
+    "tally",
     "studies",
     "samplers",
     "warm_start",
@@ -71,9 +73,9 @@ MAY_IMPORT = {
     },
     "optuna": {
         "recipes",  # for type checkers
-        "reading", "patience", "storage", "studies", "samplers", "warm_start", "weights", "search",
-        "certificates", "certify", "comparison", "report", "dashboard", "launch", "frontier",
-        "journal", "ownership", "running", "standing",
+        "reading", "patience", "storage", "trials", "tally", "studies", "samplers", "warm_start",
+        "weights", "search", "certificates", "certify", "comparison", "report", "dashboard",
+        "launch", "frontier", "journal", "ownership", "running", "standing",
         "verbs",  # for type checkers
     },
 }  # fmt: skip

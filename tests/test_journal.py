@@ -16,8 +16,9 @@ from nas.metrics import EpochMetrics
 from nas.ownership import Owner
 from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
-from nas.studies import Reason, Rung, read_trials, record_reason, take_tally
+from nas.tally import take_tally
 from nas.task import Task
+from nas.trials import Reason, Rung, read_trials, record_reason
 from nas.weights import WeightsStore
 from tests.fakes import FakePool, make_space
 

@@ -12,7 +12,8 @@ from nas.cli import main
 from nas.errors import DivergedError, NasError
 from nas.options import make_parser, parse_budgets
 from nas.storage import open_storage
-from nas.studies import best_trials, open_study, read_trials, study_names
+from nas.studies import open_study, study_names
+from nas.trials import best_trials, read_trials
 from tests.fakes import FakePool
 
 LADDER = ["ladder", "--dataset", "digits", "--epochs", "1", "--workers", "1", "--sampler", "random"]

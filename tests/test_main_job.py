@@ -16,7 +16,8 @@ import pytest
 
 from nas.cli import main
 from nas.storage import open_storage
-from nas.studies import best_trials, open_study, read_trials
+from nas.studies import open_study
+from nas.trials import best_trials, read_trials
 
 SEARCH = ["search", "--budget", "3k", "--dataset", "digits", "--epochs", "2"]
 

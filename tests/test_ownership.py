@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from nas import ownership
 from nas.ownership import LEASE_SECONDS, Owner, index_of
 from nas.storage import open_storage
-from nas.studies import Reason, reason_of, record_reason
+from nas.trials import Reason, reason_of, record_reason
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from nas.patience import PatientStorage
 from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
 from nas.storage import open_storage
-from nas.studies import take_tally
+from nas.tally import take_tally
 from nas.task import Task
 from nas.weights import WeightsStore
 from tests.fakes import FakePool, make_space

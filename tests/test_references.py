@@ -24,9 +24,9 @@ from nas.layers import (
 from nas.search import Search, SearchSettings
 from nas.search_space import load_space
 from nas.stopping import StopRequest
-from nas.studies import Reason, read_trials
 from nas.survey import DrawnTrial, check_start
 from nas.task import Task
+from nas.trials import Reason, read_trials
 from nas.weights import WeightsStore
 from tests.fakes import FakePool
 

@@ -23,10 +23,10 @@ from nas.report import (
     studies_table,
     trial_page,
 )
-from nas.studies import (
+from nas.studies import open_or_create_study
+from nas.trials import (
     Reason,
     best_trials,
-    open_or_create_study,
     read_trials,
     record_reason,
     record_rejection,

@@ -34,8 +34,8 @@ from nas.samplers import (
 from nas.search import Search, SearchSettings
 from nas.search_space import load_space
 from nas.stopping import StopRequest
-from nas.studies import Reason, read_trials, record_reason
 from nas.task import Task
+from nas.trials import Reason, read_trials, record_reason
 from nas.weights import WeightsStore
 from tests.fakes import FakePool, make_space, suggest
 

@@ -22,8 +22,9 @@ from nas.metrics import EpochMetrics
 from nas.samplers import derive_seed
 from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
-from nas.studies import TRAINED, Reason, best_trials, count_trained, find_trial, read_trials
+from nas.tally import count_trained
 from nas.task import Task
+from nas.trials import TRAINED, Reason, best_trials, find_trial, read_trials
 from nas.weights import WeightsStore
 from nas.worker import EpochDone
 from nas.workers import Restarted

@@ -17,8 +17,9 @@ from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.samplers import FIRST_RUNG
 from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
-from nas.studies import Reason, Rung, count_trained, read_trials
+from nas.tally import count_trained
 from nas.task import Task
+from nas.trials import Reason, Rung, read_trials
 from nas.weights import WeightsStore
 from nas.workers import Restarted
 from tests.fakes import FakePool, LocalPool, make_space, train_alone

@@ -14,7 +14,7 @@ from nas.errors import StorageFailedError
 from nas.ownership import Owner
 from nas.standing import Standing
 from nas.storage import open_storage
-from nas.studies import Reason, record_reason
+from nas.trials import Reason, record_reason
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from nas.stopping import StopRequest
-from nas.studies import Reason
+from nas.trials import Reason
 
 
 def test_nothing_asks_to_stop_at_first():

@@ -15,14 +15,10 @@ from nas.search import Search, SearchSettings
 from nas.search_space import SearchSpace, load_space
 from nas.stopping import StopRequest
 from nas.storage import open_storage
-from nas.studies import (
-    DataFacts,
-    StudyFacts,
-    best_trials,
-    open_or_create_study,
-)
+from nas.studies import DataFacts, StudyFacts, open_or_create_study
 from nas.survey import DrawnTrial
 from nas.task import Task
+from nas.trials import best_trials
 from nas.warm_start import MOST, proposals_from
 from nas.weights import WeightsStore
 from tests.fakes import FakePool

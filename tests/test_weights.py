@@ -12,7 +12,7 @@ import torch
 from optuna.trial import TrialState
 
 from nas.errors import StudyError
-from nas.studies import best_trials, rank_key
+from nas.trials import best_trials, rank_key
 from nas.weights import NUM_KEPT, WeightsStore, default_artifact_dir
 
 

@@ -18,7 +18,8 @@ from nas.datasets import Dataset
 from nas.errors import ExportError
 from nas.export.check import check_export
 from nas.export.source import Provenance, network_source
-from nas.studies import DataFacts, TrialRecord
+from nas.studies import DataFacts
+from nas.trials import TrialRecord
 
 NUM_RANDOM_IMAGES = 256
 

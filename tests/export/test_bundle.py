@@ -14,8 +14,9 @@ from nas.candidate import Candidate, Recipe
 from nas.errors import ExportError
 from nas.export import export_trial
 from nas.export.check import check_export
-from nas.studies import DataFacts, TrialRecord
+from nas.studies import DataFacts
 from nas.training import train
+from nas.trials import TrialRecord
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,73 @@
+"""Tally: what the trials of a study come to, whoever trained them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import TrialState
+
+from nas.trials import TRAINED, UNFINISHED, Reason, reason_of
+
+# What counts towards `--trials`: these had their training. The others were turned away at the gate,
+# cut off from outside, or lost to an error.
+_USED_TRAINING = (TRAINED, Reason.STOPPED_BY_PRUNER, Reason.DIVERGED)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the trials of a study come to, of all processes that search in it."""
+
+    counts: Counter[str]  # of those that have ended, by what became of them
+    seconds: dict[str, float]  # spent training, by the same
+    seen: dict[str, int]  # trials that had their training, are in work or failed, by fingerprint
+    scores: dict[int, float]  # of trials that were trained to their end
+    trained: Sequence[int]  # numbers of those that count towards `--trials`
+    running: Sequence[int]
+
+    @property
+    def num_running(self) -> int:
+        return len(self.running)
+
+    @property
+    def counts_now(self) -> Counter[str]:
+        """`counts`, with what is in work."""
+        return self.counts + Counter({UNFINISHED: self.num_running})
+
+    def num_wanted_before(self, number: int) -> int:
+        """How many count towards `--trials` already, or may come to, before that trial."""
+        return len(self.trained) + sum(other < number for other in self.running)
+
+
+def take_tally(study: optuna.Study) -> Tally:
+    """Read the trials, but no more of each than is needed: there may be thousands."""
+    counts: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
+    seen: dict[str, int] = {}
+    scores: dict[int, float] = {}
+    trained, running = [], []
+    for trial in study.get_trials(deepcopy=False):
+        reason, fingerprint = reason_of(trial), trial.user_attrs.get("fingerprint")
+        is_running, is_known = trial.state == TrialState.RUNNING, False
+        if is_running:
+            running.append(trial.number)
+        elif trial.state != TrialState.WAITING:
+            is_complete = trial.state == TrialState.COMPLETE
+            outcome = str(reason or (TRAINED if is_complete else UNFINISHED))
+            counts[outcome] += 1
+            seconds[outcome] += trial.user_attrs.get("train_seconds") or 0.0
+            if outcome in _USED_TRAINING:
+                trained.append(trial.number)
+            if outcome == TRAINED and trial.value is not None:
+                scores[trial.number] = trial.value
+            is_known = outcome in _USED_TRAINING or outcome == Reason.ERROR
+        if fingerprint and (is_running or is_known):
+            seen.setdefault(fingerprint, trial.number)
+    return Tally(counts, dict(seconds), seen, scores, trained, running)
+
+
+def count_trained(outcomes: Counter[str]) -> int:
+    """How many of a tally's `counts` count towards `--trials`."""
+    return sum(outcomes[str(name)] for name in _USED_TRAINING)

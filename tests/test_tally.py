@@ -1,0 +1,62 @@
+"""What the trials of a study come to."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from nas.tally import count_trained, take_tally
+
+
+def add(study, state, fingerprint=None, value=None, seconds=None, reason=None):
+    attrs = {"fingerprint": fingerprint, "train_seconds": seconds, "reason": reason}
+    known = {name: attr for name, attr in attrs.items() if attr is not None}
+    study.add_trial(create_trial(state=state, value=value, user_attrs=known))
+
+
+def test_tally_tells_what_every_trial_came_to():
+    study = optuna.create_study(direction="maximize")
+    add(study, TrialState.COMPLETE, "a", 0.9, 2.0)
+    add(study, TrialState.COMPLETE, "a", 0.9, reason="duplicate")
+    add(study, TrialState.PRUNED, "b", seconds=1.0, reason="stopped by pruner")
+    add(study, TrialState.PRUNED, reason="over budget")
+    add(study, TrialState.FAIL, "c", seconds=0.5, reason="diverged")
+    add(study, TrialState.FAIL, "d", reason="error")
+    add(study, TrialState.FAIL, "e", seconds=0.25, reason="interrupted")
+    add(study, TrialState.FAIL, "f")
+    add(study, TrialState.RUNNING, "g")
+    add(study, TrialState.WAITING)
+    tally = take_tally(study)
+    assert tally.counts == {
+        "trained": 1, "duplicate": 1, "stopped by pruner": 1, "over budget": 1, "diverged": 1,
+        "error": 1, "interrupted": 1, "lost": 1,
+    }  # fmt: skip
+    assert tally.counts_now == tally.counts | {"unfinished": 1}
+    assert {name: seconds for name, seconds in tally.seconds.items() if seconds} == {
+        "trained": 2.0, "stopped by pruner": 1.0, "diverged": 0.5, "interrupted": 0.25,
+    }  # fmt: skip
+    assert tally.scores == {0: 0.9}
+    assert list(tally.trained) == [0, 2, 4]
+    assert list(tally.running) == [8]
+    assert count_trained(tally.counts) == 3
+
+
+def test_networks_that_had_their_training_are_in_work_or_failed_are_not_trained_again():
+    study = optuna.create_study(direction="maximize")
+    add(study, TrialState.FAIL, "interrupted", reason="interrupted")
+    add(study, TrialState.FAIL, "lost")
+    add(study, TrialState.FAIL, "error", reason="error")
+    add(study, TrialState.PRUNED, "weak", reason="stopped by pruner")
+    add(study, TrialState.COMPLETE, "good", 0.9)
+    add(study, TrialState.RUNNING, "now")
+    assert take_tally(study).seen == {"error": 2, "weak": 3, "good": 4, "now": 5}
+
+
+def test_trials_that_run_may_count_for_those_after_them_only():
+    study = optuna.create_study(direction="maximize")
+    add(study, TrialState.COMPLETE, "a", 0.9)
+    for fingerprint in "bcd":
+        add(study, TrialState.RUNNING, fingerprint)
+    tally = take_tally(study)
+    assert tally.num_running == 3
+    assert [tally.num_wanted_before(number) for number in (1, 2, 3)] == [1, 2, 3]

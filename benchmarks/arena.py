@@ -22,7 +22,7 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from nas import datasets
+from nas import datasets, rungs
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
 from nas.errors import NasError
@@ -34,7 +34,7 @@ from nas.search_space import SearchSpace
 from nas.stopping import StopRequest
 from nas.storage import open_storage, storage_errors
 from nas.studies import DataFacts, StudyFacts, open_or_create_study
-from nas.tally import take_tally
+from nas.tally import count_trained, take_tally
 from nas.task import Task
 from nas.training import TrainResult
 from nas.trials import TRAINED
@@ -42,7 +42,7 @@ from nas.weights import WeightsStore
 from nas.worker import EpochDone, Job, Trained
 from nas.workers import Message
 
-EPOCHS = 3
+EPOCHS = 9  # with rungs of 1 and 4
 TASK = Task((1, 8, 8), 10, 2_000, EPOCHS)
 FORK = get_context("fork")  # a child begins at once, with everything loaded
 DATA = datasets.split(datasets.load_training_images("digits", Path()), Fraction(1, 12), 0)
@@ -132,9 +132,9 @@ class Arena:
                 os.write(told, json.dumps([event.trial, event.valid_accuracy]).encode() + b"\n")
                 os.fsync(told)
 
+        rungs.FIRST_RUNG = len(DATA.train_index)  # else so small a data set has no rung
         space = SearchSpace("toy", Path(__file__), "# toy", suggest)
-        settings = SearchSettings(trials=self.num_trials, seed=self.seed, pruner="none",
-                                  sampler=self.sampler)  # fmt: skip
+        settings = SearchSettings(trials=self.num_trials, seed=self.seed, sampler=self.sampler)
         stop = StopRequest()
         try:
             with stop, storage_errors(self.url):
@@ -185,8 +185,9 @@ class Score:
         for number, accuracy in arena.told():
             if trials[number].state != TrialState.COMPLETE or trials[number].value != accuracy:
                 self.note("lost", arena, f"trial {number}")
-        if tally.counts[TRAINED] != arena.num_trials:
-            self.note("double", arena, f"{tally.counts[TRAINED]} trained, not {arena.num_trials}")
+        num_trained = count_trained(tally.counts)
+        if num_trained != arena.num_trials or not tally.counts[TRAINED]:
+            self.note("double", arena, f"{dict(tally.counts)}, not {arena.num_trials}")
         prints = Counter(trials[number].user_attrs["fingerprint"] for number in tally.scores)
         for fingerprint, count in prints.items():
             if count > 1:

@@ -122,10 +122,11 @@ def resume(count: int, seed: int) -> Score:
     return score
 
 
-def history(place: Arena) -> list[tuple[int, dict[str, Any], float]]:
+def history(place: Arena) -> list[tuple[Any, ...]]:
     trials = place.study().get_trials(deepcopy=False)
-    done = [t for t in trials if t.state == TrialState.COMPLETE]
-    return sorted(((index_of(t, trials), t.params, t.value) for t in done), key=lambda row: row[0])
+    done = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    rows = [(index_of(t, trials), t.params, t.value, t.intermediate_values) for t in done]
+    return sorted(rows, key=lambda row: row[0])
 
 
 def together(count: int, seed: int) -> Score:
@@ -264,7 +265,7 @@ def halted(count: int, seed: int) -> Score:
     score = Score()
     for n in range(count):
         rng = random.Random(seed + n)
-        with arena(seed + n, num_trials=16, seconds=0.05) as place:
+        with arena(seed + n, num_trials=16, seconds=0.1) as place:
             processes = [place.start() for _ in range(2)]
             for _ in range(3):
                 process = rng.choice(processes)
@@ -333,7 +334,7 @@ def stopped(count: int, seed: int) -> Score:
     score = Score()
     for n in range(count):
         rng = random.Random(seed + n)
-        with arena(seed + n, num_trials=24, seconds=0.1) as place:
+        with arena(seed + n, num_trials=40, seconds=0.3) as place:
             processes = [place.start() for _ in range(4)]
             time.sleep(rng.uniform(1.0, 4.0))
             os.kill(place.server.get_pid(), rng.choice([signal.SIGINT, signal.SIGQUIT]))

@@ -21,19 +21,21 @@ import statistics
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import optuna
-from curves import AVERAGED_AFTER, SQUEEZED, TASK, read
+from curves import AVERAGED_AFTER, NUM_BEST, SQUEEZED, TASK, read
 from scipy.stats import spearmanr
 
 from nas.candidate import Candidate, Recipe
 from nas.certainty import choice_order, mean_of
-from nas.samplers import KEPT, derive_seed, make_sampler
+from nas.rungs import KEPT
+from nas.samplers import derive_seed, make_sampler
 from nas.search_space import load_space
 
 NUM_VALID = 5_000
-ORDERS = 2_000  # random orders in which a search could have met the candidates
+ORDERS = 1_000  # random orders in which a search could have met the candidates
 Run = dict[str, Any]
 
 
@@ -133,12 +135,21 @@ def ceiling(record: Record) -> float:
 
 
 def choice(record: Record) -> None:
-    """One seed's validation figures rank the candidates; the other seeds' truth judges."""
+    """One seed's validation figures rank the candidates; the other seeds' truth judges.
+
+    The best of the record were chosen by the figures of seed 0, so that seed does not rank them.
+    """
     several = [n for n, count in record.seeds.items() if count >= 3]
+    best = sorted(several, key=lambda n: -record.full(n)["history"][-1][ACCURACY])[:NUM_BEST]
+    rank_by(record, f"{len(several)} candidates, 3 seeds", several, (0, 1, 2))
+    rank_by(record, f"the {len(best)} best of them by seed 0, 2 seeds", best, (1, 2))
+
+
+def rank_by(record: Record, title: str, several: Sequence[int], seeds: Sequence[int]) -> None:
     correlations: dict[str, list[float]] = defaultdict(list)
     among: dict[str, list[float]] = defaultdict(list)
     losses: dict[str, list[float]] = defaultdict(list)
-    for seed in range(3):
+    for seed in seeds:
         last = [record.full(n, seed)["history"][-1] for n in several]
         truth = [
             statistics.mean(record.full(n, s)["truth"][1] for s in range(3) if s != seed)
@@ -161,7 +172,7 @@ def choice(record: Record) -> None:
                 spearmanr([ranked[i] for i in better], [truth[i] for i in better]).statistic
             )
             losses[name].append(100 * (max(truth) - truth[order[0]]))
-    print(f"{len(several)} candidates, 3 seeds\n")
+    print(f"{title}\n")
     print("| ranked by | rank correlation with the truth, mean (each seed) "
           "| among the better half | lost by the choice |")  # fmt: skip
     print("| --- | --- | --- | --- |")
@@ -171,6 +182,7 @@ def choice(record: Record) -> None:
         print(f"| {name} | {statistics.mean(values):.3f} ({each}) | "
               f"{statistics.mean(among[name]):.3f} ({best}) | "
               f"{statistics.mean(losses[name]):.3f} points |")  # fmt: skip
+    print()
 
 
 def pruners(record: Record) -> None:
@@ -179,12 +191,15 @@ def pruners(record: Record) -> None:
     policies: dict[str, Callable[[Sequence[int]], list[tuple[float, int | None]]]] = {
         "none": lambda order: [(TASK.epochs, n) for n in order],
         "median within the schedule": lambda order: median_stops(record, order),
-        "squeezed into 1, 4": lambda order: climb(record, order, (1, 4)),
-        "squeezed into 1": lambda order: climb(record, order, (1,)),
-        "squeezed into 2": lambda order: climb(record, order, (2,)),
-        "squeezed into 4": lambda order: climb(record, order, (4,)),
     }
-    budgets = [b * TASK.epochs for b in (2, 4, 8, 12)]
+    for rungs in ((1,), (2,), (4,), (1, 4), (1, 2, 4)):
+        for kept in (2, 3, 4, 6):
+            for few, again in ((10**6, False), (1, False), (1, True), (0, True)):
+                name = f"squeezed into {', '.join(map(str, rungs))}; one in {kept} goes on; {few}, {again}"
+                policies[name] = partial(
+                    climb, record, rungs=rungs, kept=kept, few=few, again=again
+                )
+    budgets = [b * TASK.epochs for b in (2, 3, 4, 6, 8, 12)]
     print(f"{len(numbers)} candidates in {ORDERS:,} random orders; error of the winner on the "
           f"30,000 images, percent, after as many epochs as so many full trainings\n")  # fmt: skip
     print(f"| pruner |{''.join(f' {b // TASK.epochs} |' for b in budgets)} epochs a candidate |")
@@ -218,21 +233,55 @@ def winner(record: Record, steps: Sequence[tuple[float, int | None]], budget: fl
 
 
 def climb(
-    record: Record, order: Sequence[int], rungs: Sequence[int]
+    record: Record,
+    order: Sequence[int],
+    rungs: Sequence[int],
+    kept: int,
+    few: int = 1,
+    again: bool = True,
 ) -> list[tuple[float, int | None]]:
-    """Each candidate's trainings, as Optuna's successive halving lets it climb."""
-    reached: dict[int, list[float]] = defaultdict(list)
+    """The trainings of a search, whose candidates climb from rung to rung.
+
+    One goes on that is among the best of its rung, one in `kept`.
+
+    Args:
+        few: so many that are the first at a rung go on when they are the best there.
+        again: take up candidates that were stopped, once enough others have come that are worse.
+    """
+    levels = (*rungs, TASK.epochs)
+    reached: list[dict[int, float]] = [{} for _ in rungs]
+    has_gone_on: list[set[int]] = [set() for _ in rungs]
     steps: list[tuple[float, int | None]] = []
+
+    def best(k: int) -> list[int]:
+        most = max(len(reached[k]) // kept, int(len(reached[k]) <= few))
+        return sorted(reached[k], key=lambda n: -reached[k][n])[:most]
+
+    def train(number: int, k: int) -> None:
+        for k in range(k, len(levels)):
+            steps.append((levels[k], number if k == len(rungs) else None))
+            if k == len(rungs):
+                return
+            score = record.by_key[number, levels[k], 0]["history"][-1][ACCURACY]
+            reached[k][number] = score
+            if number not in best(k):
+                return
+            has_gone_on[k].add(number)
+
     for number in order:
-        for epochs in rungs:
-            score = record.by_key[number, epochs, 0]["history"][-1][ACCURACY]
-            steps.append((epochs, None))
-            reached[epochs].append(score)
-            place = sorted(reached[epochs], reverse=True).index(score)
-            if place >= max(len(reached[epochs]) // KEPT, 1):
+        train(number, 0)
+        while again:
+            waiting = [
+                (k, n)
+                for k in reversed(range(len(rungs)))
+                for n in best(k)
+                if n not in has_gone_on[k]
+            ]
+            if not waiting:
                 break
-        else:
-            steps.append((TASK.epochs, number))
+            k, stopped = waiting[0]
+            has_gone_on[k].add(stopped)
+            train(stopped, k + 1)
     return steps
 
 

@@ -13,7 +13,8 @@ import torch
 from nas.candidate import Candidate
 from nas.datasets import Dataset
 from nas.metrics import EpochMetrics
-from nas.samplers import KEPT, PrunerName, schedules
+from nas.rungs import KEPT
+from nas.samplers import PrunerName, schedules
 from nas.search_space import SearchSpace
 from nas.survey import draw
 from nas.task import Task

@@ -28,7 +28,7 @@ from nas.events import (
     TrialStarted,
     to_json,
 )
-from nas.tally import count_trained
+from nas.tally import TAKEN_UP, count_trained
 from nas.trials import TRAINED, Reason
 
 _BAR_WIDTH = 20
@@ -113,6 +113,9 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
                 self._begin(event)
             case TrialStarted():
                 self._running[event.trial] = (event, None)
+                if event.continues is not None:
+                    self._counts[Reason.STOPPED_BY_PRUNER] -= 1
+                    self._counts[TAKEN_UP] += 1
             case EpochEnded():
                 self._running[event.trial] = (self._running[event.trial][0], event)
             case TrialEnded():
@@ -238,7 +241,7 @@ def summary_text(event: SearchEnded) -> str:
 
 def counts_text(counts: Counter[str]) -> str:
     """For example `12 trained, 3 stopped by pruner, 40 over budget`."""
-    order = [TRAINED, *map(str, Reason)]
+    order = [TRAINED, Reason.STOPPED_BY_PRUNER, TAKEN_UP, *Reason]
     names = sorted(
         (name for name in counts if counts[name]),
         key=lambda name: (order.index(name) if name in order else len(order), name),

@@ -47,6 +47,7 @@ class TrialStarted:
     num_macs: int
     epochs: int
     recipe: str
+    continues: int | None = None  # the stopped trial it goes on with
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import psutil
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.trials import Reason, reason_of
+from nas.trials import BROKEN_OFF, CONTINUES, Reason, reason_of, was_broken_off
 
 BEAT_SECONDS = 20.0
 LEASE_SECONDS = 120.0  # that a beat may stand still
@@ -34,9 +34,6 @@ _OWNER = "owner"  # a trial's
 _RETRY_OF = "retry_of"  # a trial's: the number of the one that was broken off
 _INDEX = "index"  # a trial's, see `index_of`
 _PROCESS = "process"  # a study's, with the owner's name behind it
-
-# Broken off from outside, so to be trained again.
-BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
 
 
 class Owner:
@@ -64,17 +61,35 @@ class Owner:
     def ask(self) -> optuna.Trial:
         """The next trial: from the queue, or a new one, which is made with its owner's name.
 
-        `Study.ask` would do the same, but for the owner.
+        `Study.ask` would do the same, but for the owner, and that what was broken off comes first:
+        it did so in a search that nothing broke off.
         """
         self.keep_alive()
         storage = self.study._storage
-        for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        queue = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        for waiting in sorted(queue, key=lambda trial: (not is_retry(trial), trial.number)):
             with contextlib.suppress(UpdateFinishedTrialError):
                 if storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
                     storage.set_trial_user_attr(waiting._trial_id, _OWNER, self.name)
                     return self._trial(waiting._trial_id)
         template = create_trial(state=TrialState.RUNNING, user_attrs={_OWNER: self.name})
         return self._trial(storage.create_new_trial(self.study._study_id, template))
+
+    def take_up(self, stopped: FrozenTrial) -> optuna.Trial:
+        """A new trial that goes on with a stopped one, with its parameters."""
+        self.keep_alive()
+        trials = self.study.get_trials(deepcopy=False)
+        mine = [trial for trial in trials if trial.user_attrs.get(CONTINUES) == stopped.number]
+        broken_off = [trial.number for trial in mine if was_broken_off(trial)]
+        attrs = {_OWNER: self.name, CONTINUES: stopped.number}
+        if broken_off:
+            attrs[_RETRY_OF] = broken_off[0]
+        template = create_trial(
+            state=TrialState.RUNNING,
+            user_attrs=attrs,
+            system_attrs={"fixed_params": stopped.params},
+        )
+        return self._trial(self.study._storage.create_new_trial(self.study._study_id, template))
 
     def _trial(self, trial_id: int) -> optuna.Trial:
         self._asked.add(trial_id)
@@ -99,7 +114,8 @@ class Owner:
         """Queue again what was broken off; returns the numbers of the trials it happened to.
 
         Trials of live processes are left alone. One whose process died is tried again once: it may
-        have been what killed it.
+        have been what killed it. What went on with a stopped trial is not queued: that one is taken
+        up again.
         """
         self._bury_lost()
         trials = self.study.get_trials(deepcopy=False)
@@ -108,7 +124,7 @@ class Owner:
         for trial in trials:
             root = trial.user_attrs.get(_RETRY_OF, trial.number)
             params = trial.params if "fingerprint" in trial.user_attrs else _fixed(trial)
-            is_broken_off = trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF
+            is_broken_off = was_broken_off(trial) and CONTINUES not in trial.user_attrs
             is_last = not any(
                 other.user_attrs.get(_RETRY_OF) == root
                 and other.number > trial.number
@@ -162,6 +178,11 @@ class Owner:
         return time.monotonic() - since < LEASE_SECONDS
 
 
+def is_retry(trial: FrozenTrial) -> bool:
+    """Whether it repeats one that was broken off."""
+    return _RETRY_OF in trial.user_attrs
+
+
 def index_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
     """The trial's place among those of a search that nothing had broken off.
 
@@ -190,7 +211,7 @@ def _next_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
 
 def _is_void(trial: FrozenTrial) -> bool:
     has_candidate = "fingerprint" in trial.user_attrs or bool(_fixed(trial))
-    return trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF and not has_candidate
+    return was_broken_off(trial) and not has_candidate
 
 
 def _fixed(trial: FrozenTrial) -> dict[str, Any]:

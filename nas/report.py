@@ -92,6 +92,8 @@ def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
         "",
         network_table(architecture),
     ]
+    if record.continues is not None:
+        parts.append(f"goes on with trial {record.continues}, which had been stopped")
     for rung in record.rungs:
         parts.append(
             f"with its schedule squeezed into {rung.epochs} of {record.candidate.recipe.epochs} "

@@ -26,6 +26,7 @@ class Running:
     seed: int
     history: list[EpochMetrics] = field(default_factory=list)  # of this training
     rungs: list[Rung] = field(default_factory=list)  # what came of the trainings before it
+    seconds: float = 0.0  # that those took in this trial
     is_pruned: bool = False  # the pruner has stopped it
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.rungs import KEPT, RungPruner, SqueezedPruner, rungs_of
 from nas.trials import Reason, reason_of
 
 SamplerName = Literal["auto", "tpe", "gp", "cmaes", "nsga2", "random"]
@@ -29,8 +29,6 @@ PrunerName = Literal["squeezed", "median", "halving", "none"]
 
 STUCK = 3  # duplicates in a row, after which the next proposal is drawn at random
 POPULATION = 20  # of NSGA-II, whose own default of 50 is a whole search here
-FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
-KEPT = 4  # of so many candidates that reached a rung, one goes on to the next, so much longer one
 
 
 def derive_seed(study_seed: int, trial_number: int, purpose: str) -> int:
@@ -145,35 +143,6 @@ def is_stuck(trials: Sequence[FrozenTrial]) -> bool:
     return len(ended) == STUCK and all(reason_of(t) == Reason.DUPLICATE for t in ended)
 
 
-class RungPruner(BasePruner):
-    """Successive halving as trials come (Li et al. 2020, arXiv:1810.05934), on given rungs.
-
-    A trial that reports at a rung goes on if it is among the best of those that reported there so
-    far, one in `kept`; while there are fewer, if it is the best. Optuna's own pruner also counts
-    trials that were broken off, once for each time.
-
-    Args:
-        rungs: steps at which it is decided.
-    """
-
-    def __init__(self, rungs: Sequence[int], kept: int) -> None:
-        self.rungs = tuple(rungs)
-        self.kept = kept
-
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        step = trial.last_step
-        if step is None or step not in self.rungs:
-            return False
-        values = [
-            other.intermediate_values[step]
-            for other in study.get_trials(deepcopy=False)
-            if (step in other.intermediate_values and other.state != TrialState.FAIL)
-            or other.number == trial.number
-        ]
-        mine = trial.intermediate_values[step]
-        return sum(value > mine for value in values) >= max(len(values) // self.kept, 1)
-
-
 def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:
     """The pruner of trials that report after each epoch, or, if `squeezed`, after each rung.
 
@@ -186,7 +155,7 @@ def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:
     first = epochs // 3 + 1  # the first epoch after which a candidate may be stopped
     match name:
         case "squeezed":
-            return RungPruner(_rungs(num_train, epochs), KEPT)
+            return SqueezedPruner(rungs_of(num_train, epochs), KEPT)
         case "median":
             return optuna.pruners.MedianPruner(
                 n_startup_trials=5, n_warmup_steps=first, n_min_trials=5
@@ -198,22 +167,6 @@ def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:
 
 
 def schedules(pruner: PrunerName, epochs: int, num_train: int) -> tuple[int, ...]:
-    """The epochs of each training of one candidate, one after another, as far as it gets.
-
-    With `squeezed` the whole schedule of the learning rate is run through in one epoch, then by
-    those that are kept in a few, then in all. That ranks candidates far better than the first
-    epochs of the long schedule do, whose rate is still high (see benchmarks/replay.py). Where the
-    data set is so small that a rung would take half of the epochs, there is none.
-    """
-    rungs = _rungs(num_train, epochs) if pruner == "squeezed" else ()
+    """The epochs of each training of one candidate, one after another, as far as it gets."""
+    rungs = rungs_of(num_train, epochs) if pruner == "squeezed" else ()
     return (*rungs, epochs)
-
-
-def _rungs(num_train: int, epochs: int) -> tuple[int, ...]:
-    """Epochs of the squeezed schedules."""
-    rungs = []
-    rung = math.ceil(FIRST_RUNG / num_train)
-    while 2 * rung <= epochs:
-        rungs.append(rung)
-        rung *= KEPT
-    return tuple(rungs)

@@ -17,6 +17,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from safetensors import SafetensorError
 
+from nas.candidate import Candidate
 from nas.datasets import Dataset
 from nas.errors import (
     InvalidCandidateError,
@@ -53,10 +54,12 @@ from nas.task import Task
 from nas.training import TrainResult
 from nas.training.device import device_name
 from nas.trials import (
+    CONTINUES,
     Reason,
     Rung,
     TrialRecord,
     best_trials,
+    find_trial,
     rank_key,
     record_candidate,
     record_reason,
@@ -120,7 +123,6 @@ class Search:
         self.observer = observer
         self.stop = stop
         self.budget = task.budget
-        self.standing = Standing(study, settings.trials)
         self.journal = Journal(weights.artifact_dir, study.study_name)
         self.running: dict[int, Running] = {}
         self.num_rejected = 0  # in a row
@@ -129,6 +131,7 @@ class Search:
         self.first_proposals = space.first_proposals(task)
         study.sampler = SeededSampler(settings.sampler, settings.seed, index_of)
         study.pruner = make_pruner(settings.pruner, task.epochs, len(data.train_index))
+        self.standing = Standing(study, settings.trials)
 
     def begin_with(self, proposals: list[dict[str, Any]]) -> None:
         """Propose these parameter values next, unless the study has had or awaits them already."""
@@ -236,7 +239,7 @@ class Search:
             self.observer(Note(f"trial {number} was broken off: it is tried again"))
 
     def _propose(self) -> None:
-        """Ask for one proposal and gate it; start to train what fits."""
+        """Ask for one proposal, or take up a stopped one, and gate it; train what fits."""
         trial = self.standing.ask()
         if trial is None:
             return
@@ -249,6 +252,8 @@ class Search:
         """Make a candidate of a trial, and start to train it if it fits."""
         try:
             candidate = self.space.propose(trial, self.task)
+            before = self._stopped_before(trial)
+            candidate = (before and before.candidate) or candidate
             for name, excess in self.budget.excess(candidate.architecture).items():
                 trial.set_constraint(name, excess)
             self.budget.check(candidate.architecture)
@@ -266,18 +271,34 @@ class Search:
             raise
         else:
             earlier = self.standing.tally.seen.get(candidate.fingerprint)
-            if earlier is None:
-                num_train = len(self.data.train_index)
-                epochs = schedules(self.settings.pruner, candidate.recipe.epochs, num_train)
-                trials = self.study.get_trials(deepcopy=False)
-                index = index_of(trials[trial.number], trials)
-                seed = derive_seed(self.settings.seed, index, "training")
-                self._start(Running(trial, candidate, epochs, seed))
+            if earlier in (None, trial.number):
+                self._start(self._ready(trial, candidate, before))
             else:
                 detail = f"trial {earlier} is the same"
                 num_params = candidate.architecture.num_params
                 score = self.standing.tally.scores.get(earlier)
                 self._reject(trial, Reason.DUPLICATE, detail, num_params, score)
+
+    def _stopped_before(self, trial: optuna.Trial) -> TrialRecord | None:
+        """The stopped trial that this one goes on with, if there is one."""
+        number = trial.user_attrs.get(CONTINUES)
+        return None if number is None else find_trial(self.study, number)
+
+    def _ready(
+        self, trial: optuna.Trial, candidate: Candidate, before: TrialRecord | None
+    ) -> Running:
+        """A candidate with its schedules and its seed."""
+        num_train = len(self.data.train_index)
+        epochs = schedules(self.settings.pruner, candidate.recipe.epochs, num_train)
+        if before is None or before.seed is None:
+            trials = self.study.get_trials(deepcopy=False)
+            index = index_of(trials[trial.number], trials)
+            seed = derive_seed(self.settings.seed, index, "training")
+            return Running(trial, candidate, epochs, seed)
+        what = f"trial {trial.number} goes on with trial {before.number}, one of the best by now"
+        self.observer(Note(what))
+        left = tuple(e for e in epochs if e > len(before.history))
+        return Running(trial, candidate, left, before.seed, rungs=[*before.rungs, before.last_rung])
 
     def _reject(
         self,
@@ -313,6 +334,7 @@ class Search:
                 architecture.num_macs,
                 recipe.epochs,
                 recipe.summary(),
+                trial.user_attrs.get(CONTINUES),
             )
         )
         self.pool.start(running.job)
@@ -377,6 +399,7 @@ class Search:
             return
         seconds = round(result.train_seconds, 3)
         running.rungs.append(Rung(epochs, last.valid_loss, last.valid_accuracy, seconds))
+        running.seconds += seconds
         running.schedules = running.schedules[1:]
         running.history.clear()
         self.pool.start(running.job)  # to the worker that has just become idle
@@ -391,7 +414,7 @@ class Search:
         """Tell the study what became of a training, and keep the weights of a good one."""
         trial, history = running.trial, running.history
         seconds = result.train_seconds if result else sum(m.seconds for m in history)
-        seconds += sum(rung.train_seconds for rung in running.rungs)
+        seconds += running.seconds
         # The last epoch's score, not the best epoch's: picking an epoch on the validation images
         # would flatter it, and the weights that are kept are those of the last epoch.
         score = history[-1].valid_accuracy if history else None
@@ -443,7 +466,7 @@ class Search:
         if self.stop.reason == Reason.TIME_LIMIT:
             return f"the time limit of {self.stop.timeout_seconds:,.0f} s is reached"
         num_trained = count_trained(self.counts)
-        if num_trained >= self.settings.trials:
+        if num_trained >= self.settings.trials and self.standing.next_up is None:
             return f"the study holds {num_trained} trained candidates, as asked with --trials"
         if self.num_rejected >= self.settings.max_rejected:
             over = self.counts[Reason.OVER_BUDGET]

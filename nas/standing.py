@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from nas.ownership import Owner
+from nas.ownership import Owner, is_retry
+from nas.rungs import SqueezedPruner
 from nas.storage import FileGuard
 from nas.tally import count_trained, take_tally
-from nas.trials import Reason, record_reason
+from nas.trials import TRAINED, Reason, record_reason
 
 REFRESH_SECONDS = 2.0  # after which what other processes have done is read again
 RECOVERY_SECONDS = 30.0  # after which their dead are looked for again
@@ -39,6 +40,7 @@ class Standing:
         """
         self.file.check()
         self.tally = take_tally(self.study)
+        self.next_up = self._next_up()
         self._next_refresh = time.monotonic() + REFRESH_SECONDS
 
     def look_around(self) -> list[int]:
@@ -54,20 +56,36 @@ class Standing:
             self.refresh()
         return found
 
+    def _next_up(self) -> FrozenTrial | None:
+        """The stopped trial that is to be taken up again, if there is one."""
+        trials = self.study.get_trials(deepcopy=False)
+        pruner = self.study.pruner
+        has_retry = any(t.state == TrialState.WAITING and is_retry(t) for t in trials)
+        if not isinstance(pruner, SqueezedPruner) or has_retry:  # which is to come first
+            return None
+        is_enough = count_trained(self.tally.counts) >= self.num_trials
+        is_last = is_enough and not self.tally.running and not self.tally.counts[TRAINED]
+        return pruner.next_up(trials, is_last)
+
     @property
     def wants_more(self) -> bool:
-        """Whether the candidates in work, once trained, would not be enough."""
+        """Whether there is something to begin with what is in work already."""
+        if self.next_up is not None:
+            return True
         return count_trained(self.tally.counts) + self.tally.num_running < self.num_trials
 
     def ask(self) -> optuna.Trial | None:
         """The next trial; None when other processes began what was missing just before."""
-        trial = self.owner.ask()
+        stopped = self.next_up
+        trial = self.owner.ask() if stopped is None else self.owner.take_up(stopped)
         self.refresh()
-        is_beyond = self.tally.num_wanted_before(trial.number) >= self.num_trials
+        is_beyond = (
+            stopped is None and self.tally.num_wanted_before(trial.number) >= self.num_trials
+        )
         is_surplus = self.owner.is_surplus(trial)
         if not is_beyond and not is_surplus:
             return trial
-        if is_surplus or not self.owner.put_back(trial):
+        if stopped is not None or is_surplus or not self.owner.put_back(trial):
             record_reason(trial, Reason.SURPLUS, "other processes had begun enough")
             self.study.tell(trial, state=TrialState.FAIL)
         self.refresh()

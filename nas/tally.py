@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import TrialState
 
-from nas.trials import TRAINED, UNFINISHED, Reason, reason_of
+from nas.trials import CONTINUES, TRAINED, UNFINISHED, Reason, outcome_of
+
+TAKEN_UP = "taken up again"  # in counts: stopped by the pruner, and another trial goes on with it
 
 # What counts towards `--trials`: these had their training. The others were turned away at the gate,
 # cut off from outside, or lost to an error.
+# A candidate that was stopped and taken up again counts once.
 _USED_TRAINING = (TRAINED, Reason.STOPPED_BY_PRUNER, Reason.DIVERGED)
 
 
@@ -48,23 +51,33 @@ def take_tally(study: optuna.Study) -> Tally:
     seen: dict[str, int] = {}
     scores: dict[int, float] = {}
     trained, running = [], []
-    for trial in study.get_trials(deepcopy=False):
-        reason, fingerprint = reason_of(trial), trial.user_attrs.get("fingerprint")
-        is_running, is_known = trial.state == TrialState.RUNNING, False
+    trials = study.get_trials(deepcopy=False)
+    taken_up = {
+        trial.user_attrs[CONTINUES]
+        for trial in trials
+        if CONTINUES in trial.user_attrs
+        and (trial.state == TrialState.RUNNING or outcome_of(trial) in _USED_TRAINING)
+    }
+    for trial in trials:
+        attrs, is_known = trial.user_attrs, False
+        is_running = trial.state == TrialState.RUNNING
         if is_running:
             running.append(trial.number)
         elif trial.state != TrialState.WAITING:
-            is_complete = trial.state == TrialState.COMPLETE
-            outcome = str(reason or (TRAINED if is_complete else UNFINISHED))
+            outcome = TAKEN_UP if trial.number in taken_up else outcome_of(trial)
             counts[outcome] += 1
-            seconds[outcome] += trial.user_attrs.get("train_seconds") or 0.0
+            seconds[outcome] += attrs.get("train_seconds") or 0.0
             if outcome in _USED_TRAINING:
                 trained.append(trial.number)
             if outcome == TRAINED and trial.value is not None:
                 scores[trial.number] = trial.value
             is_known = outcome in _USED_TRAINING or outcome == Reason.ERROR
-        if fingerprint and (is_running or is_known):
-            seen.setdefault(fingerprint, trial.number)
+        if is_running or is_known:
+            # What takes up a stopped one is the same network before it has said so.
+            before = trials[attrs[CONTINUES]].user_attrs if CONTINUES in attrs else {}
+            fingerprint = attrs.get("fingerprint") or before.get("fingerprint")
+            if fingerprint:
+                seen.setdefault(fingerprint, trial.number)
     return Tally(counts, dict(seconds), seen, scores, trained, running)
 
 

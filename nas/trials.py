@@ -41,6 +41,14 @@ Rank = tuple[float, int, int]
 TRAINED = "trained"  # in counts, beside the reasons: trained to its end
 UNFINISHED = "unfinished"  # in counts: in work, or its process died and nobody has looked yet
 
+CONTINUES = "continues"  # a trial's attribute: the number of a stopped one that it goes on with
+
+# Broken off from outside, so to be trained again.
+BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
+
+# Turned away because another process was faster.
+NOT_BEGUN = (Reason.DUPLICATE, Reason.SURPLUS)
+
 # Told as PRUNED or, a duplicate, as COMPLETE. FAIL means that a process died before it told them.
 _TOLD_AS_RESULT = (
     Reason.OVER_BUDGET,
@@ -78,7 +86,8 @@ class TrialRecord:
     epochs: int | None  # trained
     history: tuple[EpochMetrics, ...]
     rungs: tuple[Rung, ...]  # trainings with squeezed schedules, before the one of `history`
-    train_seconds: float | None  # of all of them
+    continues: int | None  # the trial in which those were, if it is another
+    train_seconds: float | None  # of all that were in this trial
     device: str | None
     versions: dict[str, str]
 
@@ -86,6 +95,12 @@ class TrialRecord:
     def is_complete(self) -> bool:
         """Whether it was trained to its end; a duplicate has its score, but was not trained."""
         return self.state == TrialState.COMPLETE and self.reason is None
+
+    @property
+    def last_rung(self) -> Rung:
+        """What the training of `history` came to."""
+        last, seconds = self.history[-1], sum(metrics.seconds for metrics in self.history)
+        return Rung(len(self.history), last.valid_loss, last.valid_accuracy, round(seconds, 3))
 
     @property
     def rank(self) -> Rank:
@@ -120,6 +135,17 @@ def reason_of(trial: FrozenTrial) -> Reason | None:
     if trial.state == TrialState.FAIL and (reason is None or reason in _TOLD_AS_RESULT):
         return Reason.LOST
     return reason
+
+
+def was_broken_off(trial: FrozenTrial) -> bool:
+    """Whether its training was cut off from outside."""
+    return trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF
+
+
+def outcome_of(trial: FrozenTrial) -> str:
+    """`TRAINED`, a reason, or `UNFINISHED`."""
+    is_complete = trial.state == TrialState.COMPLETE
+    return str(reason_of(trial) or (TRAINED if is_complete else UNFINISHED))
 
 
 def read_trials(study: optuna.Study) -> list[TrialRecord]:
@@ -252,6 +278,7 @@ def _record_of(trial: FrozenTrial) -> TrialRecord:
         epochs=attrs.get("epochs"),
         history=tuple(EpochMetrics(*row) for row in attrs.get("history", ())),
         rungs=tuple(Rung(*row) for row in attrs.get("rungs", ())),
+        continues=attrs.get(CONTINUES),
         train_seconds=attrs.get("train_seconds"),
         device=attrs.get("device"),
         versions=attrs.get("versions", {}),

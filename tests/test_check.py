@@ -170,7 +170,7 @@ def test_forecast_grows_with_size_epochs_and_trials_and_falls_with_workers(stead
 
 
 def test_squeezed_is_expected_to_keep_one_of_four_at_each_rung(steady, tiny_data, monkeypatch):
-    monkeypatch.setattr("nas.samplers.FIRST_RUNG", 180)  # one epoch
+    monkeypatch.setattr("nas.rungs.FIRST_RUNG", 180)  # one epoch
     candidates = [network(width, epochs=19) for width in range(1, 11)]
     expected = expect(candidates, tiny_data, pruner="squeezed")
     an_epoch = expected.seconds_each / 19
@@ -181,7 +181,7 @@ def test_squeezed_is_expected_to_keep_one_of_four_at_each_rung(steady, tiny_data
 
 
 def test_squeezed_costs_its_rungs_as_well_if_none_is_stopped(steady, tiny_data, monkeypatch):
-    monkeypatch.setattr("nas.samplers.FIRST_RUNG", 180)
+    monkeypatch.setattr("nas.rungs.FIRST_RUNG", 180)
     candidates = [network(width, epochs=19) for width in range(1, 11)]
     expected = expect(candidates, tiny_data, pruner="squeezed")
     assert expected.seconds_most == pytest.approx(10 * expected.seconds_each * (1 + 4 + 19) / 19)

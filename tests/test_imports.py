@@ -37,6 +37,7 @@ ORDER = (
     "trials",
     "tally",
     "studies",
+    "rungs",
     "samplers",
     "warm_start",
     "parts",
@@ -73,9 +74,9 @@ MAY_IMPORT = {
     },
     "optuna": {
         "recipes",  # for type checkers
-        "reading", "patience", "storage", "trials", "tally", "studies", "samplers", "warm_start",
-        "weights", "search", "certificates", "certify", "comparison", "report", "dashboard",
-        "launch", "frontier", "journal", "ownership", "running", "standing",
+        "reading", "patience", "storage", "trials", "tally", "studies", "rungs", "samplers",
+        "warm_start", "weights", "search", "certificates", "certify", "comparison", "report",
+        "dashboard", "launch", "frontier", "journal", "ownership", "running", "standing",
         "verbs",  # for type checkers
     },
 }  # fmt: skip

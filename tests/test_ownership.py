@@ -648,4 +648,4 @@ def test_trial_of_the_queue_that_died_before_its_place_was_written_keeps_the_one
     assert owner.recover() == [0]
     places = [(trial.user_attrs.get("retry_of"), index(study, trial.number))
               for trial in (begin(owner), begin(owner), begin(owner))]  # fmt: skip
-    assert places == [(None, 1), (0, 0), (None, 2)]
+    assert places == [(0, 0), (None, 1), (None, 2)]

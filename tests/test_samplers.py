@@ -19,10 +19,9 @@ from optuna.samplers import (
 )
 from optuna.trial import TrialState
 
+from nas.rungs import FIRST_RUNG
 from nas.samplers import (
-    FIRST_RUNG,
     STUCK,
-    RungPruner,
     SeededSampler,
     derive_seed,
     is_conditional,
@@ -309,42 +308,6 @@ def test_without_a_pruner_nothing_is_stopped():
         study.tell(trial, value)
 
 
-def rung_decisions(scores, step, num_train):
-    """Whether each candidate is stopped that reaches the rung of `step` epochs, one by one."""
-    study = optuna.create_study(direction="maximize", pruner=make_pruner("squeezed", 19, num_train))
-    decisions = []
-    for score in scores:
-        trial = study.ask()
-        trial.report(score, step)
-        decisions.append(trial.should_prune())
-        study.tell(trial, score)
-    return decisions
-
-
-def test_squeezed_keeps_the_best_so_far_and_then_the_best_quarter():
-    rising = [i / 10 for i in range(9)]
-    assert rung_decisions(rising, 1, FIRST_RUNG) == [False] * 9
-    assert rung_decisions(rising[::-1], 1, FIRST_RUNG) == [False] + [True] * 6 + [True] * 2
-    scores = [0.9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8]  # of eight two are kept
-    assert rung_decisions(scores, 1, FIRST_RUNG) == [False, *[True] * 6, False]
-
-
-def test_squeezed_does_not_compare_with_trials_that_were_broken_off():
-    pruner = make_pruner("squeezed", 19, FIRST_RUNG)
-    study = optuna.create_study(direction="maximize", pruner=pruner)
-    for score, state in ((0.9, TrialState.FAIL), (0.5, TrialState.COMPLETE)):
-        trial = study.ask()
-        trial.report(score, 1)
-        assert not trial.should_prune()
-        study.tell(trial, 0.5 if state == TrialState.COMPLETE else None, state)
-
-
-def test_squeezed_judges_at_its_first_rung_and_not_before():
-    falling = [0.9, 0.8, 0.7]
-    assert rung_decisions(falling, 2, FIRST_RUNG // 3) == [False] * 3
-    assert rung_decisions(falling, 3, FIRST_RUNG // 3) == [False, True, True]
-
-
 @pytest.mark.parametrize(
     ("num_train", "epochs", "expected"),
     [
@@ -379,88 +342,6 @@ def test_rungs_rise_and_the_last_is_no_more_than_half_of_the_epochs(num_train, e
     assert rungs == sorted(set(rungs))
     assert all(2 * rung <= epochs for rung in rungs)
     assert all(rung * num_train >= FIRST_RUNG for rung in rungs)
-
-
-# Successive halving, trial by trial
-
-
-def ranked_study(rungs=(1,), kept=4):
-    return optuna.create_study(direction="maximize", pruner=RungPruner(rungs, kept))
-
-
-def is_pruned(study, score, step=1, state=TrialState.COMPLETE):
-    """Whether a trial with that score is stopped at that step; it ends as said, here or later."""
-    trial = study.ask()
-    trial.report(score, step)
-    decision = trial.should_prune()
-    if state is not None:
-        study.tell(trial, score if state == TrialState.COMPLETE else None, state)
-    return decision
-
-
-def test_first_trial_at_a_rung_goes_on_however_weak():
-    assert not is_pruned(ranked_study(), 0.0)
-
-
-@pytest.mark.parametrize(
-    ("kept", "num_before", "num_better", "expected"),
-    [
-        (4, 3, 0, False),
-        (4, 3, 1, True),
-        (4, 6, 1, True),  # of seven, one in four is one
-        (4, 7, 1, False),
-        (4, 7, 2, True),
-        (4, 11, 2, False),
-        (4, 11, 3, True),
-        (2, 2, 1, True),
-        (2, 3, 1, False),
-        (2, 3, 2, True),
-    ],
-)
-def test_trial_goes_on_if_it_is_among_the_best_of_those_that_reported_there(
-    kept, num_before, num_better, expected
-):
-    study = ranked_study(kept=kept)
-    for i in range(num_before):
-        is_pruned(study, 0.9 if i < num_better else 0.1)
-    assert is_pruned(study, 0.5) is expected
-
-
-def test_trials_with_equal_scores_do_not_stop_each_other():
-    study = ranked_study()
-    assert not any(is_pruned(study, 0.5) for _ in range(9))
-    assert is_pruned(study, 0.4)
-
-
-@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, None])
-def test_trials_that_ended_well_or_are_in_work_are_compared_with(state):
-    study = ranked_study()
-    assert not is_pruned(study, 0.9, state=state)
-    assert is_pruned(study, 0.5)
-
-
-def test_trials_that_failed_are_not_compared_with():
-    study = ranked_study()
-    for _ in range(7):
-        assert not is_pruned(study, 0.9, state=TrialState.FAIL)
-    assert not is_pruned(study, 0.5)
-    for _ in range(7):  # nor do they make room among the best
-        is_pruned(study, 0.1, state=TrialState.FAIL)
-    assert is_pruned(study, 0.4)
-
-
-def test_trial_is_judged_at_rungs_alone_and_at_each_with_its_equals():
-    study = ranked_study(rungs=(2, 8))
-    for step in (1, 2, 3, 8, 9):
-        assert not is_pruned(study, 0.9, step)
-    assert [is_pruned(study, 0.5, step) for step in (1, 2, 3, 8, 9)] == [False, True, False, True,
-                                                                        False]  # fmt: skip
-
-
-def test_trial_that_has_reported_nothing_is_not_stopped():
-    study = ranked_study()
-    is_pruned(study, 0.9)
-    assert not study.ask().should_prune()
 
 
 # Out of ideas

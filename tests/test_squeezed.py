@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import optuna
@@ -12,9 +13,9 @@ from optuna.trial import TrialState
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
 from nas.errors import DivergedError, StudyError
-from nas.events import EpochEnded, TrialEnded, TrialStarted
+from nas.events import EpochEnded, Note, TrialEnded, TrialStarted
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
-from nas.samplers import FIRST_RUNG
+from nas.rungs import FIRST_RUNG
 from nas.search import Search, SearchSettings
 from nas.stopping import StopRequest
 from nas.tally import count_trained
@@ -29,7 +30,7 @@ GOOD, WEAK = 0.9, 0.1
 
 
 def suggest(trial, task):
-    """Something of its own for each trial."""
+    """Something of its own for each trial that goes on with none."""
     layers = [Conv(4), GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
     recipe = Recipe(epochs=task.epochs, learning_rate=0.01 + trial.number / 1000)
     return Candidate(Architecture(task.input_shape, layers), recipe)
@@ -63,18 +64,24 @@ def make_search(large_data, tmp_path):
 
 
 def scored(*scores, workers=1):
-    """A pool that gives each trial the score at its number, whatever its schedule."""
+    """A pool that gives each candidate the score at its place, whatever its schedule."""
     pool = FakePool(workers)
-    pool.score = lambda _: scores[pool.jobs[-1].number]
+    pool.score = lambda _: scores[place(pool)]
     return pool
 
 
+def place(pool):
+    """How many candidates came before the one that is trained now."""
+    rates = list(dict.fromkeys(job.recipe.learning_rate for job in pool.jobs))
+    return rates.index(pool.jobs[-1].recipe.learning_rate)
+
+
 def epochs_of(pool):
-    """The epochs of each training, by trial."""
-    by_trial = {}
+    """The epochs of each training, by candidate."""
+    by_candidate = {}
     for job in pool.jobs:
-        by_trial.setdefault(job.number, []).append(job.recipe.epochs)
-    return list(by_trial.values())
+        by_candidate.setdefault(job.recipe.learning_rate, []).append(job.recipe.epochs)
+    return list(by_candidate.values())
 
 
 def test_it_is_what_a_search_does_unless_told_otherwise():
@@ -84,7 +91,9 @@ def test_it_is_what_a_search_does_unless_told_otherwise():
 def test_the_best_climbs_to_the_full_schedule_and_the_weak_stop_after_the_first(make_search):
     pool = scored(GOOD, *[WEAK] * 6, GOOD)
     make_search(pool).run()
-    assert epochs_of(pool) == [[1, 4, 19], *[[1]] * 6, [1, 4, 19]]
+    # It was stopped itself, until there were three more. On the rung of 4 epochs it came first.
+    assert epochs_of(pool) == [[1, 4, 19], *[[1]] * 6, [1, 4]]
+    assert [job.recipe.epochs for job in pool.jobs[:6]] == [1, 1, 1, 1, 4, 19]
 
 
 def test_each_training_of_a_candidate_has_the_same_network_seed_and_recipe_but_for_epochs(
@@ -94,24 +103,19 @@ def test_each_training_of_a_candidate_has_the_same_network_seed_and_recipe_but_f
     make_search(pool, trials=1).run()
     first, *others = pool.jobs
     assert len(others) == 2
-    for job in others:
-        assert (job.number, job.seed, job.architecture) == (0, first.seed, first.architecture)
+    for job in others:  # in another trial, for the first had been stopped
+        assert (job.number, job.seed, job.architecture) == (1, first.seed, first.architecture)
         assert replace(job.recipe, epochs=1) == first.recipe
 
 
 def test_candidate_that_is_good_at_first_may_stop_at_a_later_rung(make_search):
-    pool = FakePool()
-    pool.score = lambda _: {(0, 4): 0.5, (1, 4): 0.2}.get(
-        (pool.jobs[-1].number, pool.jobs[-1].recipe.epochs), GOOD
-    )
-    search = make_search(pool, trials=2)
+    search = make_search(scored(GOOD, *[WEAK] * 6, 0.5))
     search.run()
-    assert epochs_of(pool) == [[1, 4, 19], [1, 4]]
-    _, second = read_trials(search.study)
-    assert second.outcome == Reason.STOPPED_BY_PRUNER
-    assert second.detail == "its schedule squeezed into 4 of 19 epochs"
-    assert [rung.epochs for rung in second.rungs] == [1]
-    assert second.valid_accuracy == 0.2
+    last = read_trials(search.study)[-1]
+    assert last.outcome == Reason.STOPPED_BY_PRUNER
+    assert last.detail == "its schedule squeezed into 4 of 19 epochs"
+    assert [rung.epochs for rung in last.rungs] == [1]
+    assert (last.valid_accuracy, last.continues) == (0.5, None)
 
 
 def test_stopped_candidate_is_pruned_with_the_score_of_its_rung(make_search):
@@ -129,45 +133,47 @@ def test_stopped_candidate_is_pruned_with_the_score_of_its_rung(make_search):
 def test_record_of_a_full_training_holds_its_rungs_and_all_of_its_seconds(make_search):
     search = make_search(scored(GOOD), trials=1)
     search.run()
-    (record,) = read_trials(search.study)
-    assert record.outcome == "trained"
+    _, record = read_trials(search.study)
+    assert (record.outcome, record.continues) == ("trained", 0)
     assert record.rungs == (
-        Rung(1, pytest.approx(0.1), GOOD, 0.1),
+        Rung(1, pytest.approx(0.1), GOOD, 0.01),  # in the trial that it goes on with
         Rung(4, pytest.approx(0.1), GOOD, 0.1),
     )
     assert (record.epochs, len(record.history)) == (19, 19)
     assert [m.epoch for m in record.history] == list(range(1, 20))
-    assert record.train_seconds == pytest.approx(3 * 0.1)
+    assert record.train_seconds == pytest.approx(2 * 0.1)
     assert record.candidate.recipe.epochs == 19
 
 
-def test_scores_of_all_rungs_stand_in_the_trial_for_plots(make_search):
+def test_scores_of_its_rungs_stand_in_the_trial_for_plots(make_search):
     pool = FakePool()
     pool.score = lambda _: 0.5 + pool.jobs[-1].recipe.epochs / 100
     search = make_search(pool, trials=1)
     search.run()
-    (trial,) = search.study.trials
-    assert trial.intermediate_values == pytest.approx({1: 0.51, 4: 0.54, 19: 0.69})
+    first, trial = search.study.trials
+    assert first.intermediate_values == pytest.approx({1: 0.51})
+    assert trial.intermediate_values == pytest.approx({4: 0.54, 19: 0.69})
     assert trial.value == pytest.approx(0.69)
 
 
 def test_weights_are_kept_of_full_trainings_alone(make_search):
     search = make_search(scored(GOOD, WEAK), trials=2)
     search.run()
-    assert search.weights.load(0)
-    with pytest.raises(StudyError):
-        search.weights.load(1)
+    assert search.weights.load(2)
+    for number in (0, 1):
+        with pytest.raises(StudyError):
+            search.weights.load(number)
 
 
 def test_stopped_candidates_count_as_trials_and_are_not_the_best(make_search):
     pool = scored(0.5, *[0.4] * 7)
     search = make_search(pool, trials=4)
     ended = search.run()
-    assert ended.counts == {"trained": 1, "stopped by pruner": 3}
+    assert ended.counts == {"trained": 1, "stopped by pruner": 3, "taken up again": 1}
     assert count_trained(search.counts) == 4
-    assert (ended.best_trial, ended.best_accuracy) == (0, 0.5)
+    assert (ended.best_trial, ended.best_accuracy) == (4, 0.5)
     make_search(pool, trials=4).run()  # no more are wanted
-    assert len(search.study.trials) == 4
+    assert len(search.study.trials) == 5
 
 
 def test_of_eight_that_reached_a_rung_the_second_best_goes_on(make_search):
@@ -191,7 +197,7 @@ def test_same_candidate_stopped_at_a_rung_is_not_trained_again(make_search):
     pool = scored(GOOD, *[WEAK] * 9)
     search = make_search(pool, function=once_more, trials=3, max_rejected=1)
     search.run()
-    assert epochs_of(pool) == [[1, 4, 19], [1]]
+    assert epochs_of(pool) == [[1], [1]]
     assert read_trials(search.study)[2].outcome == Reason.DUPLICATE
     assert search.study.trials[2].state == TrialState.PRUNED
 
@@ -205,7 +211,8 @@ def test_several_workers_have_a_candidate_each_and_none_is_lost(make_search):
     search = make_search(pool, trials=8)
     ended = search.run()
     assert pool.most_at_once == 3
-    assert sum(ended.counts.values()) == 8
+    assert count_trained(Counter(ended.counts)) == 8
+    assert ended.counts["trained"] >= 1
     assert all(t.state.is_finished() for t in search.study.trials)
 
 
@@ -213,26 +220,27 @@ def test_several_workers_have_a_candidate_each_and_none_is_lost(make_search):
 
 
 @pytest.mark.parametrize(("rung", "num_rungs"), [(1, 0), (4, 1), (19, 2)])
-def test_candidate_that_diverges_ends_there_with_the_rungs_before(make_search, rung, num_rungs):
+def test_candidate_that_diverges_ends_there_and_the_next_best_goes_on(make_search, rung, num_rungs):
     pool = FakePool()
 
     def score(_):
-        if (pool.jobs[-1].number, pool.jobs[-1].recipe.epochs) == (0, rung):
+        if (place(pool), pool.jobs[-1].recipe.epochs) == (0, rung):
             raise DivergedError(1)
         return GOOD
 
     pool.score = score
     search = make_search(pool, trials=2)
     ended = search.run()
-    assert ended.counts == {"diverged": 1, "trained": 1}
-    first = read_trials(search.study)[0]
-    assert (first.state, first.outcome) == (TrialState.FAIL, Reason.DIVERGED)
-    assert len(first.rungs) == num_rungs
-    assert first.train_seconds == pytest.approx(0.1 * num_rungs)
+    assert (ended.counts["diverged"], ended.counts["trained"]) == (1, 1)
+    assert epochs_of(pool) == [[1, 4, 19][: num_rungs + 1], [1, 4, 19]]
+    (diverged,) = (r for r in read_trials(search.study) if r.outcome == Reason.DIVERGED)
+    assert diverged.state == TrialState.FAIL
+    assert len(diverged.rungs) == num_rungs
+    assert diverged.train_seconds == pytest.approx(0.1 * max(num_rungs - 1, 0))
 
 
 @pytest.mark.parametrize(("rung", "num_rungs"), [(4, 1), (19, 2)])
-def test_interrupted_candidate_is_recorded_so_with_the_rungs_before(make_search, rung, num_rungs):
+def test_interrupted_candidate_is_recorded_so_and_taken_up_once_more(make_search, rung, num_rungs):
     pool, stop = scored(GOOD), StopRequest()
     search = make_search(pool, stop, trials=1)
 
@@ -244,13 +252,19 @@ def test_interrupted_candidate_is_recorded_so_with_the_rungs_before(make_search,
     search.observer = observe
     ended = search.run()
     assert ended.why == "interrupted"
-    (record,) = read_trials(search.study)
+    _, record = read_trials(search.study)
     assert (record.state, record.outcome) == (TrialState.FAIL, Reason.INTERRUPTED)
     assert len(record.rungs) == num_rungs
     assert record.detail == f"after {record.epochs} of {rung} epochs"
     assert record.epochs < rung
-    assert record.train_seconds == pytest.approx(0.1 * (num_rungs + 1))
-    assert count_trained(search.counts) == 0
+    assert record.train_seconds == pytest.approx(0.1 * num_rungs)
+    assert search.counts == {"stopped by pruner": 1, "interrupted": 1}
+    again = scored(GOOD)
+    make_search(again, trials=1).run()
+    assert [job.recipe.epochs for job in again.jobs] == [4, 19]
+    assert {job.seed for job in again.jobs} == {job.seed for job in pool.jobs}
+    last = read_trials(search.study)[-1]
+    assert (last.outcome, last.continues, len(last.rungs)) == ("trained", 0, 2)
 
 
 def test_interrupt_between_two_schedules_ends_the_candidate_before_the_next(make_search):
@@ -260,14 +274,14 @@ def test_interrupt_between_two_schedules_ends_the_candidate_before_the_next(make
 
     def hear_and_stop(message):
         hear(message)
-        if len(pool.jobs) == 2 and not stop():
+        if len(pool.jobs) == 3 and not stop():
             stop.signal_number = 2
 
     search._hear = hear_and_stop
     search.run()
-    (record,) = read_trials(search.study)
+    _, record = read_trials(search.study)
     assert record.outcome == Reason.INTERRUPTED
-    assert [rung.epochs for rung in record.rungs] == [1]
+    assert [rung.epochs for rung in record.rungs] == [1, 4]
     assert (record.epochs, record.valid_accuracy) == (0, None)
     assert search.running == {}
 
@@ -285,12 +299,12 @@ def test_candidate_that_is_restarted_in_a_rung_goes_on_with_that_rung(make_searc
             job = pool.jobs[-1]
             pool._talks[job.number] = pool._train(job)
             pool._answers.clear()
-            return [Restarted(0, "lost")]
+            return [Restarted(job.number, "lost")]
         return messages
 
     pool.wait = wait_and_restart
     search.run()
-    (record,) = read_trials(search.study)
+    _, record = read_trials(search.study)
     assert [rung.epochs for rung in record.rungs] == [1, 4]
     assert [m.epoch for m in record.history] == list(range(1, 20))
 
@@ -308,15 +322,15 @@ def test_small_data_sets_have_no_rungs(make_search, tiny_data):
     assert [t.intermediate_values for t in search.study.trials] == [{}] * 3
 
 
-def test_candidate_of_fewer_epochs_has_rungs_of_its_own(make_search):
+@pytest.mark.parametrize(("epochs", "expected"), [(3, [1, 3]), (1, [1]), (19, [1, 4, 19])])
+def test_candidate_of_fewer_epochs_has_rungs_of_its_own(make_search, epochs, expected):
     def short(trial, task):
         candidate = suggest(trial, task)
-        epochs = (3, 1, 19)[trial.number]
         return replace(candidate, recipe=replace(candidate.recipe, epochs=epochs))
 
-    pool = scored(GOOD, GOOD, GOOD)
-    make_search(pool, function=short, trials=3).run()
-    assert epochs_of(pool) == [[1, 3], [1], [1, 4, 19]]
+    pool = scored(GOOD)
+    make_search(pool, function=short, trials=1).run()
+    assert epochs_of(pool) == [expected]
 
 
 @pytest.mark.parametrize("pruner", ["median", "halving", "none"])
@@ -337,15 +351,16 @@ def test_other_pruners_train_once_and_report_every_epoch(make_search, pruner):
 def test_events_tell_of_one_trial_with_the_epochs_of_each_schedule(make_search):
     search = make_search(scored(GOOD, WEAK), trials=2)
     search.run()
-    started = [e.epochs for e in search.events if isinstance(e, TrialStarted)]
-    assert started == [19, 19]
+    started = [(e.epochs, e.continues) for e in search.events if isinstance(e, TrialStarted)]
+    assert started == [(19, None), (19, None), (19, 0)]
     epochs = [(e.trial, e.epochs) for e in search.events if isinstance(e, EpochEnded)]
-    assert epochs == [*[(0, 1)], *[(0, 4)] * 4, *[(0, 19)] * 19, (1, 1)]
+    assert epochs == [(0, 1), (1, 1), *[(2, 4)] * 4, *[(2, 19)] * 19]
     ended = [e for e in search.events if isinstance(e, TrialEnded)]
-    assert [(e.reason, e.is_best) for e in ended] == [
-        (None, True), (Reason.STOPPED_BY_PRUNER, False),
-    ]  # fmt: skip
-    assert [e.train_seconds for e in ended] == pytest.approx([0.3, 0.1])
+    stopped = (Reason.STOPPED_BY_PRUNER, False)
+    assert [(e.reason, e.is_best) for e in ended] == [stopped, stopped, (None, True)]
+    assert [e.train_seconds for e in ended] == pytest.approx([0.1, 0.1, 0.2])
+    notes = [e.text for e in search.events if isinstance(e, Note)]
+    assert notes == ["trial 2 goes on with trial 0, one of the best by now"]
 
 
 # With real trainings
@@ -354,10 +369,11 @@ def test_events_tell_of_one_trial_with_the_epochs_of_each_schedule(make_search):
 def test_rung_is_a_real_training_with_the_whole_schedule_squeezed_into_its_epochs(
     make_search, tiny_data, monkeypatch
 ):
-    monkeypatch.setattr("nas.samplers.FIRST_RUNG", len(tiny_data.train_index))
+    monkeypatch.setattr("nas.rungs.FIRST_RUNG", len(tiny_data.train_index))
     search = make_search(LocalPool(tiny_data), data=tiny_data, epochs=4, trials=1)
     search.run()
-    (record,) = read_trials(search.study)
+    stopped, record = read_trials(search.study)
+    assert record.seed == stopped.seed
     candidate = record.candidate
     assert candidate.recipe.epochs == 4
     squeezed = replace(candidate.recipe, epochs=1)
@@ -368,5 +384,5 @@ def test_rung_is_a_real_training_with_the_whole_schedule_squeezed_into_its_epoch
     assert rung.valid_loss == pytest.approx(expected.history[-1].valid_loss)
     full = train_alone(candidate.architecture, candidate.recipe, tiny_data, record.seed)
     assert record.valid_accuracy == full.history[-1].valid_accuracy
-    kept = search.weights.load(0)
+    kept = search.weights.load(1)
     assert all(torch.equal(kept[name], value) for name, value in full.state_dict.items())

@@ -1,0 +1,117 @@
+"""Rungs: trainings with the whole schedule squeezed, and who goes on from one to the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.trials import CONTINUES, NOT_BEGUN, Reason, reason_of, was_broken_off
+
+FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
+KEPT = 4  # of so many candidates that reached a rung, one goes on to the next, so much longer one
+
+
+class RungPruner(BasePruner):
+    """Successive halving as trials come (Li et al. 2020, arXiv:1810.05934), on given rungs.
+
+    A trial that reports at a rung goes on if it is among the best of those that reported there so
+    far, one in `kept`; while there are fewer, if it is the best. Optuna's own pruner also counts
+    trials that were broken off, once for each time.
+
+    Args:
+        rungs: steps at which it is decided, the lowest first.
+    """
+
+    def __init__(self, rungs: Sequence[int], kept: int) -> None:
+        self.rungs = tuple(rungs)
+        self.kept = kept
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None or step not in self.rungs:
+            return False
+        values = [
+            other.intermediate_values[step]
+            for other in study.get_trials(deepcopy=False)
+            if _is_there(other, step) or other.number == trial.number
+        ]
+        mine = trial.intermediate_values[step]
+        return sum(value > mine for value in values) >= self._most(step, len(values))
+
+    def _most(self, rung: int, num_there: int) -> int:
+        """How many of those that have come to a rung may go on."""
+        return max(num_there // self.kept, 1)
+
+
+class SqueezedPruner(RungPruner):
+    """The same for trainings with squeezed schedules, of which none is lost that was stopped.
+
+    On the lowest rung nobody goes on before there are `kept`; who was stopped is taken up again
+    once there are enough that are worse. That finds the same network with about two thirds of the
+    training (see benchmarks/replay.py): the first to come are no better than others.
+    """
+
+    def _most(self, rung: int, num_there: int) -> int:
+        # The first to come to a higher rung goes on at once, for a result soon.
+        is_first = num_there == 1 and rung != self.rungs[0]
+        return 1 if is_first else num_there // self.kept
+
+    def next_up(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
+        """The stopped trial that is to be taken up again, from the highest rung there is one.
+
+        Args:
+            trials: all of a study.
+            is_last: no more candidates will come: the best of a rung goes on in any case.
+        """
+        taken_up = _taken_up(trials)
+        for rung in reversed(self.rungs):
+            there = [trial for trial in trials if _is_there(trial, rung)]
+            there.sort(key=lambda trial: (-trial.intermediate_values[rung], trial.number))
+            for trial in there if is_last else there[: self._most(rung, len(there))]:
+                was_stopped = reason_of(trial) == Reason.STOPPED_BY_PRUNER
+                if was_stopped and trial.last_step == rung and trial.number not in taken_up:
+                    return trial
+        return None
+
+
+def _is_there(trial: FrozenTrial, rung: int) -> bool:
+    """Whether it came to a rung, and has not failed since."""
+    return rung in trial.intermediate_values and trial.state != TrialState.FAIL
+
+
+def _taken_up(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Stopped trials that another has gone on with, or that twice ended the process that did."""
+    found, num_lost = set(), dict[int, int]()
+    for trial in trials:
+        number = trial.user_attrs.get(CONTINUES)
+        if number is None or reason_of(trial) in NOT_BEGUN:
+            continue
+        if not was_broken_off(trial):
+            found.add(number)
+        elif reason_of(trial) == Reason.LOST:
+            num_lost[number] = num_lost.get(number, 0) + 1
+    return found | {number for number, count in num_lost.items() if count > 1}
+
+
+def rungs_of(num_train: int, epochs: int) -> tuple[int, ...]:
+    """Epochs of the squeezed schedules.
+
+    The whole schedule of the learning rate is run through in one epoch, then by those that are kept
+    in a few, then in all. That ranks candidates far better than the first epochs of the long
+    schedule do, whose rate is still high (see benchmarks/replay.py). Where the data set is so small
+    that a rung would take more than half of the epochs, there is none.
+
+    Args:
+        num_train: images in an epoch.
+        epochs: of the full schedule.
+    """
+    rungs = []
+    rung = math.ceil(FIRST_RUNG / num_train)
+    while 2 * rung <= epochs:
+        rungs.append(rung)
+        rung *= KEPT
+    return tuple(rungs)

@@ -649,3 +649,63 @@ def test_trial_of_the_queue_that_died_before_its_place_was_written_keeps_the_one
     places = [(trial.user_attrs.get("retry_of"), index(study, trial.number))
               for trial in (begin(owner), begin(owner), begin(owner))]  # fmt: skip
     assert places == [(0, 0), (None, 1), (None, 2)]
+
+
+# Stopped trials that are taken up again
+
+
+@pytest.fixture
+def stopped(study):
+    """A trial that the pruner stopped."""
+    trial = begin(Owner(study))
+    record_reason(trial, Reason.STOPPED_BY_PRUNER, "")
+    study.tell(trial, state=TrialState.PRUNED)
+    return study.trials[0]
+
+
+def test_trial_that_goes_on_with_a_stopped_one_has_its_parameters_and_an_owner(study, stopped):
+    owner = Owner(study)
+    trial = owner.take_up(stopped)
+    assert trial.suggest_int("width", 1, 30) == stopped.params["width"]
+    attrs = study.trials[1].user_attrs
+    assert (attrs["continues"], attrs["owner"]) == (0, owner.name)
+    assert study.trials[1].state == TrialState.RUNNING
+    assert [index(study, number) for number in (0, 1)] == [0, 1]
+
+
+def test_trial_that_goes_on_with_a_stopped_one_is_not_queued_again_but_keeps_its_place(
+    study, stopped, die
+):
+    dead, owner = Owner(study), Owner(study)
+    dead.take_up(stopped)
+    die(dead)
+    assert owner.recover() == []
+    assert reason_of(study.trials[1]) == Reason.LOST
+    owner.take_up(stopped)
+    again = study.trials[2].user_attrs
+    assert (again["continues"], again["retry_of"]) == (0, 1)
+    assert [index(study, number) for number in (1, 2)] == [1, 1]
+
+
+def test_of_two_processes_that_take_up_the_same_broken_off_trial_one_is_surplus(
+    study, stopped, die
+):
+    dead = Owner(study)
+    dead.take_up(stopped)
+    die(dead)
+    first, second = Owner(study), Owner(study)
+    first.recover()
+    mine, theirs = first.take_up(stopped), second.take_up(stopped)
+    assert not first.is_surplus(mine)
+    assert second.is_surplus(theirs)
+
+
+def test_what_was_broken_off_is_asked_for_before_the_rest_of_the_queue(study, die):
+    for width in (4, 5):
+        study.enqueue_trial({"width": width})
+    dead, owner = Owner(study), Owner(study)
+    begin(dead)
+    die(dead)
+    assert owner.recover() == [0]
+    widths = [owner.ask().suggest_int("width", 1, 30) for _ in range(2)]
+    assert widths == [4, 5]

@@ -26,6 +26,7 @@ from nas.report import (
 from nas.studies import open_or_create_study
 from nas.trials import (
     Reason,
+    Rung,
     best_trials,
     read_trials,
     record_reason,
@@ -90,6 +91,16 @@ def test_page_of_a_trained_trial_shows_network_recipe_and_curve(study):
     for words in ("Conv2d(", "Linear(", "receptive field", "recipe: sgd", "epoch", "seed"):
         assert words in text
     assert f"{record.num_params:,} parameters" in text
+
+
+def test_page_of_a_trial_that_goes_on_with_another_says_with_which(study):
+    record = next(r for r in read_trials(study) if r.is_complete)
+    taken_up = replace(record, continues=7, rungs=(Rung(1, 0.5, 0.876, 1.0),))
+    text = text_of(trial_page(study, taken_up))
+    assert "goes on with trial 7" in text
+    assert "squeezed into 1 of" in text
+    assert "87.60%" in text
+    assert "goes on with" not in text_of(trial_page(study, record))
 
 
 def test_page_of_a_rejected_trial_shows_the_reason_and_the_proposal(study):

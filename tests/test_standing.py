@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from nas import standing as module
 from nas.errors import StorageFailedError
 from nas.ownership import Owner
+from nas.rungs import SqueezedPruner
 from nas.standing import Standing
 from nas.storage import open_storage
 from nas.trials import Reason, record_reason
@@ -227,3 +228,73 @@ def test_database_that_was_moved_or_replaced_ends_the_search(in_file, tmp_path, 
 
 def test_study_in_memory_has_no_file_to_look_for(study):
     Standing(study, 1).refresh()
+
+
+# Stopped candidates that are taken up again
+
+
+@pytest.fixture
+def squeezed(study):
+    study.pruner = SqueezedPruner((1,), kept=2)
+    return study
+
+
+def stop_at_rung(study, owner, score):
+    trial = begin(owner)
+    trial.report(score, 1)
+    close(study, trial, Reason.STOPPED_BY_PRUNER, TrialState.PRUNED)
+
+
+def test_best_of_the_stopped_is_asked_for_before_anything_new(squeezed):
+    standing = Standing(squeezed, 9)
+    for score in (0.5, 0.6):
+        stop_at_rung(squeezed, standing.owner, score)
+    squeezed.enqueue_trial({"width": 7})
+    standing.refresh()
+    assert standing.next_up.number == 1
+    assert standing.ask().user_attrs["continues"] == 1
+    assert standing.next_up is None
+    assert "continues" not in standing.ask().user_attrs
+
+
+def test_best_of_the_stopped_goes_on_when_there_are_enough_but_nothing_new_is_begun(squeezed):
+    standing = Standing(squeezed, 2)
+    for score in (0.5, 0.6):
+        stop_at_rung(squeezed, standing.owner, score)
+    standing.refresh()
+    assert standing.wants_more
+    trial = standing.ask()
+    assert not standing.wants_more
+    squeezed.tell(trial, 0.9)
+    standing.refresh()
+    assert not standing.wants_more
+
+
+def test_the_best_goes_on_however_few_there_are_once_nothing_else_is_in_work(squeezed):
+    standing = Standing(squeezed, 1)
+    stop_at_rung(squeezed, standing.owner, 0.5)
+    standing.refresh()
+    assert standing.next_up.number == 0
+    standing = Standing(squeezed, 2)
+    assert standing.next_up is None  # more are to come
+    other = begin(Owner(squeezed))
+    assert Standing(squeezed, 1).next_up is None  # something may come of what is in work
+    squeezed.tell(other, 0.9)
+    assert Standing(squeezed, 1).next_up is None  # one was trained to its end
+
+
+def test_stopped_one_waits_while_what_was_broken_off_is_in_the_queue(squeezed):
+    standing = Standing(squeezed, 9)
+    for score in (0.5, 0.6):
+        stop_at_rung(squeezed, standing.owner, score)
+    squeezed.enqueue_trial({"width": 7}, user_attrs={"retry_of": 0})
+    standing.refresh()
+    assert standing.next_up is None
+
+
+def test_without_squeezed_schedules_nothing_is_taken_up_again(study):
+    standing = Standing(study, 9)
+    for score in (0.5, 0.6):
+        stop_at_rung(study, standing.owner, score)
+    standing.refresh()
+    assert standing.next_up is None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import optuna
+import pytest
 from optuna.trial import TrialState, create_trial
 
 from nas.tally import count_trained, take_tally
 
 
-def add(study, state, fingerprint=None, value=None, seconds=None, reason=None):
-    attrs = {"fingerprint": fingerprint, "train_seconds": seconds, "reason": reason}
+def add(study, state, fingerprint=None, value=None, seconds=None, reason=None, continues=None):
+    attrs = {
+        "fingerprint": fingerprint, "train_seconds": seconds, "reason": reason,
+        "continues": continues,
+    }  # fmt: skip
     known = {name: attr for name, attr in attrs.items() if attr is not None}
     study.add_trial(create_trial(state=state, value=value, user_attrs=known))
 
@@ -60,3 +64,42 @@ def test_trials_that_run_may_count_for_those_after_them_only():
     tally = take_tally(study)
     assert tally.num_running == 3
     assert [tally.num_wanted_before(number) for number in (1, 2, 3)] == [1, 2, 3]
+
+
+STOPPED = {"seconds": 1.0, "reason": "stopped by pruner"}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "counts", "trained", "seen"),
+    [
+        (TrialState.RUNNING, None, {"taken up again": 1}, [], 1),
+        (TrialState.COMPLETE, None, {"taken up again": 1, "trained": 1}, [1], 1),
+        (TrialState.PRUNED, "stopped by pruner",
+         {"taken up again": 1, "stopped by pruner": 1}, [1], 1),
+        (TrialState.FAIL, "diverged", {"taken up again": 1, "diverged": 1}, [1], 1),
+        (TrialState.FAIL, "interrupted", {"stopped by pruner": 1, "interrupted": 1}, [0], 0),
+        (TrialState.FAIL, None, {"stopped by pruner": 1, "lost": 1}, [0], 0),
+        (TrialState.PRUNED, "duplicate", {"stopped by pruner": 1, "duplicate": 1}, [0], 0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("fingerprint", ["a", None])  # which is written a moment later
+def test_stopped_candidate_that_was_taken_up_again_counts_once(
+    state, reason, counts, trained, seen, fingerprint
+):
+    study = optuna.create_study(direction="maximize")
+    add(study, TrialState.PRUNED, "a", **STOPPED)
+    value = 0.9 if state == TrialState.COMPLETE else None
+    add(study, state, fingerprint, value, 2.0, reason, continues=0)
+    tally = take_tally(study)
+    assert tally.counts == counts
+    assert list(tally.trained) == trained
+    assert tally.seen == {"a": seen}
+    assert sum(tally.seconds.values()) == (1.0 if state == TrialState.RUNNING else 3.0)
+
+
+def test_candidate_that_is_taken_up_twice_at_once_is_that_of_the_first():
+    study = optuna.create_study(direction="maximize")
+    add(study, TrialState.PRUNED, "a", **STOPPED)
+    for _ in range(2):
+        add(study, TrialState.RUNNING, continues=0)
+    assert take_tally(study).seen == {"a": 1}

@@ -35,7 +35,7 @@ from nas.samplers import derive_seed, make_sampler
 from nas.search_space import load_space
 
 NUM_VALID = 5_000
-ORDERS = 1_000  # random orders in which a search could have met the candidates
+ORDERS = 2_000  # random orders in which a search could have met the candidates
 Run = dict[str, Any]
 
 
@@ -193,12 +193,11 @@ def pruners(record: Record) -> None:
         "median within the schedule": lambda order: median_stops(record, order),
     }
     for rungs in ((1,), (2,), (4,), (1, 4), (1, 2, 4)):
-        for kept in (2, 3, 4, 6):
-            for few, again in ((10**6, False), (1, False), (1, True), (0, True)):
-                name = f"squeezed into {', '.join(map(str, rungs))}; one in {kept} goes on; {few}, {again}"
-                policies[name] = partial(
-                    climb, record, rungs=rungs, kept=kept, few=few, again=again
-                )
+        for kept in (3, 4, 6) if rungs == (1, 4) else (KEPT,):
+            for again in (False, True):
+                name = f"squeezed into {', '.join(map(str, rungs))}, one in {kept} goes on"
+                name += ", stopped ones taken up again" if again else ""
+                policies[name] = partial(climb, record, rungs=rungs, kept=kept, again=again)
     budgets = [b * TASK.epochs for b in (2, 3, 4, 6, 8, 12)]
     print(f"{len(numbers)} candidates in {ORDERS:,} random orders; error of the winner on the "
           f"30,000 images, percent, after as many epochs as so many full trainings\n")  # fmt: skip
@@ -233,55 +232,49 @@ def winner(record: Record, steps: Sequence[tuple[float, int | None]], budget: fl
 
 
 def climb(
-    record: Record,
-    order: Sequence[int],
-    rungs: Sequence[int],
-    kept: int,
-    few: int = 1,
-    again: bool = True,
+    record: Record, order: Sequence[int], rungs: Sequence[int], kept: int, again: bool
 ) -> list[tuple[float, int | None]]:
-    """The trainings of a search, whose candidates climb from rung to rung.
-
-    One goes on that is among the best of its rung, one in `kept`.
+    """Each candidate's trainings, as `nas.rungs` lets it climb.
 
     Args:
-        few: so many that are the first at a rung go on when they are the best there.
-        again: take up candidates that were stopped, once enough others have come that are worse.
+        again: take up stopped ones again, as `SqueezedPruner` does; `RungPruner` does not.
     """
     levels = (*rungs, TASK.epochs)
     reached: list[dict[int, float]] = [{} for _ in rungs]
     has_gone_on: list[set[int]] = [set() for _ in rungs]
     steps: list[tuple[float, int | None]] = []
 
-    def best(k: int) -> list[int]:
-        most = max(len(reached[k]) // kept, int(len(reached[k]) <= few))
-        return sorted(reached[k], key=lambda n: -reached[k][n])[:most]
+    def best(rung: int) -> list[int]:
+        most = len(reached[rung]) // kept
+        if not again or (rung > 0 and len(reached[rung]) == 1):
+            most = max(most, 1)
+        return sorted(reached[rung], key=lambda n: -reached[rung][n])[:most]
 
-    def train(number: int, k: int) -> None:
-        for k in range(k, len(levels)):
-            steps.append((levels[k], number if k == len(rungs) else None))
-            if k == len(rungs):
+    def train(number: int, first: int) -> None:
+        for rung, epochs in enumerate(levels[first:], first):
+            is_full = epochs == TASK.epochs
+            steps.append((epochs, number if is_full else None))
+            if is_full:
                 return
-            score = record.by_key[number, levels[k], 0]["history"][-1][ACCURACY]
-            reached[k][number] = score
-            if number not in best(k):
+            score = record.by_key[number, epochs, 0]["history"][-1][ACCURACY]
+            reached[rung][number] = score
+            if number not in best(rung):
                 return
-            has_gone_on[k].add(number)
+            has_gone_on[rung].add(number)
+
+    def next_up() -> tuple[int, int] | None:
+        for rung in reversed(range(len(rungs))):
+            for number in best(rung):
+                if number not in has_gone_on[rung]:
+                    return number, rung
+        return None
 
     for number in order:
         train(number, 0)
-        while again:
-            waiting = [
-                (k, n)
-                for k in reversed(range(len(rungs)))
-                for n in best(k)
-                if n not in has_gone_on[k]
-            ]
-            if not waiting:
-                break
-            k, stopped = waiting[0]
-            has_gone_on[k].add(stopped)
-            train(stopped, k + 1)
+        while again and (found := next_up()):
+            stopped, rung = found
+            has_gone_on[rung].add(stopped)
+            train(stopped, rung + 1)
     return steps
 
 

@@ -138,12 +138,13 @@ class Owner:
         return found
 
     def is_surplus(self, trial: optuna.Trial) -> bool:
-        """Whether another process has queued, and taken, the same retry before."""
-        root = trial.user_attrs.get(_RETRY_OF)
-        return root is not None and any(
-            other.user_attrs.get(_RETRY_OF) == root
+        """Whether another process has begun the same retry, or taken up the same trial, before."""
+        attrs = trial.user_attrs
+        key = CONTINUES if CONTINUES in attrs else _RETRY_OF
+        return key in attrs and any(
+            other.user_attrs.get(key) == attrs[key]
             and other.number < trial.number
-            and reason_of(other) not in BROKEN_OFF
+            and reason_of(other) not in (*BROKEN_OFF, Reason.SURPLUS)
             for other in self.study.get_trials(deepcopy=False)
         )
 

@@ -9,7 +9,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.trials import CONTINUES, NOT_BEGUN, Reason, reason_of, was_broken_off
+from nas.trials import CONTINUES, Reason, reason_of, was_broken_off
 
 FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
 KEPT = 4  # of so many candidates that reached a rung, one goes on to the next, so much longer one
@@ -88,7 +88,7 @@ def _taken_up(trials: Sequence[FrozenTrial]) -> set[int]:
     found, num_lost = set(), dict[int, int]()
     for trial in trials:
         number = trial.user_attrs.get(CONTINUES)
-        if number is None or reason_of(trial) in NOT_BEGUN:
+        if number is None or reason_of(trial) == Reason.SURPLUS:  # another process was faster
             continue
         if not was_broken_off(trial):
             found.add(number)

@@ -271,7 +271,7 @@ class Search:
             raise
         else:
             earlier = self.standing.tally.seen.get(candidate.fingerprint)
-            if earlier in (None, trial.number):
+            if before is not None or earlier is None:
                 self._start(self._ready(trial, candidate, before))
             else:
                 detail = f"trial {earlier} is the same"

@@ -46,9 +46,6 @@ CONTINUES = "continues"  # a trial's attribute: the number of a stopped one that
 # Broken off from outside, so to be trained again.
 BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
 
-# Turned away because another process was faster.
-NOT_BEGUN = (Reason.DUPLICATE, Reason.SURPLUS)
-
 # Told as PRUNED or, a duplicate, as COMPLETE. FAIL means that a process died before it told them.
 _TOLD_AS_RESULT = (
     Reason.OVER_BUDGET,

@@ -698,6 +698,24 @@ def test_of_two_processes_that_take_up_the_same_broken_off_trial_one_is_surplus(
     mine, theirs = first.take_up(stopped), second.take_up(stopped)
     assert not first.is_surplus(mine)
     assert second.is_surplus(theirs)
+    close(theirs, Reason.SURPLUS)
+    die(first)
+    second.recover()
+    assert not second.is_surplus(second.take_up(stopped))
+
+
+def test_retry_is_not_surplus_beside_those_that_were_surplus_before(study, die):
+    dead, first, second = Owner(study), Owner(study), Owner(study)
+    begin(dead)
+    die(dead)
+    assert first.recover() == [0]
+    study.enqueue_trial({"width": 3}, user_attrs={"retry_of": 0})  # by another, at the same time
+    mine, theirs = begin(first), begin(second)
+    assert second.is_surplus(theirs)
+    close(theirs, Reason.SURPLUS)
+    close(mine, Reason.INTERRUPTED)
+    assert second.recover() == [1]
+    assert not second.is_surplus(begin(second))
 
 
 def test_what_was_broken_off_is_asked_for_before_the_rest_of_the_queue(study, die):

@@ -194,8 +194,7 @@ def test_when_no_more_come_the_best_goes_on_however_few_there_are():
         (TrialState.FAIL, Reason.INTERRUPTED, 0),
         (TrialState.FAIL, Reason.TIME_LIMIT, 0),
         (TrialState.FAIL, None, 0),  # lost
-        (TrialState.PRUNED, Reason.DUPLICATE, 0),  # another process was faster; that one was lost
-        (TrialState.FAIL, Reason.SURPLUS, 0),
+        (TrialState.FAIL, Reason.SURPLUS, 0),  # another process was faster; that one was lost
     ],
 )
 def test_stopped_trial_is_taken_up_once_more_only_if_that_was_broken_off(state, reason, expected):

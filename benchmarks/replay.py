@@ -160,7 +160,7 @@ def rank_by(record: Record, title: str, several: Sequence[int], seeds: Sequence[
         orders = {
             "accuracy": sorted(range(len(several)), key=lambda i: -accuracies[i]),
             "loss": sorted(range(len(several)), key=lambda i: valid_losses[i]),
-            "both": choice_order(accuracies, valid_losses, NUM_VALID),
+            "error times loss": choice_order(accuracies, valid_losses, NUM_VALID),
         }
         for name, order in orders.items():
             # Equal accuracies share a place: none of them was preferred.

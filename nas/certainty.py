@@ -18,6 +18,7 @@ from scipy.special import stdtr, stdtrit  # of the t distribution
 Answers = NDArray[np.bool_]  # (S, N): seeds, images
 
 CONFIDENCE = 0.95
+FAR = 5  # standard errors: even the luckiest of many candidates is not that lucky
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ def choice_order(
 ) -> list[int]:
     """Candidates by how likely they are the most accurate, the likeliest first.
 
-    Accuracies of a few thousand images are too coarse to tell good candidates apart. Those within
-    one standard error of the best one's accuracy are ordered by their loss, which every image has
-    a say in; the others follow by accuracy.
+    Accuracies of a few thousand images are too coarse to tell good candidates apart; the loss hears
+    every image, but recipes differ in how sure they make a network. So candidates are ordered by
+    the product of their error and their loss (see benchmarks/replay.py); but one whose accuracy is
+    more than `FAR` standard errors below the best is behind all others, by its accuracy.
 
     Args:
         accuracies, losses: of each candidate, on the validation images.
@@ -118,7 +120,9 @@ def choice_order(
     error = math.sqrt(max(best * (1 - best), 1 / num_images) / num_images)
 
     def key(i: int) -> tuple[bool, float]:
-        is_close = accuracies[i] >= best - error
-        return (False, losses[i]) if is_close else (True, -accuracies[i])
+        if accuracies[i] < best - FAR * error:
+            return True, -accuracies[i]
+        # Half an image more, or one that makes no error would win with any loss.
+        return False, (1 - accuracies[i] + 0.5 / num_images) * losses[i]
 
     return sorted(range(len(accuracies)), key=key)

@@ -177,15 +177,28 @@ def test_errors_in_common_are_those_that_most_seeds_of_both_make(first, second, 
 # The choice
 
 
-def test_close_accuracies_are_ordered_by_loss_and_the_others_by_accuracy():
-    # One standard error of 99 % on 10,000 images is 0.0995 %.
-    accuracies = [0.98, 0.9891, 0.99, 0.9889, 0.9895]
-    losses = [0.001, 0.030, 0.040, 0.001, 0.035]
-    assert choice_order(accuracies, losses, 10_000) == [1, 4, 2, 3, 0]
+def test_candidates_are_ordered_by_error_and_loss_together():
+    accuracies, losses = [0.990, 0.991, 0.992, 0.993], [0.020, 0.030, 0.024, 0.040]
+    # Products: 0.000200, 0.000270, 0.000192, 0.000280, but for half an image.
+    assert choice_order(accuracies, losses, 10_000) == [2, 0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "losses"),
+    [([0.99, 0.99], [0.04, 0.03]), ([0.989, 0.99], [0.03, 0.03]), ([0.989, 0.99], [0.04, 0.03])],
+)
+def test_better_in_one_and_no_worse_in_the_other_is_better(accuracies, losses):
+    assert choice_order(accuracies, losses, 10_000) == [1, 0]
+
+
+def test_low_loss_does_not_make_up_for_an_accuracy_far_below_the_best():
+    # Five standard errors of 99 % on 10,000 images are 0.4975 %.
+    accuracies, losses = [0.9849, 0.9851, 0.99, 0.98], [0.001, 0.001, 0.03, 0.0001]
+    assert choice_order(accuracies, losses, 10_000) == [1, 2, 0, 3]
 
 
 def test_more_images_leave_fewer_candidates_close():
-    accuracies, losses = [0.99, 0.98], [0.5, 0.4]
+    accuracies, losses = [0.99, 0.97], [0.5, 0.1]
     assert choice_order(accuracies, losses, 50) == [1, 0]
     assert choice_order(accuracies, losses, 5000) == [0, 1]
 
@@ -198,7 +211,7 @@ def test_perfect_and_hopeless_accuracies_are_ordered_too(best):
 
 def test_near_perfect_candidate_is_close_to_a_perfect_one():
     """Were the error of 100 % taken as 0, one lucky image would beat any loss."""
-    assert choice_order([1.0, 0.9995, 0.9], [0.2, 0.1, 0.0], 1000) == [1, 0, 2]
+    assert choice_order([1.0, 0.9995, 0.9], [0.4, 0.1, 0.0], 1000) == [1, 0, 2]
 
 
 def test_equal_candidates_keep_their_order():

@@ -86,7 +86,7 @@ def test_protocols_are_never_mixed_in_one_table(study):
 
 
 def test_validation_table_has_the_likeliest_best_first_and_its_lead_over_each_other(study):
-    # Trial 1 has half the loss of trial 2, whose accuracy is better; trial 0 is too far behind both.
+    # Trial 1 has half the loss of trial 2, whose accuracy is better; trial 0 is far behind both.
     for trial, num, loss in ((0, 10, 0.01), (1, 18, 0.2), (2, 19, 0.4)):
         for number in range(2):
             run = make_run(trial=trial, number=number, is_right=right(num), loss=loss)

@@ -69,7 +69,7 @@ class Standing:
 
     @property
     def wants_more(self) -> bool:
-        """Whether there is something to begin with what is in work already."""
+        """Whether something is to be begun beside what is in work."""
         if self.next_up is not None:
             return True
         return count_trained(self.tally.counts) + self.tally.num_running < self.num_trials

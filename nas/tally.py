@@ -14,8 +14,7 @@ from nas.trials import CONTINUES, TRAINED, UNFINISHED, Reason, outcome_of
 TAKEN_UP = "taken up again"  # in counts: stopped by the pruner, and another trial goes on with it
 
 # What counts towards `--trials`: these had their training. The others were turned away at the gate,
-# cut off from outside, or lost to an error.
-# A candidate that was stopped and taken up again counts once.
+# cut off from outside, or lost to an error. One that was stopped and taken up again counts once.
 _USED_TRAINING = (TRAINED, Reason.STOPPED_BY_PRUNER, Reason.DIVERGED)
 
 

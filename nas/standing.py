@@ -58,10 +58,11 @@ class Standing:
 
     def _next_up(self) -> FrozenTrial | None:
         """The stopped trial that is to be taken up again, if there is one."""
-        trials = self.study.get_trials(deepcopy=False)
         pruner = self.study.pruner
-        has_retry = any(t.state == TrialState.WAITING and is_retry(t) for t in trials)
-        if not isinstance(pruner, SqueezedPruner) or has_retry:  # which is to come first
+        if not isinstance(pruner, SqueezedPruner):
+            return None
+        trials = self.study.get_trials(deepcopy=False)
+        if any(t.state == TrialState.WAITING and is_retry(t) for t in trials):  # it comes first
             return None
         is_enough = count_trained(self.tally.counts) >= self.num_trials
         is_last = is_enough and not self.tally.running and not self.tally.counts[TRAINED]

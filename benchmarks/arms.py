@@ -27,8 +27,6 @@ from nas.training.device import fastest_precision
 from nas.worker import EpochDone, Job, Trained
 from nas.workers import WorkerPool, default_workers
 
-BATCH = 128
-
 
 def networks(number: int) -> list[Architecture]:
     """Networks of `blocks` under 20,000 parameters, evenly spread over multiply-accumulates."""
@@ -51,10 +49,16 @@ def load(data_dir: Path, num_images: int) -> Dataset:
 
 
 def measure(
-    arm: str, architecture: Architecture, data_dir: Path, num_images: int, epochs: int, device: str
+    arm: str,
+    architecture: Architecture,
+    data_dir: Path,
+    num_images: int,
+    epochs: int,
+    batch_size: int,
+    device: str,
 ) -> dict[str, float]:
     """Seconds for one training in the arm, and the accuracy it came to."""
-    recipe = Recipe(epochs=epochs, batch_size=BATCH, augmentation=1.0)
+    recipe = Recipe(epochs=epochs, batch_size=batch_size, augmentation=1.0)
     data = load(data_dir, num_images)
     if arm == "naive":
         return naive(architecture, recipe, data, data_dir, torch.device(device))
@@ -69,7 +73,9 @@ def measure(
     leave_out(arm)
     precision = torch.float32 if arm == "without bf16" else None
     # The loops of `nas.training.cpu` are compiled once for a machine, not for each network.
-    train(architecture, replace(recipe, epochs=1), few(data), seed=0, precision=precision)
+    train(
+        architecture, replace(recipe, epochs=1), few(data, batch_size), seed=0, precision=precision
+    )
     inside = count_inside() if device == "cpu" else None
     started = time.perf_counter()
     result = train(architecture, recipe, data, seed=0, precision=precision)
@@ -80,18 +86,18 @@ def measure(
     return figure
 
 
-def few(data: Dataset) -> Dataset:
-    return replace(data, train_index=data.train_index[:BATCH], valid_index=data.valid_index[:500])
+def few(data: Dataset, num: int) -> Dataset:
+    return replace(data, train_index=data.train_index[:num], valid_index=data.valid_index[:500])
 
 
 def leave_out(arm: str) -> None:
-    """Switch off one technique of the engine."""
-    technique = arm.removeprefix("without ")
-    if technique in ("fused-passes", "channels-last"):
+    """Switch off one technique of the engine, or two."""
+    techniques = arm.removeprefix("without ").split(" and ")
+    if "fused-passes" in techniques or "channels-last" in techniques:
         engine.fuse = lambda model, seed: model
-    if technique == "channels-last":
+    if "channels-last" in techniques:
         engine.MEMORY_FORMAT = step.MEMORY_FORMAT = torch.contiguous_format
-    if technique == "fused-optimizer":
+    if "fused-optimizer" in techniques:
         make = engine.make_optimizer
 
         def unfused(parameters, recipe):  # type: ignore[no-untyped-def]

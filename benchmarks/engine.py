@@ -1,7 +1,7 @@
 """How much faster the training engine is than a notebook's loop, on this machine.
 
     python benchmarks/engine.py --data-dir DATA [--images 55000] [--pairs 5] [--networks 8]
-    python benchmarks/engine.py --data-dir DATA --ablation
+    python benchmarks/engine.py --data-dir DATA --ablation [bf16 allocator ...] [--batch-size 512]
     python benchmarks/engine.py --data-dir DATA --device cuda --epochs 19
 
 Arms, one training each, alternated in fresh processes:
@@ -33,7 +33,14 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 ARMS = ("naive", "peer", "nas-one", "nas-all")
-ABLATIONS = ("bf16", "channels-last", "fused-passes", "fused-optimizer", "allocator")
+ABLATIONS = (
+    "bf16",
+    "channels-last",
+    "fused-passes",
+    "fused-optimizer",
+    "allocator",
+    "fused-passes and allocator",  # as for layers that cannot be fused
+)
 BOOTSTRAPS = 2000
 
 
@@ -45,7 +52,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=5, help="rounds through all arms")
     parser.add_argument("--networks", type=int, default=8)
-    parser.add_argument("--ablation", action="store_true", help="leave out one technique at a time")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--ablation", nargs="*", choices=ABLATIONS, metavar="TECHNIQUE",
+                        help="leave out these, one at a time (default: each)")  # fmt: skip
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     parser.add_argument("--network", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -53,7 +62,8 @@ def main() -> None:
         from arms import measure, networks
 
         architecture = networks(options.networks)[options.network]
-        where = (options.data_dir, options.images, options.epochs, options.device)
+        where = (options.data_dir, options.images, options.epochs, options.batch_size,
+                 options.device)  # fmt: skip
         print(json.dumps(measure(options.arm, architecture, *where)))
     else:
         compare(options)
@@ -64,8 +74,13 @@ def main() -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Run every arm on every network in turn, print the table, store the figures."""
-    arms = ("nas-one", *(f"without {name}" for name in ABLATIONS)) if options.ablation else ARMS
-    name = f"engine-{options.device}{'-ablation' if options.ablation else ''}.json"
+    arms, name, is_ablation = ARMS, f"engine-{options.device}", options.ablation is not None
+    if is_ablation:
+        left_out = options.ablation or ABLATIONS
+        arms = ("nas-one", *(f"without {technique}" for technique in left_out))
+        name += f"-ablation-{'-'.join(options.ablation)}".replace(" ", "-").rstrip("-")
+    if options.batch_size != 128:
+        name += f"-batch-{options.batch_size}"
     runs: list[dict[str, object]] = []
     for pair in range(options.pairs):
         for network in range(options.networks):
@@ -74,16 +89,20 @@ def compare(options: argparse.Namespace) -> None:
                 figure = run_arm(arm, network, options)
                 runs.append({"pair": pair, "network": network, "arm": arm} | figure)
                 print(f"# {len(runs)}: {arm}, network {network}: {figure}", file=sys.stderr)
-        store(name, options, runs)  # after each round: an interrupted benchmark keeps its rounds
-    baseline = "nas-one" if options.ablation else "naive"
-    print(f"| arm | trainings an hour | {baseline} is slower by | 95 % interval |")
+        store(
+            f"{name}.json", options, runs
+        )  # after each round: an interrupted benchmark keeps its rounds
+    baseline = "nas-one" if is_ablation else "naive"
+    what = "slower than nas-one by" if is_ablation else "faster than naive by"
+    print(f"| arm | trainings an hour | {what} | 95 % interval |")
     print("| --- | --- | --- | --- |")
     for arm in arms:
-        ratio, low, high = ratios(runs, baseline, arm)
+        pair = (arm, baseline) if is_ablation else (baseline, arm)
+        ratio, low, high = ratios(runs, *pair)
         hourly = statistics.median(3600 / float(str(r["seconds"])) for r in runs if r["arm"] == arm)
         print(f"| {arm} | {hourly:.0f} | {ratio:.2f}x | {low:.2f} to {high:.2f} |")
     outside = [float(str(r["share_outside"])) for r in runs if "share_outside" in r]
-    if outside and not options.ablation:
+    if outside and not is_ablation:
         print(f"outside forward, backward and optimiser: {100 * statistics.median(outside):.1f} %")
 
 
@@ -91,10 +110,11 @@ def run_arm(arm: str, network: int, options: argparse.Namespace) -> dict[str, fl
     """One training in a fresh process."""
     command = [sys.executable, __file__, "--data-dir", str(options.data_dir)]
     command += ["--images", str(options.images), "--networks", str(options.networks)]
-    command += ["--epochs", str(options.epochs), "--device", options.device]
+    command += ["--epochs", str(options.epochs), "--batch-size", str(options.batch_size)]
+    command += ["--device", options.device]
     command += ["--arm", arm, "--network", str(network)]
     environment = dict(os.environ)
-    if arm.startswith(("nas", "without")) and arm != "without allocator":
+    if arm.startswith(("nas", "without")) and "allocator" not in arm:
         from nas.workers import ALLOCATOR
 
         environment |= ALLOCATOR  # as a worker is started
@@ -105,13 +125,13 @@ def run_arm(arm: str, network: int, options: argparse.Namespace) -> dict[str, fl
     return figure
 
 
-def ratios(runs: list[dict[str, object]], baseline: str, arm: str) -> tuple[float, float, float]:
+def ratios(runs: list[dict[str, object]], slow: str, fast: str) -> tuple[float, float, float]:
     """Geometric mean over networks of the median pair ratio, with a bootstrap interval."""
     seconds = {(r["pair"], r["network"], r["arm"]): float(str(r["seconds"])) for r in runs}
     by_network: dict[object, list[float]] = {}
-    for pair, network, name in seconds:
-        if name == arm:
-            ratio = seconds[pair, network, baseline] / seconds[pair, network, arm]
+    for pair, network, arm in seconds:
+        if arm == fast:
+            ratio = seconds[pair, network, slow] / seconds[pair, network, fast]
             by_network.setdefault(network, []).append(ratio)
 
     def mean(groups: list[list[float]]) -> float:
@@ -129,7 +149,7 @@ def ratios(runs: list[dict[str, object]], baseline: str, arm: str) -> tuple[floa
 
 def store(name: str, options: argparse.Namespace, runs: list[dict[str, object]]) -> None:
     import torch
-    from arms import BATCH, networks
+    from arms import networks
 
     RESULTS.mkdir(exist_ok=True)
     facts = {
@@ -137,7 +157,7 @@ def store(name: str, options: argparse.Namespace, runs: list[dict[str, object]])
         "torch": torch.__version__,
         "images": options.images,
         "epochs": options.epochs,
-        "batch_size": BATCH,
+        "batch_size": options.batch_size,
         "networks": [
             {"num_params": a.num_params, "num_macs": a.num_macs, "fingerprint": a.fingerprint}
             for a in networks(options.networks)

@@ -43,8 +43,9 @@ from nas.errors import DivergedError, OverBudgetError
 from nas.events import EpochEnded, Event
 from nas.metrics import EpochMetrics
 from nas.samplers import derive_seed
-from nas.search import Search, SearchSettings
+from nas.search import Search
 from nas.search_space import load_space
+from nas.settings import SearchSettings
 from nas.tally import take_tally
 from nas.task import Task
 from nas.training import train

@@ -13,8 +13,9 @@ from nas import datasets, survey
 from nas.budget import Limits
 from nas.errors import NasError, OverBudgetError, masked
 from nas.events import Note, Observer, SearchEnded
-from nas.search import Search, SearchSettings
+from nas.search import Search
 from nas.search_space import load_space
+from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.storage import STORAGE_VARIABLE
 from nas.studies import DataFacts, StudyFacts, check_study_name, open_or_create_study

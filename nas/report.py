@@ -20,7 +20,7 @@ from nas.frontier import Point, best_under, drawing
 from nas.metrics import EpochMetrics
 from nas.studies import study_facts, study_names
 from nas.tally import take_tally
-from nas.trials import TrialRecord, best_trials
+from nas.trials import TrialRecord, best_trial, best_trials
 
 if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
     from nas.architecture import Architecture
@@ -241,7 +241,7 @@ def studies_table(storage: BaseStorage) -> RenderableType:
         study = optuna.load_study(study_name=name, storage=storage)
         facts = study_facts(study)
         # Another program's scores may be anything.
-        best = next(iter(best_trials(study, 1)), None) if facts else None
+        best = best_trial(study) if facts else None
         table.add_row(
             name,
             facts.space if facts else "-",

@@ -163,6 +163,11 @@ def best_trials(study: optuna.Study, most: int | None = None) -> list[TrialRecor
     return [_record(trial) for trial in done[:most]]
 
 
+def best_trial(study: optuna.Study) -> TrialRecord | None:
+    """The best of those trained to their end, if there is one."""
+    return next(iter(best_trials(study, 1)), None)
+
+
 def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
     """The trial of that number, or the best one.
 
@@ -170,10 +175,10 @@ def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
         StudyError: no such trial, none completed yet, or one that was never built.
     """
     if number is None:
-        best = best_trials(study, 1)
-        if not best:
+        best = best_trial(study)
+        if best is None:
             raise StudyError(f"study {study.study_name!r} has no completed trial yet")
-        return best[0]
+        return best
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
         raise StudyError(

@@ -68,6 +68,53 @@ def mnist_dir() -> Path:
 
 
 @pytest.fixture
+def pool():
+    """Workers that cost nothing; a test's own fixture of that name takes its place."""
+    from tests.fakes import FakePool
+
+    return FakePool()
+
+
+@pytest.fixture
+def make_search(tiny_data, tmp_path, pool):
+    """Makes a search in one study, with the settings given."""
+    import optuna
+
+    from nas.budget import NO_LIMITS
+    from nas.search import Search
+    from nas.settings import SearchSettings
+    from nas.stopping import StopRequest
+    from nas.task import Task
+    from nas.weights import WeightsStore
+    from tests.fakes import LIMIT, make_space
+
+    study = optuna.create_study(direction="maximize")
+
+    def make(
+        space=None, stop=None, max_params=LIMIT, epochs=3, study=study, pool=pool,
+        limits=NO_LIMITS, **settings,
+    ):  # fmt: skip
+        classes = len(tiny_data.classes)
+        task = Task(tiny_data.input_shape, classes, max_params, epochs, limits=limits)
+        events = []
+        search = Search(
+            study,
+            space or make_space(),
+            task,
+            tiny_data,
+            SearchSettings(**{"trials": 5, "sampler": "random", "pruner": "none"} | settings),
+            pool,
+            WeightsStore(study, tmp_path / "artifacts"),
+            events.append,
+            stop or StopRequest(),
+        )
+        search.events = events
+        return search
+
+    return make
+
+
+@pytest.fixture
 def clock(monkeypatch):
     """A clock that stands still until it is set forward."""
 

@@ -22,6 +22,8 @@ from nas.trials import record_candidate, record_training
 from nas.worker import EpochDone, Failed, Job, Trained
 from nas.workers import Message
 
+LIMIT = 150  # of parameters: widths 1 to 10 of `suggest` fit, 11 to 30 do not
+
 
 def suggest(trial: Any, task: Task) -> Candidate:
     """A network of `width` channels: 9*C*width + width*classes + classes parameters."""
@@ -32,6 +34,29 @@ def suggest(trial: Any, task: Task) -> Candidate:
 
 def make_space(function: Callable[[Any, Task], Any] = suggest) -> SearchSpace:
     return SearchSpace("toy", Path(__file__), "# toy", function)
+
+
+def fixed_space(width):
+    """A space that proposes one width for ever, with another learning rate each time."""
+
+    def propose(trial, task):
+        learning_rate = trial.suggest_float("learning_rate", 0.01, 0.1)
+        layers = [Conv(width), GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
+        recipe = Recipe(epochs=task.epochs, learning_rate=learning_rate)
+        return Candidate(Architecture(task.input_shape, layers), recipe)
+
+    return make_space(propose)
+
+
+def one_network_space():
+    """A space that proposes one network and recipe for ever."""
+
+    def propose(trial, task):
+        trial.suggest_float("no_effect", 0, 1)
+        layers = [Conv(4), GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
+        return Candidate(Architecture(task.input_shape, layers), Recipe(epochs=task.epochs))
+
+    return make_space(propose)
 
 
 def add_trial(

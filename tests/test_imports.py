@@ -48,6 +48,9 @@ ORDER = (
     "ownership",
     "running",
     "standing",
+    "settings",
+    "gate",
+    "trainings",
     "search",
     "launch",
     "check",
@@ -69,7 +72,7 @@ ORDER = (
 # Who may import the two libraries that are slow to load. What `nas --help` loads is not among them.
 MAY_IMPORT = {
     "torch": {
-        "layers", "architecture", "datasets", "training", "worker", "workers", "search", "export",
+        "layers", "architecture", "datasets", "training", "worker", "workers", "export",
         "weights", "certify", "check", "running",
     },
     "optuna": {
@@ -77,7 +80,7 @@ MAY_IMPORT = {
         "reading", "patience", "storage", "trials", "tally", "studies", "rungs", "samplers",
         "warm_start", "weights", "search", "certificates", "certify", "comparison", "report",
         "dashboard", "launch", "frontier", "journal", "ownership", "running", "standing",
-        "verbs",  # for type checkers
+        "gate", "trainings", "verbs",  # for type checkers
     },
 }  # fmt: skip
 

@@ -14,7 +14,8 @@ from nas.events import Note
 from nas.journal import Journal
 from nas.metrics import EpochMetrics
 from nas.ownership import Owner
-from nas.search import Search, SearchSettings
+from nas.search import Search
+from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.tally import take_tally
 from nas.task import Task

@@ -17,7 +17,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from nas import ownership, patience, standing
 from nas import storage as storage_module
 from nas.patience import PatientStorage
-from nas.search import Search, SearchSettings
+from nas.search import Search
+from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.storage import open_storage
 from nas.tally import take_tally

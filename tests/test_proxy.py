@@ -14,7 +14,8 @@ from nas import patience
 from nas import storage as module
 from nas.errors import StudyError
 from nas.patience import PatientProxy
-from nas.search import Search, SearchSettings
+from nas.search import Search
+from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.storage import open_storage
 from nas.tally import take_tally

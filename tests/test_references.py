@@ -21,8 +21,9 @@ from nas.layers import (
     MaxPool,
     ReLU,
 )
-from nas.search import Search, SearchSettings
+from nas.search import Search
 from nas.search_space import load_space
+from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.survey import DrawnTrial, check_start
 from nas.task import Task

@@ -30,8 +30,9 @@ from nas.samplers import (
     make_sampler,
     schedules,
 )
-from nas.search import Search, SearchSettings
+from nas.search import Search
 from nas.search_space import load_space
+from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.task import Task
 from nas.trials import Reason, read_trials, record_reason

@@ -16,7 +16,8 @@ from nas.errors import DivergedError, StudyError
 from nas.events import EpochEnded, Note, TrialEnded, TrialStarted
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.rungs import FIRST_RUNG
-from nas.search import Search, SearchSettings
+from nas.search import Search
+from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.tally import count_trained
 from nas.task import Task
@@ -249,7 +250,7 @@ def test_interrupted_candidate_is_recorded_so_and_taken_up_once_more(make_search
         if isinstance(event, EpochEnded) and event.epochs == rung and event.metrics.epoch == 2:
             stop.signal_number = 2
 
-    search.observer = observe
+    search.trainings.observer = observe
     ended = search.run()
     assert ended.why == "interrupted"
     _, record = read_trials(search.study)
@@ -270,20 +271,20 @@ def test_interrupted_candidate_is_recorded_so_and_taken_up_once_more(make_search
 def test_interrupt_between_two_schedules_ends_the_candidate_before_the_next(make_search):
     pool, stop = scored(GOOD), StopRequest()
     search = make_search(pool, stop, trials=1)
-    hear = search._hear
+    hear = search.trainings.hear
 
     def hear_and_stop(message):
         hear(message)
         if len(pool.jobs) == 3 and not stop():
             stop.signal_number = 2
 
-    search._hear = hear_and_stop
+    search.trainings.hear = hear_and_stop
     search.run()
     _, record = read_trials(search.study)
     assert record.outcome == Reason.INTERRUPTED
     assert [rung.epochs for rung in record.rungs] == [1, 4]
     assert (record.epochs, record.valid_accuracy) == (0, None)
-    assert search.running == {}
+    assert search.trainings.running == {}
 
 
 def test_candidate_that_is_restarted_in_a_rung_goes_on_with_that_rung(make_search):
@@ -295,7 +296,7 @@ def test_candidate_that_is_restarted_in_a_rung_goes_on_with_that_rung(make_searc
         messages = wait(seconds)
         if len(pool.jobs) == 2 and not told:  # has begun with its schedule of 4 epochs
             told.append(True)
-            search._hear(messages[0])
+            search.trainings.hear(messages[0])
             job = pool.jobs[-1]
             pool._talks[job.number] = pool._train(job)
             pool._answers.clear()

@@ -11,8 +11,9 @@ from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
 from nas.errors import NasError, SpaceError, StudyError
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
-from nas.search import Search, SearchSettings
+from nas.search import Search
 from nas.search_space import SearchSpace, load_space
+from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.storage import open_storage
 from nas.studies import DataFacts, StudyFacts, open_or_create_study

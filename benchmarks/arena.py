@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import signal
 import sqlite3
 import tempfile
@@ -29,8 +30,9 @@ from nas.errors import NasError
 from nas.events import Event, TrialEnded
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.metrics import EpochMetrics
-from nas.search import Search, SearchSettings
+from nas.search import Search
 from nas.search_space import SearchSpace
+from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.storage import open_storage, storage_errors
 from nas.studies import DataFacts, StudyFacts, open_or_create_study
@@ -40,7 +42,7 @@ from nas.training import TrainResult
 from nas.trials import TRAINED
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Job, Trained
-from nas.workers import Message
+from nas.workers import Message, WorkerPool
 
 EPOCHS = 9  # with rungs of 1 and 4
 TASK = Task((1, 8, 8), 10, 2_000, EPOCHS)
@@ -104,6 +106,22 @@ class ToyPool:
         return [EpochDone(job.number, self.history[-1])]
 
 
+class MortalPool(WorkerPool):
+    """Two processes that train in earnest; now and then one is killed, as out of memory."""
+
+    def __init__(self, hits: Path) -> None:
+        super().__init__(DATA, torch.device("cpu"), torch.float32, num_workers=2)
+        self.hits = hits
+        self.rng = random.Random(str(hits))
+
+    def wait(self, timeout_seconds: float) -> list[Message]:
+        if self.rng.random() < 0.03:  # waits are as many as epochs
+            os.kill(self.rng.choice(self._workers).process.pid, signal.SIGKILL)
+            with self.hits.open("a") as file:
+                file.write("x")
+        return super().wait(timeout_seconds)
+
+
 @dataclass(frozen=True)
 class Arena:
     """A folder for one run: the database, and what the searches said beside it."""
@@ -114,6 +132,7 @@ class Arena:
     seed: int
     seconds: float  # an epoch
     sampler: str = "tpe"
+    is_real: bool = False  # trains in earnest, in processes that are killed
 
     @property
     def url(self) -> str:
@@ -137,15 +156,19 @@ class Arena:
         settings = SearchSettings(trials=self.num_trials, seed=self.seed, sampler=self.sampler)
         stop = StopRequest()
         try:
-            with stop, storage_errors(self.url):
+            with stop, storage_errors(self.url), self.pool() as pool:
                 study = self.study()
                 weights = WeightsStore(study, self.folder / "studies-artifacts")
-                pool = ToyPool(self.seconds)
-                search = Search(study, space, TASK, DATA, settings, pool, weights, observe, stop)  # type: ignore[arg-type]
+                search = Search(study, space, TASK, DATA, settings, pool, weights, observe, stop)
                 search.run()
         except NasError as error:
             os._exit(error.exit_code)
         os._exit(stop.exit_code)
+
+    def pool(self) -> contextlib.AbstractContextManager[Any]:
+        if self.is_real:
+            return MortalPool(self.folder / "hits")
+        return contextlib.nullcontext(ToyPool(self.seconds))
 
     def start(self) -> Any:
         process = FORK.Process(target=self.search)

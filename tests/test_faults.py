@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[1]
 HOW_MANY = os.environ.get("NAS_FAULTS", "few")
 COUNTS = {
     "few": {"kill": 20, "resume": 2, "gone": 1, "full": 2, "damaged": 10, "halted": 1,
-            "watched": 5},
+            "workers": 2, "watched": 5},
     "some": {"kill": 200, "interrupt": 20, "resume": 10, "locked": 10, "gone": 5, "together": 3,
              "churn": 20, "full": 10, "damaged": 100, "halted": 10,
-             "watched": 50},
+             "workers": 20, "watched": 50},
     "many": {"kill": 2000, "interrupt": 500, "resume": 100, "locked": 200, "gone": 200,
              "together": 50, "churn": 2000, "full": 200, "damaged": 2000, "halted": 200,
-             "watched": 1000},
+             "workers": 200, "watched": 1000},
 }[HOW_MANY]  # fmt: skip
 COUNTS_ON_A_SERVER = {
     "few": {"churn": 2, "stopped": 1},

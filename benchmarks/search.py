@@ -59,7 +59,7 @@ from nas.workers import Message
 RESULTS = Path(__file__).parent / "results" / "search.json"
 TASK = Task((1, 28, 28), 10, 20_000)
 NUM_TRUTH = 30_000  # images
-CHECKPOINTS = (1 / 8, 1 / 4, 1 / 2, 1)  # of the training, at which a way is asked for its answer
+CHECKPOINTS = (1 / 4, 1 / 2, 1)  # of the training, at which a way is asked for its answer
 ARMS = ("plain", "random", "optuna", "nas")
 PLAIN = str(Path(__file__).parent / "plain_space.py")
 
@@ -83,6 +83,8 @@ def main() -> None:
     context = get_context("spawn")
     with ProcessPoolExecutor(2, context, prepare, (options,)) as pool:
         for ended in as_completed([pool.submit(run_arm, *task, until) for task in todo]):
+            if ended.exception():
+                pool.shutdown(cancel_futures=True)
             run = ended.result()
             if run is None:
                 continue
@@ -113,7 +115,7 @@ class Meter:
     """Counts epochs, and says when there have been enough of them."""
 
     exit_code = 0
-    timeout_seconds = None
+    timeout_seconds = 0.0  # it counts no seconds
     seconds_left = None
 
     def __init__(self, most: int) -> None:

@@ -106,7 +106,7 @@ class TrialRecord:
     @property
     def outcome(self) -> str:
         """`TRAINED`, a reason, or `UNFINISHED`."""
-        return str(self.reason or (TRAINED if self.is_complete else UNFINISHED))
+        return _outcome(self.state, self.reason)
 
     @cached_property
     def candidate(self) -> Candidate | None:
@@ -141,8 +141,11 @@ def was_broken_off(trial: FrozenTrial) -> bool:
 
 def outcome_of(trial: FrozenTrial) -> str:
     """`TRAINED`, a reason, or `UNFINISHED`."""
-    is_complete = trial.state == TrialState.COMPLETE
-    return str(reason_of(trial) or (TRAINED if is_complete else UNFINISHED))
+    return _outcome(trial.state, reason_of(trial))
+
+
+def _outcome(state: TrialState, reason: Reason | None) -> str:
+    return str(reason or (TRAINED if state == TrialState.COMPLETE else UNFINISHED))
 
 
 def read_trials(study: optuna.Study) -> list[TrialRecord]:

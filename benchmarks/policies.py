@@ -1,0 +1,127 @@
+"""Pruners on the record: who would have been trained for how long, and what came of it."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from curves import TASK
+from record import ACCURACY, Record
+
+from nas.rungs import KEPT
+
+ORDERS = 2_000  # random orders in which a search could have met the candidates
+
+
+def pruners(record: Record) -> None:
+    """Meet the candidates in random order; what is the winner worth after so many epochs?"""
+    numbers = record.with_rungs()
+    policies: dict[str, Callable[[Sequence[int]], list[tuple[float, int | None]]]] = {
+        "none": lambda order: [(TASK.epochs, n) for n in order],
+        "median within the schedule": lambda order: median_stops(record, order),
+    }
+    for rungs in ((1,), (2,), (4,), (1, 4), (1, 2, 4)):
+        for kept in (3, 4, 6) if rungs == (1, 4) else (KEPT,):
+            for again in (False, True):
+                name = f"squeezed into {', '.join(map(str, rungs))}, one in {kept} goes on"
+                name += ", stopped ones taken up again" if again else ""
+                policies[name] = partial(climb, record, rungs=rungs, kept=kept, again=again)
+    budgets = [b * TASK.epochs for b in (2, 3, 4, 6, 8, 12)]
+    print(f"{len(numbers)} candidates in {ORDERS:,} random orders; error of the winner on the "
+          f"30,000 images, percent, after as many epochs as so many full trainings\n")  # fmt: skip
+    print(f"| pruner |{''.join(f' {b // TASK.epochs} |' for b in budgets)} epochs a candidate |")
+    print("| --- |" + " --- |" * (len(budgets) + 1))
+    for name, policy in policies.items():
+        errors: dict[int, list[float]] = defaultdict(list)
+        costs = []
+        rng = random.Random(0)
+        for _ in range(ORDERS):
+            order = rng.sample(numbers, len(numbers))
+            steps = policy(order)
+            costs.append(sum(cost for cost, _ in steps) / len(order))
+            for budget in budgets:
+                errors[budget].append(100 * (1 - winner(record, steps, budget)))
+        cells = [f"{statistics.mean(errors[b]):.3f}" for b in budgets]
+        print(f"| {name} | {' | '.join(cells)} | {statistics.mean(costs):.1f} |")
+
+
+def winner(record: Record, steps: Sequence[tuple[float, int | None]], budget: float) -> float:
+    """The truth of the best fully trained candidate, chosen on validation images."""
+    spent, best, truth = 0.0, -1.0, min(record.truth.values())
+    for cost, number in steps:
+        spent += cost
+        if spent > budget:
+            break
+        if number is not None:
+            score = record.full(number)["history"][-1][ACCURACY]
+            if score > best:
+                best, truth = score, record.truth[number]
+    return truth
+
+
+def climb(
+    record: Record, order: Sequence[int], rungs: Sequence[int], kept: int, again: bool
+) -> list[tuple[float, int | None]]:
+    """Each candidate's trainings, as `nas.rungs` lets it climb.
+
+    Args:
+        again: take up stopped ones again, as `SqueezedPruner` does; `RungPruner` does not.
+    """
+    levels = (*rungs, TASK.epochs)
+    reached: list[dict[int, float]] = [{} for _ in rungs]
+    has_gone_on: list[set[int]] = [set() for _ in rungs]
+    steps: list[tuple[float, int | None]] = []
+
+    def best(rung: int) -> list[int]:
+        most = len(reached[rung]) // kept
+        if not again or (rung > 0 and len(reached[rung]) == 1):
+            most = max(most, 1)
+        return sorted(reached[rung], key=lambda n: -reached[rung][n])[:most]
+
+    def train(number: int, first: int) -> None:
+        for rung, epochs in enumerate(levels[first:], first):
+            is_full = epochs == TASK.epochs
+            steps.append((epochs, number if is_full else None))
+            if is_full:
+                return
+            score = record.by_key[number, epochs, 0]["history"][-1][ACCURACY]
+            reached[rung][number] = score
+            if number not in best(rung):
+                return
+            has_gone_on[rung].add(number)
+
+    def next_up() -> tuple[int, int] | None:
+        for rung in reversed(range(len(rungs))):
+            for number in best(rung):
+                if number not in has_gone_on[rung]:
+                    return number, rung
+        return None
+
+    for number in order:
+        train(number, 0)
+        while again and (found := next_up()):
+            stopped, rung = found
+            has_gone_on[rung].add(stopped)
+            train(stopped, rung + 1)
+    return steps
+
+
+def median_stops(record: Record, order: Sequence[int]) -> list[tuple[float, int | None]]:
+    """Optuna's median pruner after the first third, as `--pruner median` sets it."""
+    first, done = TASK.epochs // 3 + 1, []
+    steps: list[tuple[float, int | None]] = []
+    for number in order:
+        scores = [row[ACCURACY] for row in record.full(number)["history"]]
+        stop = TASK.epochs
+        if len(done) >= 5:
+            for epoch in range(first + 1, TASK.epochs + 1):
+                if max(scores[:epoch]) < statistics.median(other[epoch - 1] for other in done):
+                    stop = epoch
+                    break
+        steps.append((stop, number if stop == TASK.epochs else None))
+        if stop == TASK.epochs:
+            done.append(scores)
+    return steps

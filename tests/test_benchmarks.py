@@ -1,0 +1,37 @@
+"""The benchmarks that take too long to run here still fit the package: each arm of a short one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("arm", ["naive", "peer", "nas-one", "nas-all", "without fused-passes"])
+def test_arm_of_the_engine_benchmark_trains(arm, mnist_dir):
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "engine.py", "--data-dir", mnist_dir,
+         "--images", "2200", "--arm", arm, "--network", "0"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figure = json.loads(done.stdout.splitlines()[-1])
+    assert figure["accuracy"] > 0.3
+    assert figure["seconds"] > 0
+    assert 0 < figure.get("share_outside", 0.5) < 1
+
+
+def test_replay_reads_the_record():
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "replay.py", "signals", "choice"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = [r for r in done.stdout.splitlines() if "schedule squeezed into 4" in r][:1]
+    assert float(row.split("|")[3]) > 0.5

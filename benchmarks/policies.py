@@ -11,7 +11,7 @@ from functools import partial
 from curves import TASK
 from record import ACCURACY, Record
 
-from nas.rungs import KEPT
+from nas.rungs import FIRST, KEPT, LOWEST_KEPT
 
 ORDERS = 2_000  # random orders in which a search could have met the candidates
 
@@ -23,13 +23,17 @@ def pruners(record: Record) -> None:
         "none": lambda order: [(TASK.epochs, n) for n in order],
         "median within the schedule": lambda order: median_stops(record, order),
     }
-    for rungs in ((1,), (2,), (4,), (1, 4), (1, 2, 4)):
-        for kept in (3, 4, 6) if rungs == (1, 4) else (KEPT,):
-            for again in (False, True):
-                name = f"squeezed into {', '.join(map(str, rungs))}, one in {kept} goes on"
-                name += ", stopped ones taken up again" if again else ""
-                policies[name] = partial(climb, record, rungs=rungs, kept=kept, again=again)
-    budgets = [b * TASK.epochs for b in (2, 3, 4, 6, 8, 12)]
+    names = {(LOWEST_KEPT, KEPT, FIRST): ", as it is by default"}
+    for rungs in ((1,), (2,), (4,), (1, 2), (1, 4), (1, 2, 4)):
+        for kept in ((4, 4, 1), (6, 4, 2), (8, 4, 1), (8, 4, 2), (10, 4, 2)):
+            if rungs == (1, 4) or kept in names:
+                lowest, above, first = kept
+                name = f"squeezed into {', '.join(map(str, rungs))}; one in {lowest}, then {above}"
+                name += f", {first} at once{names.get(kept, '')}"
+                policies[name] = partial(climb, record, rungs=rungs, kept=kept)
+    lost = partial(climb, record, rungs=(1, 4), kept=(4, 4, 1), again=False)
+    policies["squeezed into 1, 4; one in 4, who is stopped is lost"] = lost
+    budgets = [b * TASK.epochs for b in (2, 3, 4, 5, 6, 8, 12)]
     print(f"{len(numbers)} candidates in {ORDERS:,} random orders; error of the winner on the "
           f"30,000 images, percent, after as many epochs as so many full trainings\n")  # fmt: skip
     print(f"| pruner |{''.join(f' {b // TASK.epochs} |' for b in budgets)} epochs a candidate |")
@@ -63,22 +67,33 @@ def winner(record: Record, steps: Sequence[tuple[float, int | None]], budget: fl
 
 
 def climb(
-    record: Record, order: Sequence[int], rungs: Sequence[int], kept: int, again: bool
+    record: Record,
+    order: Sequence[int],
+    rungs: Sequence[int],
+    kept: tuple[int, int, int],
+    again: bool = True,
 ) -> list[tuple[float, int | None]]:
     """Each candidate's trainings, as `nas.rungs` lets it climb.
 
     Args:
+        kept: of so many on the lowest rung one goes on, of so many above, and so many at once.
         again: take up stopped ones again, as `SqueezedPruner` does; `RungPruner` does not.
     """
     levels = (*rungs, TASK.epochs)
     reached: list[dict[int, float]] = [{} for _ in rungs]
     has_gone_on: list[set[int]] = [set() for _ in rungs]
     steps: list[tuple[float, int | None]] = []
+    lowest, above, first_ones = kept
 
     def best(rung: int) -> list[int]:
-        most = len(reached[rung]) // kept
-        if not again or (rung > 0 and len(reached[rung]) == 1):
-            most = max(most, 1)
+        num_there = len(reached[rung])
+        if not again:
+            most = max(num_there // above, 1)
+        elif rung == 0:
+            most = num_there // lowest
+            most = most if most >= first_ones else 0
+        else:
+            most = max(num_there // above, 1) if rung > 1 or num_there >= first_ones else 0
         return sorted(reached[rung], key=lambda n: -reached[rung][n])[:most]
 
     def train(number: int, first: int) -> None:

@@ -27,7 +27,7 @@ from record import ACCURACY, AVERAGED_ACCURACY, AVERAGED_LOSS, LOSS, Record
 from scipy.stats import spearmanr
 
 from nas.certainty import choice_order
-from nas.rungs import KEPT
+from nas.rungs import LOWEST_KEPT
 
 NUM_VALID = 5_000
 
@@ -67,7 +67,7 @@ def signals(record: Record) -> None:
     print(
         f"{len(numbers)} candidates; another seed's truth ranks them with {ceiling(record):.2f}\n"
     )
-    print("| signal | epochs | rank correlation | among the better half | best quarter kept |")
+    print("| signal | epochs | rank correlation | among the better half | best tenth kept |")
     print("| --- | --- | --- | --- | --- |")
     truth = [record.truth[n] for n in numbers]
     better = [n for n in numbers if record.truth[n] >= statistics.median(truth)]
@@ -79,10 +79,10 @@ def signals(record: Record) -> None:
 
 
 def kept(values: Sequence[float], truth: Sequence[float]) -> float:
-    """How many of the truly best tenth are in the quarter that the signal likes best."""
+    """How many of the truly best tenth are in the eighth that the signal likes best."""
     order = sorted(range(len(values)), key=lambda i: -values[i])
     best = sorted(range(len(truth)), key=lambda i: -truth[i])[: max(len(truth) // 10, 1)]
-    return len(set(best) & set(order[: len(order) // KEPT])) / len(best)
+    return len(set(best) & set(order[: len(order) // LOWEST_KEPT])) / len(best)
 
 
 def extrapolated(history: Sequence[Sequence[float]]) -> float:

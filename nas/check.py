@@ -13,7 +13,7 @@ import torch
 from nas.candidate import Candidate
 from nas.datasets import Dataset
 from nas.metrics import EpochMetrics
-from nas.rungs import KEPT
+from nas.rungs import KEPT, LOWEST_KEPT
 from nas.samplers import PrunerName, schedules
 from nas.search_space import SearchSpace
 from nas.survey import draw
@@ -104,15 +104,17 @@ def forecast(
         an_image = min(max(an_image, times[0] / 2), 10 * max(times))
         return epochs * num_images * an_image
 
-    def climb(candidate: Candidate, kept: int) -> float:
+    def climb(candidate: Candidate, lowest_kept: int, kept: int) -> float:
         """Epochs of all schedules, if of so many candidates one goes on from each."""
-        rungs = schedules(pruner, candidate.recipe.epochs, len(data.train_index))
-        return sum((epochs / kept**rung for rung, epochs in enumerate(rungs)), 0.0)
+        first, *others = schedules(pruner, candidate.recipe.epochs, len(data.train_index))
+        each = (epochs / kept**rung for rung, epochs in enumerate(others))
+        return first + sum(each, 0.0) / lowest_kept
 
     each, most, likely = (
         statistics.mean(seconds(c, epochs(c)) for c in candidates)
         for epochs in (
-            lambda c: c.recipe.epochs, lambda c: climb(c, 1), lambda c: climb(c, KEPT),
+            lambda c: c.recipe.epochs, lambda c: climb(c, 1, 1),
+            lambda c: climb(c, LOWEST_KEPT, KEPT),
         )
     )  # fmt: skip
     at_once = num_trials / num_workers

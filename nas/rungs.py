@@ -12,7 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.trials import CONTINUES, Reason, reason_of, was_broken_off
 
 FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
-KEPT = 4  # of so many candidates that reached a rung, one goes on to the next, so much longer one
+LOWEST_KEPT = 8  # of so many candidates on the lowest rung one goes on to the next
+KEPT = 4  # and on a higher one; each rung is so many times as long as the one below
+FIRST = 2  # so many go on at once from the lowest rung, so that the first full training is no lot
 
 
 class RungPruner(BasePruner):
@@ -50,16 +52,32 @@ class RungPruner(BasePruner):
 class SqueezedPruner(RungPruner):
     """The same for trainings with squeezed schedules, of which none is lost that was stopped.
 
-    On the lowest rung nobody goes on before there are `kept`; who was stopped is taken up again
-    once there are enough that are worse. With the training of four candidates that finds what takes
-    that of six if the first to come go on at once, as they are no better than others; in longer
-    searches there is less between the two (see benchmarks/replay.py).
+    Nobody goes on from the lowest rung before there are enough for `first` to go on, and from the
+    second before these have come; who was stopped is taken up again once there are enough that are
+    worse. A full training costs as much as many of the lowest rung: begun early, it is
+    spent on the best of few (see benchmarks/replay.py).
+
+    Args:
+        lowest_kept: as `kept`, on the lowest rung.
     """
 
+    def __init__(
+        self,
+        rungs: Sequence[int],
+        lowest_kept: int = LOWEST_KEPT,
+        kept: int = KEPT,
+        first: int = FIRST,
+    ) -> None:
+        super().__init__(rungs, kept)
+        self.lowest_kept = lowest_kept
+        self.first = first
+
     def _most(self, rung: int, num_there: int) -> int:
-        # The first to come to a higher rung goes on at once, for a result soon.
-        is_first = num_there == 1 and rung != self.rungs[0]
-        return 1 if is_first else num_there // self.kept
+        if rung == self.rungs[0]:
+            most = num_there // self.lowest_kept
+            return most if most >= self.first else 0
+        is_second = rung == self.rungs[1]
+        return 0 if is_second and num_there < self.first else super()._most(rung, num_there)
 
     def next_up(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
         """The stopped trial that is to be taken up again, from the highest rung there is one.

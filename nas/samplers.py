@@ -21,7 +21,7 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.rungs import KEPT, RungPruner, SqueezedPruner, rungs_of
+from nas.rungs import RungPruner, SqueezedPruner, rungs_of
 from nas.trials import Reason, reason_of
 
 SamplerName = Literal["auto", "tpe", "gp", "cmaes", "nsga2", "random"]
@@ -155,7 +155,7 @@ def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:
     first = epochs // 3 + 1  # the first epoch after which a candidate may be stopped
     match name:
         case "squeezed":
-            return SqueezedPruner(rungs_of(num_train, epochs), KEPT)
+            return SqueezedPruner(rungs_of(num_train, epochs))
         case "median":
             return optuna.pruners.MedianPruner(
                 n_startup_trials=5, n_warmup_steps=first, n_min_trials=5

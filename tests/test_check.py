@@ -169,12 +169,12 @@ def test_forecast_grows_with_size_epochs_and_trials_and_falls_with_workers(stead
     assert halved.seconds_likely == pytest.approx(usual.seconds_likely / 2)
 
 
-def test_squeezed_is_expected_to_keep_one_of_four_at_each_rung(steady, tiny_data, monkeypatch):
+def test_squeezed_is_expected_to_keep_one_of_eight_and_then_of_four(steady, tiny_data, monkeypatch):
     monkeypatch.setattr("nas.rungs.FIRST_RUNG", 180)  # one epoch
     candidates = [network(width, epochs=19) for width in range(1, 11)]
     expected = expect(candidates, tiny_data, pruner="squeezed")
     an_epoch = expected.seconds_each / 19
-    assert expected.seconds_likely == pytest.approx(10 * an_epoch * (1 + 4 / 4 + 19 / 16))
+    assert expected.seconds_likely == pytest.approx(10 * an_epoch * (1 + 4 / 8 + 19 / 32))
     assert expect(candidates, tiny_data, pruner="median").seconds_likely == pytest.approx(
         10 * 19 * an_epoch
     )

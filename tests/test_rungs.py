@@ -94,8 +94,9 @@ def test_trial_that_has_reported_nothing_is_not_stopped():
 # Squeezed schedules: nobody who was stopped is lost
 
 
-def squeezed_study(rungs=(1, 4), kept=4):
-    return optuna.create_study(direction="maximize", pruner=SqueezedPruner(rungs, kept))
+def squeezed_study(rungs=(1, 4), lowest_kept=4, kept=4, first=1):
+    pruner = SqueezedPruner(rungs, lowest_kept, kept, first)
+    return optuna.create_study(direction="maximize", pruner=pruner)
 
 
 def stop_at(study, scores, continues=None):
@@ -130,10 +131,33 @@ def test_on_the_lowest_rung_nobody_goes_on_before_there_are_enough():
     ]  # fmt: skip
 
 
-def test_first_to_come_to_a_higher_rung_goes_on_and_then_one_in_so_many():
-    study = squeezed_study()
-    decisions = [is_pruned(study, score, 4) for score in (0.5, 0.6, 0.7, 0.8)]
-    assert decisions == [False, True, True, False]
+def test_on_the_lowest_rung_nobody_goes_on_before_several_may():
+    study = squeezed_study(first=2)
+    assert all(is_pruned(study, score) for score in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7))
+    decisions = [is_pruned(study, score) for score in (0.65, 0.68, 0.5, 0.69)]
+    assert decisions == [False, False, True, False]
+
+
+def test_on_a_higher_rung_the_best_goes_on_once_there_are_enough():
+    study = squeezed_study(first=2)
+    decisions = [is_pruned(study, score, 4) for score in (0.9, 0.6, 0.7, 0.95)]
+    assert decisions == [True, True, True, False]
+    study = squeezed_study(first=1)
+    assert not is_pruned(study, 0.1, 4)
+
+
+def test_as_it_is_two_of_sixteen_go_on_and_the_better_of_them_in_full():
+    study = optuna.create_study(direction="maximize", pruner=SqueezedPruner((1, 4)))
+    for score in range(15):
+        stop_at(study, {1: score / 100})
+        assert next_up(study) is None
+    stop_at(study, {1: 0.05})
+    for number in (14, 13):
+        assert next_up(study) == number
+        stop_at(study, {4: number / 100}, continues=number)
+    assert next_up(study) == 16  # the first of the two, on the rung of 4
+    follow(study, TrialState.COMPLETE, 16)
+    assert next_up(study) is None
 
 
 def test_trial_that_has_proved_to_be_the_best_of_enough_is_taken_up_again():

@@ -7,6 +7,7 @@ import math
 import random
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import optuna
 import pytest
@@ -19,7 +20,7 @@ from optuna.samplers import (
 )
 from optuna.trial import TrialState
 
-from nas.rungs import FIRST_RUNG
+from nas.rungs import FIRST_RUNG, SqueezedPruner
 from nas.samplers import (
     STUCK,
     SeededSampler,
@@ -247,9 +248,11 @@ def branching_suggest(trial, task):
     + [(name, branching_suggest) for name in ("auto", "nsga2")],
 )
 def test_search_that_ended_between_two_trials_goes_on_as_if_it_had_not(
-    name, space, pruner, tiny_data, tmp_path
+    name, space, pruner, tiny_data, tmp_path, monkeypatch
 ):
-    """In new objects, as by another process."""
+    """In new objects, as by another process. An end before the first full training would be one."""
+    soon = partial(SqueezedPruner, lowest_kept=4, first=1)
+    monkeypatch.setattr("nas.samplers.SqueezedPruner", soon)
 
     def proposals(stops, folder):
         storage = optuna.storages.InMemoryStorage()

@@ -35,7 +35,6 @@ from nas.trials import (
 )
 from tests.fakes import add_trial
 from tests.test_certificates import CLOSED, make_run
-from tests.test_search import make_search, pool  # noqa: F401 - fixtures
 from tests.test_studies import DATA, FACTS
 
 CANDIDATE = Candidate(Architecture((1, 8, 8), [Flatten(), Linear(4)]), Recipe())
@@ -49,7 +48,7 @@ def text_of(report):
 
 
 @pytest.fixture
-def study(make_search, pool):  # noqa: F811
+def study(make_search, pool):
     search = make_search(trials=4)
     search.run()
     return search.study

@@ -235,7 +235,7 @@ def test_study_in_memory_has_no_file_to_look_for(study):
 
 @pytest.fixture
 def squeezed(study):
-    study.pruner = SqueezedPruner((1,), kept=2)
+    study.pruner = SqueezedPruner((1,), lowest_kept=2, first=1)
     return study
 
 

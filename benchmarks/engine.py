@@ -89,9 +89,8 @@ def compare(options: argparse.Namespace) -> None:
                 figure = run_arm(arm, network, options)
                 runs.append({"pair": pair, "network": network, "arm": arm} | figure)
                 print(f"# {len(runs)}: {arm}, network {network}: {figure}", file=sys.stderr)
-        store(
-            f"{name}.json", options, runs
-        )  # after each round: an interrupted benchmark keeps its rounds
+        # After each round: an interrupted benchmark keeps its rounds.
+        store(f"{name}.json", options, runs)
     baseline = "nas-one" if is_ablation else "naive"
     what = "slower than nas-one by" if is_ablation else "faster than naive by"
     print(f"| arm | trainings an hour | {what} | 95 % interval |")

@@ -12,7 +12,7 @@ from nas.events import Observer, TrialEnded
 from nas.search_space import SearchSpace
 from nas.standing import Standing
 from nas.task import Task
-from nas.trials import CONTINUES, Reason, find_trial, record_reason, record_rejection
+from nas.trials import CONTINUES, Reason, find_continued, record_reason, record_rejection
 
 
 class Gate:
@@ -79,8 +79,7 @@ class Gate:
     def _candidate(self, trial: optuna.Trial) -> Candidate:
         """What the trial proposes; one that goes on with another has that one's."""
         candidate = self.space.propose(trial, self.task)
-        number = trial.user_attrs.get(CONTINUES)
-        before = None if number is None else find_trial(self.study, number)
+        before = find_continued(self.study, trial)
         return (before and before.candidate) or candidate
 
     def _reject(

@@ -26,7 +26,7 @@ from nas.trials import (
     Reason,
     Rung,
     best_trial,
-    find_trial,
+    find_continued,
     rank_key,
     record_candidate,
     record_reason,
@@ -100,8 +100,7 @@ class Trainings:
     def _prepare(self, trial: optuna.Trial, candidate: Candidate) -> Running:
         """A candidate with its schedules and its seed; one taken up again has those it had."""
         epochs = schedules(self.settings.pruner, candidate.recipe.epochs, self.num_train)
-        number = trial.user_attrs.get(CONTINUES)
-        before = None if number is None else find_trial(self.study, number)
+        before = find_continued(self.study, trial)
         if before is None or before.seed is None:
             trials = self.study.get_trials(deepcopy=False)
             index = index_of(trials[trial.number], trials)

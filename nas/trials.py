@@ -191,6 +191,12 @@ def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
     return _record(trials[number])
 
 
+def find_continued(study: optuna.Study, trial: optuna.Trial) -> TrialRecord | None:
+    """The stopped trial that this one goes on with, if there is one."""
+    number = trial.user_attrs.get(CONTINUES)
+    return None if number is None else find_trial(study, number)
+
+
 def record_candidate(
     trial: optuna.Trial, candidate: Candidate, seed: int, device: str, versions: dict[str, str]
 ) -> None:

@@ -2,12 +2,13 @@
 
     python benchmarks/curves.py --data-dir DATA [--candidates 200] [--hours 1]
 
-Candidates are drawn at random from `blocks` under 20,000 parameters and trained on a third of MNIST
-(18,333 images) for 19 epochs: the first 60 also with the whole schedule squeezed into 1, 2 and 4
-epochs, the first 11 and the 20 of those 60 that did best also with two more seeds. After each epoch
-the 5,000 validation images of a search are scored, and after some of a full schedule also with the
-moving average of the weights; at its end 30,000 further training images that nothing else used are,
-as the truth. No test image is read.
+Candidates are drawn at random from `blocks` under 20,000 parameters, but from 0.3 of the budget on,
+so that the least share can be decided too. They are trained on a third of MNIST (18,333 images) for
+19 epochs: the first 60 also with the whole schedule squeezed into 1, 2 and 4 epochs, the first 11
+and the 20 of those 60 that did best also with two more seeds. After each epoch the 5,000 validation
+images of a search are scored, and after some of a full schedule also with the moving average of the
+weights; at its end 30,000 further training images that nothing else used are, as the truth. No test
+image is read.
 
 Each training is kept in benchmarks/results/curves.jsonl.gz when it ends, and the script goes on
 where it was broken off. On two CPU cores it takes some hours. `replay.py` reads the file.
@@ -48,6 +49,7 @@ NUM_SEEDED, NUM_BEST, SEEDS = 11, 20, (1, 2)
 DECAY = 0.99  # of the moving average, each step
 AVERAGED_AFTER = (1, 2, 4, 6, 9, 12, 15, 17, 19)  # epochs
 TASK = Task((1, 28, 28), 10, 20_000)
+LEAST_SHARE = 0.3  # of the budget
 
 Job = tuple[int, int, int]  # candidate, epochs, seed
 Run = dict[str, Any]
@@ -102,10 +104,17 @@ def last_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
     return [(number, TASK.epochs, 0) for number in range(NUM_SQUEEZED, num_candidates)]
 
 
+class WideTrial(DrawnTrial):
+    """Draws smaller networks than a search does."""
+
+    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
+        return super().suggest_float(name, LEAST_SHARE if name == "share" else low, high, **options)
+
+
 def candidates(number: int) -> list[tuple[Candidate, dict[str, Any]]]:
     """The first candidates drawn, with the parameters that make them."""
     rng, space = random.Random(0), load_space("blocks")
-    trials = [DrawnTrial(rng) for _ in range(number)]
+    trials = [WideTrial(rng) for _ in range(number)]
     return [(space.propose(trial, TASK), trial.params) for trial in trials]
 
 

@@ -14,12 +14,15 @@ from record import ACCURACY, Record
 from nas.rungs import FIRST, KEPT, LOWEST_KEPT
 
 ORDERS = 2_000  # random orders in which a search could have met the candidates
+BUDGETS = (2, 3, 4, 5, 6, 8, 12)  # full trainings' worth of epochs
+
+Policy = Callable[[Sequence[int]], list[tuple[float, int | None]]]
 
 
 def pruners(record: Record) -> None:
     """Meet the candidates in random order; what is the winner worth after so many epochs?"""
     numbers = record.with_rungs()
-    policies: dict[str, Callable[[Sequence[int]], list[tuple[float, int | None]]]] = {
+    policies: dict[str, Policy] = {
         "none": lambda order: [(TASK.epochs, n) for n in order],
         "median within the schedule": lambda order: median_stops(record, order),
     }
@@ -33,23 +36,44 @@ def pruners(record: Record) -> None:
                 policies[name] = partial(climb, record, rungs=rungs, kept=kept)
     lost = partial(climb, record, rungs=(1, 4), kept=(4, 4, 1), again=False)
     policies["squeezed into 1, 4; one in 4, who is stopped is lost"] = lost
-    budgets = [b * TASK.epochs for b in (2, 3, 4, 5, 6, 8, 12)]
+    print_head("pruner", numbers)
+    for name, policy in policies.items():
+        print_row(record, name, numbers, policy)
+
+
+def shares(record: Record) -> None:
+    """The same for searches that draw no share of the budget below so much."""
+    numbers = record.with_rungs()
+    print_head("least share of the budget", numbers)
+    for least in (0.3, 0.45, 0.6, 0.75):
+        drawn = [n for n in numbers if record.full(n)["params"]["share"] >= least]
+        name = f"{least}, {len(drawn)} candidates, trained in full"
+        print_row(record, name, drawn, lambda order: [(TASK.epochs, n) for n in order])
+        kept = (LOWEST_KEPT, KEPT, FIRST)
+        squeezed = partial(climb, record, rungs=(1, 4), kept=kept)
+        print_row(record, f"{least}, squeezed into 1, 4", drawn, squeezed)
+
+
+def print_head(title: str, numbers: Sequence[int]) -> None:
     print(f"{len(numbers)} candidates in {ORDERS:,} random orders; error of the winner on the "
           f"30,000 images, percent, after as many epochs as so many full trainings\n")  # fmt: skip
-    print(f"| pruner |{''.join(f' {b // TASK.epochs} |' for b in budgets)} epochs a candidate |")
-    print("| --- |" + " --- |" * (len(budgets) + 1))
-    for name, policy in policies.items():
-        errors: dict[int, list[float]] = defaultdict(list)
-        costs = []
-        rng = random.Random(0)
-        for _ in range(ORDERS):
-            order = rng.sample(numbers, len(numbers))
-            steps = policy(order)
-            costs.append(sum(cost for cost, _ in steps) / len(order))
-            for budget in budgets:
-                errors[budget].append(100 * (1 - winner(record, steps, budget)))
-        cells = [f"{statistics.mean(errors[b]):.3f}" for b in budgets]
-        print(f"| {name} | {' | '.join(cells)} | {statistics.mean(costs):.1f} |")
+    print(f"| {title} |{''.join(f' {b} |' for b in BUDGETS)} epochs a candidate |")
+    print("| --- |" + " --- |" * (len(BUDGETS) + 1))
+
+
+def print_row(record: Record, name: str, numbers: Sequence[int], policy: Policy) -> None:
+    """What a policy's winner is worth after each of the budgets."""
+    errors: dict[int, list[float]] = defaultdict(list)
+    costs = []
+    rng = random.Random(0)
+    for _ in range(ORDERS):
+        order = rng.sample(numbers, len(numbers))
+        steps = policy(order)
+        costs.append(sum(cost for cost, _ in steps) / len(order))
+        for budget in BUDGETS:
+            errors[budget].append(100 * (1 - winner(record, steps, budget * TASK.epochs)))
+    cells = [f"{statistics.mean(errors[b]):.3f}" for b in BUDGETS]
+    print(f"| {name} | {' | '.join(cells)} | {statistics.mean(costs):.1f} |")
 
 
 def winner(record: Record, steps: Sequence[tuple[float, int | None]], budget: float) -> float:

@@ -1,6 +1,6 @@
 """Compare signals, pruners and samplers on recorded learning curves, without training anything.
 
-    python benchmarks/replay.py [signals] [choice] [pruners] [samplers]
+    python benchmarks/replay.py [signals] [choice] [pruners] [shares] [samplers]
 
 Reads benchmarks/results/curves.jsonl.gz, which `curves.py` records: networks of `blocks` under
 20,000 parameters, trained on a third of MNIST. The truth about a candidate is its accuracy after
@@ -9,6 +9,7 @@ the full schedule on 30,000 images that nothing else used, averaged over its see
 signals: how well what is known early ranks candidates by the truth (Spearman's correlation).
 choice: whether accuracy, loss or both, of one training, picks the best candidate.
 pruners: what the truth of a search's winner is worth for the epochs that were trained.
+shares: the same for searches that draw no network below some share of the budget.
 samplers: the same for proposals, on a model of the truth that is fitted to the record.
 """
 
@@ -21,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from curves import AVERAGED_AFTER, NUM_BEST, SQUEEZED, TASK, read
-from policies import pruners
+from policies import pruners, shares
 from proposals import samplers
 from record import ACCURACY, AVERAGED_ACCURACY, AVERAGED_LOSS, LOSS, Record
 from scipy.stats import spearmanr
@@ -153,7 +154,8 @@ def rank_by(record: Record, title: str, several: Sequence[int], seeds: Sequence[
 
 
 def main() -> None:
-    parts = {"signals": signals, "choice": choice, "pruners": pruners, "samplers": samplers}
+    parts = {"signals": signals, "choice": choice, "pruners": pruners, "shares": shares,
+             "samplers": samplers}  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="default: all")
     options = parser.parse_args()

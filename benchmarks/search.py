@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=12, help="full trainings' worth of epochs")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2, help="trainings that measure an answer")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="run these alone")
     parser.add_argument("--hours", type=float, default=24.0, help="begin nothing after these")
     options = parser.parse_args()
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
@@ -78,7 +79,8 @@ def main() -> None:
     mine = [run for run in kept if run["setting"] == setting]
     others = [run for run in kept if run["setting"] != setting]
     done = {(run["arm"], run["repeat"]) for run in mine}
-    todo = [(arm, n) for n in range(options.repeats) for arm in ARMS if (arm, n) not in done]
+    wanted = [(arm, n) for n in range(options.repeats) for arm in options.arms]
+    todo = [run for run in wanted if run not in done]
     until = time.time() + 3600 * options.hours
     context = get_context("spawn")
     with ProcessPoolExecutor(2, context, prepare, (options,)) as pool:

@@ -40,7 +40,7 @@ MAX_BLOCKS = 3
 MAX_CONVS = 3
 SMALLEST_TO_HALVE = 4  # pixels a side; a 2x2 image is the smallest that a block still works on
 NARROWEST = 0.1  # beside the widest
-LEAST_SHARE = 0.3  # of the budget; the largest network that fits is often not the best
+LEAST_SHARE = 0.6  # of the budget; the largest network that fits is often not the best
 
 
 def start(task: Task) -> dict[str, object]:

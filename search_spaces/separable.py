@@ -36,7 +36,7 @@ MAX_STAGES = 3
 MAX_BLOCKS = 3  # in a stage
 SMALLEST_TO_HALVE = 4  # pixels a side
 NARROWEST = 0.2  # beside the widest
-LEAST_SHARE = 0.3  # of the budget
+LEAST_SHARE = 0.6  # of the budget
 
 
 def start(task: Task) -> dict[str, object]:

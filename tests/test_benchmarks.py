@@ -35,3 +35,23 @@ def test_replay_reads_the_record():
     assert done.returncode == 0, done.stderr
     (row,) = [r for r in done.stdout.splitlines() if "schedule squeezed into 4" in r][:1]
     assert float(row.split("|")[3]) > 0.5
+
+
+def test_recorded_candidates_are_drawn_again_as_they_were():
+    """Or the record would go on with networks of another kind under the same numbers."""
+    code = (
+        "import curves\n"
+        "runs = [run for run in curves.read() if run['candidate'] < 20]\n"
+        "drawn = curves.candidates(20)\n"
+        "assert len(runs) > 20\n"
+        "for run in runs:\n"
+        "    candidate = drawn[run['candidate']][0]\n"
+        "    assert candidate.architecture.to_json() == run['architecture']\n"
+        "    assert candidate.recipe.to_json() == run['recipe'] | {'epochs': 19}\n"
+    )
+    path = f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -94,7 +94,8 @@ def paddings(candidate):
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_convolutions_of_a_reference_come_out_almost_as_they_were(propose_near, name):
-    near = propose_near(reference(name), MNIST)
+    num_params = reference(name).architecture.num_params
+    near = propose_near(reference(name), Task((1, 28, 28), 10, round(1.25 * num_params)))
     for (channels, size), (own_channels, own_size) in zip(
         large_convs(near), large_convs(reference(name)), strict=True
     ):
@@ -120,7 +121,7 @@ def test_convolutions_of_a_reference_come_out_almost_as_they_were(propose_near, 
         (
             "slim",
             {"num_blocks": 3, "transition0": "pool", "transition1": "pool", "head": "pool",
-             "dropout": 0.0, "block1_padding": "same", "share": 9_274 / 19_999,
+             "dropout": 0.0, "block1_padding": "same", "share": 0.6,
              "block1_conv0_ratio": 12 / 20, "block2_conv0_ratio": 1.0},
         ),
         (
@@ -152,7 +153,7 @@ def test_rest_of_a_reference_comes_as_near_as_blocks_can_say(blocks, name, param
 def test_what_is_near_a_reference_is_about_as_large_and_fits_as_well(propose_near, name):
     num_params = reference(name).architecture.num_params
     near = propose_near(reference(name), MNIST).architecture.num_params
-    assert 0.8 < near / num_params < 1.1
+    assert 0.8 < near / max(num_params, 0.6 * MNIST.max_params) < 1.1
     assert near < MNIST.max_params
 
 
@@ -168,7 +169,7 @@ def test_shape_of_a_reference_is_kept_at_any_budget(propose_near, name, budget):
         assert abs(channels - own_channels * scale) <= 2
     # No larger than it was or than fits, nor smaller than the least share.
     num_params = min(own.architecture.num_params, budget - 1)
-    wanted = max(num_params, 0.3 * budget)
+    wanted = max(num_params, 0.6 * budget)
     assert near.architecture.num_params == pytest.approx(wanted, rel=0.06)
     assert near.architecture.num_params < budget
 
@@ -198,7 +199,7 @@ def test_nearest_to_a_network_of_blocks_is_nearly_always_that_network(
         if near.architecture.fingerprint != drawn.architecture.fingerprint:
             # In whole channels a layer, or all of it, came out below the least that can be said.
             is_narrow = min(widths(drawn)) < 0.1 * max(widths(drawn))
-            assert is_narrow or drawn.architecture.num_params < 0.3 * task.budget.most_params
+            assert is_narrow or drawn.architecture.num_params < 0.6 * task.budget.most_params
             num_others += 1
         # A draw adds up steps of 0.1, and 3 * 0.1 is not 0.3.
         augmentation = round(drawn.recipe.augmentation, 1)
@@ -217,7 +218,7 @@ def test_nearest_to_a_network_under_other_limits_is_that_network_unless_it_is_to
     task = replace(MNIST, limits=limits)
     num_same = num_limited = 0
     for drawn in islice(draw(blocks, task, seed=1), 150):
-        if drawn.architecture.num_params < 0.3 * 20_000:
+        if drawn.architecture.num_params < 0.6 * 20_000:
             num_limited += 1
             continue
         near = propose_near(drawn, task)
@@ -299,10 +300,10 @@ def test_there_is_a_nearest_to_any_network(propose_near, task, layers):
         # What stands before the first block is left out.
         ([Conv(60, 1), CONV, MaxPool(), Conv(12), *POOLED],
          {"block0_conv0_ratio": 0.5, "block1_conv0_ratio": 1.0}),
-        ([CONV, MaxPool(), CONV, *POOLED], {"share": 0.3}),
+        ([CONV, MaxPool(), CONV, *POOLED], {"share": 0.6}),
         ([CONV, MaxPool(), Conv(500), *POOLED], {"share": 1.0}),
-        ([Conv(20), MaxPool(), Conv(60), *POOLED],
-         {"share": (9 * 20 + 9 * 20 * 60 + 610) / 19_999}),
+        ([Conv(20), MaxPool(), Conv(80), *POOLED],
+         {"share": (9 * 20 + 9 * 20 * 80 + 810) / 19_999}),
         ([CONV, NARROW, CONV, *POOLED], {"transition0": "none"}),
         ([CONV, CONV, CONV, CONV, *POOLED],
          {"num_blocks": 2, "block0_num_convs": 3, "block1_num_convs": 1, "transition0": "none"}),

@@ -13,7 +13,7 @@ import torch
 from nas.candidate import Candidate
 from nas.datasets import Dataset
 from nas.metrics import EpochMetrics
-from nas.rungs import KEPT, LOWEST_KEPT
+from nas.rungs import FINISHED, KEPT, LOWEST_KEPT
 from nas.samplers import PrunerName, schedules
 from nas.search_space import SearchSpace
 from nas.survey import draw
@@ -104,21 +104,22 @@ def forecast(
         an_image = min(max(an_image, times[0] / 2), 10 * max(times))
         return epochs * num_images * an_image
 
-    def climb(candidate: Candidate, lowest_kept: int, kept: int) -> float:
-        """Epochs of all schedules, if of so many candidates one goes on from each."""
-        first, *others = schedules(pruner, candidate.recipe.epochs, len(data.train_index))
-        each = (epochs / kept**rung for rung, epochs in enumerate(others))
-        return first + sum(each, 0.0) / lowest_kept
+    def climb(candidate: Candidate, is_likely: bool) -> float:
+        """Epochs of all schedules of all candidates, if each were like this one."""
+        each = schedules(pruner, candidate.recipe.epochs, len(data.train_index))
+        numbers: list[float] = [num_trials] * len(each)
+        if is_likely:
+            for rung in range(1, len(each)):
+                kept = num_trials / (LOWEST_KEPT * KEPT ** (rung - 1))
+                numbers[rung] = min(max(kept, FINISHED), num_trials)
+        return sum(epochs * number for epochs, number in zip(each, numbers, strict=True))
 
-    each, most, likely = (
-        statistics.mean(seconds(c, epochs(c)) for c in candidates)
-        for epochs in (
-            lambda c: c.recipe.epochs, lambda c: climb(c, 1, 1),
-            lambda c: climb(c, LOWEST_KEPT, KEPT),
-        )
-    )  # fmt: skip
-    at_once = num_trials / num_workers
-    return Forecast(each, at_once * most, at_once * likely)
+    each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
+    most, likely = (
+        statistics.mean(seconds(c, climb(c, is_likely)) for c in candidates) / num_workers
+        for is_likely in (False, True)
+    )
+    return Forecast(each, most, likely)
 
 
 def _seconds_an_image(candidate: Candidate, data: Dataset, precision: torch.dtype) -> float:

@@ -66,8 +66,10 @@ class Gate:
             record_reason(trial, reason, describe(error))
             self.study.tell(trial, state=TrialState.FAIL)
             raise
+        if CONTINUES in trial.user_attrs:  # nothing new
+            return candidate
         earlier = self.standing.tally.seen.get(candidate.fingerprint)
-        if earlier is not None and CONTINUES not in trial.user_attrs:
+        if earlier is not None:
             detail = f"trial {earlier} is the same"
             num_params = candidate.architecture.num_params
             score = self.standing.tally.scores.get(earlier)

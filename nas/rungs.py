@@ -15,6 +15,7 @@ FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to
 LOWEST_KEPT = 8  # of so many candidates on the lowest rung one goes on to the next
 KEPT = 4  # and on a higher one; each rung is so many times as long as the one below
 FIRST = 2  # so many go on at once from the lowest rung, so that the first full training is no lot
+FINISHED = 3  # so many had their full training when a search ends, so that one can compare
 
 
 class RungPruner(BasePruner):
@@ -59,6 +60,7 @@ class SqueezedPruner(RungPruner):
 
     Args:
         lowest_kept: as `kept`, on the lowest rung.
+        finished: of so many a search sees to it that they have their full training, at its end.
     """
 
     def __init__(
@@ -67,10 +69,12 @@ class SqueezedPruner(RungPruner):
         lowest_kept: int = LOWEST_KEPT,
         kept: int = KEPT,
         first: int = FIRST,
+        finished: int = FINISHED,
     ) -> None:
         super().__init__(rungs, kept)
         self.lowest_kept = lowest_kept
         self.first = first
+        self.finished = finished
 
     def _most(self, rung: int, num_there: int) -> int:
         if rung == self.rungs[0]:

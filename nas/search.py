@@ -74,7 +74,7 @@ class Search:
         study.sampler = SeededSampler(settings.sampler, settings.seed, index_of)
         num_train = len(data.train_index)
         study.pruner = make_pruner(settings.pruner, task.epochs, num_train)
-        self.standing = Standing(study, settings.trials)
+        self.standing = Standing(study, settings.trials, stop)
         self.gate = Gate(study, space, task, self.standing, observer)
         self.trainings = Trainings(
             study, settings, num_train, pool, weights, self.journal, self.standing, observer, stop
@@ -209,6 +209,9 @@ class Search:
         if num_trained >= self.settings.trials and self.standing.next_up is None:
             return f"the study holds {num_trained} trained candidates, as asked with --trials"
         if (rejected := self.gate.num_rejected) >= self.settings.max_rejected:
+            self.standing.exhaust()
+            if self.standing.next_up is not None:
+                return None
             over = self.counts[Reason.OVER_BUDGET]
             return (
                 f"{rejected} proposals in a row were turned away before training ({over} of all so "

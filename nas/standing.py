@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.ownership import Owner, is_retry
 from nas.rungs import SqueezedPruner
+from nas.stopping import StopRequest
 from nas.storage import FileGuard
 from nas.tally import count_trained, take_tally
-from nas.trials import TRAINED, Reason, record_reason
+from nas.trials import CONTINUES, TRAINED, Reason, find_trial, record_reason
 
+MARGIN = 1.3  # of the time that finishing the best takes, for a worker to become idle in
 REFRESH_SECONDS = 2.0  # after which what other processes have done is read again
 RECOVERY_SECONDS = 30.0  # after which their dead are looked for again
 
@@ -22,11 +25,16 @@ class Standing:
 
     Args:
         num_trials: trained candidates that the study is to hold, whoever trains them.
+        stop: how long there is.
     """
 
-    def __init__(self, study: optuna.Study, num_trials: int) -> None:
+    def __init__(
+        self, study: optuna.Study, num_trials: int, stop: StopRequest | None = None
+    ) -> None:
         self.study = study
         self.num_trials = num_trials
+        self.stop = stop or StopRequest()
+        self.is_exhausted = False
         self.owner = Owner(study)
         self.file = FileGuard(study._storage)
         self._next_recovery = 0.0
@@ -64,15 +72,45 @@ class Standing:
         trials = self.study.get_trials(deepcopy=False)
         if any(t.state == TrialState.WAITING and is_retry(t) for t in trials):  # it comes first
             return None
-        is_enough = count_trained(self.tally.counts) >= self.num_trials
-        is_last = is_enough and not self.tally.running and not self.tally.counts[TRAINED]
+        # More than are asked for had only short trainings: of those in work, some will not go on.
+        num_begun = count_trained(self.tally.counts) + self.tally.num_running
+        num_finishing = self.tally.counts[TRAINED] + sum(
+            CONTINUES in trials[number].user_attrs for number in self.tally.running
+        )
+        is_last = num_finishing < pruner.finished and (
+            num_begun >= self.num_trials or self.is_exhausted or self._is_time_to_finish(trials)
+        )
         return pruner.next_up(trials, is_last)
+
+    def _is_time_to_finish(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether the best that was stopped can be trained in full now, but hardly later."""
+        left, pruner = self.stop.seconds_left, self.study.pruner
+        assert isinstance(pruner, SqueezedPruner)
+        best = None if left is None else pruner.next_up(trials, is_last=True)
+        if left is None or best is None:
+            return False
+        record = find_trial(self.study, best.number)
+        if record.candidate is None or not record.history:
+            return False
+        last = record.last_rung
+        longer = sum(rung for rung in pruner.rungs if rung > last.epochs)
+        epochs = longer + record.candidate.recipe.epochs
+        seconds = epochs * last.train_seconds / last.epochs
+        return seconds <= left < MARGIN * seconds
+
+    def exhaust(self) -> None:
+        """No more candidates will come: the space has no other that fits."""
+        if not self.is_exhausted:
+            self.is_exhausted = True
+            self.refresh()
 
     @property
     def wants_more(self) -> bool:
         """Whether something is to be begun beside what is in work."""
         if self.next_up is not None:
             return True
+        if self.is_exhausted:
+            return False
         return count_trained(self.tally.counts) + self.tally.num_running < self.num_trials
 
     def ask(self) -> optuna.Trial | None:

@@ -169,12 +169,18 @@ def test_forecast_grows_with_size_epochs_and_trials_and_falls_with_workers(stead
     assert halved.seconds_likely == pytest.approx(usual.seconds_likely / 2)
 
 
-def test_squeezed_is_expected_to_keep_one_of_eight_and_then_of_four(steady, tiny_data, monkeypatch):
+def test_squeezed_is_expected_to_keep_one_of_eight_then_of_four_and_three_to_the_end(
+    steady, tiny_data, monkeypatch
+):
     monkeypatch.setattr("nas.rungs.FIRST_RUNG", 180)  # one epoch
     candidates = [network(width, epochs=19) for width in range(1, 11)]
     expected = expect(candidates, tiny_data, pruner="squeezed")
     an_epoch = expected.seconds_each / 19
-    assert expected.seconds_likely == pytest.approx(10 * an_epoch * (1 + 4 / 8 + 19 / 32))
+    assert expected.seconds_likely == pytest.approx(an_epoch * (10 + 3 * 4 + 3 * 19))
+    many = expect(candidates, tiny_data, pruner="squeezed", trials=320)
+    assert many.seconds_likely == pytest.approx(320 * an_epoch * (1 + 4 / 8 + 19 / 32))
+    one = expect(candidates, tiny_data, pruner="squeezed", trials=1)
+    assert one.seconds_likely == pytest.approx(an_epoch * (1 + 4 + 19))
     assert expect(candidates, tiny_data, pruner="median").seconds_likely == pytest.approx(
         10 * 19 * an_epoch
     )

@@ -90,7 +90,7 @@ def epochs_of(pool):
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """Of four candidates one goes on, the first to come at once: the story in few trainings."""
-    make = partial(SqueezedPruner, lowest_kept=4, kept=4, first=1)
+    make = partial(SqueezedPruner, lowest_kept=4, kept=4, first=1, finished=1)
     monkeypatch.setattr(samplers, "SqueezedPruner", make)
 
 
@@ -104,6 +104,19 @@ def test_the_best_climbs_to_the_full_schedule_and_the_weak_stop_after_the_first(
     # It was stopped itself, until there were three more.
     assert epochs_of(pool) == [[1, 4, 19], *[[1]] * 6, [1, 4]]
     assert [job.recipe.epochs for job in pool.jobs[:6]] == [1, 1, 1, 1, 4, 19]
+
+
+@pytest.mark.parametrize(("trials", "num_full"), [(8, 3), (5, 3), (2, 2), (1, 1)])
+def test_a_search_ends_with_three_that_had_their_full_training(
+    make_search, monkeypatch, trials, num_full
+):
+    monkeypatch.setattr(samplers, "SqueezedPruner", SqueezedPruner)
+    pool = scored(*[WEAK] * (trials - 1), GOOD)
+    make_search(pool, trials=trials).run()
+    trained = epochs_of(pool)
+    assert sum(each == [1, 4, 19] for each in trained) == num_full
+    assert trained[-1] == [1, 4, 19]
+    assert len(trained) == trials
 
 
 def test_each_training_of_a_candidate_has_the_same_network_seed_and_recipe_but_for_epochs(
@@ -207,7 +220,7 @@ def test_same_candidate_stopped_at_a_rung_is_not_trained_again(make_search):
     pool = scored(GOOD, *[WEAK] * 9)
     search = make_search(pool, function=once_more, trials=3, max_rejected=1)
     search.run()
-    assert epochs_of(pool) == [[1], [1]]
+    assert epochs_of(pool) == [[1, 4, 19], [1]]  # as nothing new comes the best goes on
     assert read_trials(search.study)[2].outcome == Reason.DUPLICATE
     assert search.study.trials[2].state == TrialState.PRUNED
 

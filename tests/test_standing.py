@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from types import SimpleNamespace
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from nas import standing as module
+from nas.architecture import Architecture
+from nas.candidate import Candidate, Recipe
 from nas.errors import StorageFailedError
+from nas.layers import Flatten, Linear
+from nas.metrics import EpochMetrics
 from nas.ownership import Owner
 from nas.rungs import SqueezedPruner
 from nas.standing import Standing
 from nas.storage import open_storage
-from nas.trials import Reason, record_reason
+from nas.trials import Reason, record_candidate, record_reason, record_training
 
 
 @pytest.fixture
@@ -235,7 +240,7 @@ def test_study_in_memory_has_no_file_to_look_for(study):
 
 @pytest.fixture
 def squeezed(study):
-    study.pruner = SqueezedPruner((1,), lowest_kept=2, first=1)
+    study.pruner = SqueezedPruner((1,), lowest_kept=2, first=1, finished=1)
     return study
 
 
@@ -270,17 +275,58 @@ def test_best_of_the_stopped_goes_on_when_there_are_enough_but_nothing_new_is_be
     assert not standing.wants_more
 
 
-def test_the_best_goes_on_however_few_there_are_once_nothing_else_is_in_work(squeezed):
+def test_the_best_goes_on_however_few_there_are_once_no_more_come(squeezed):
     standing = Standing(squeezed, 1)
     stop_at_rung(squeezed, standing.owner, 0.5)
     standing.refresh()
     assert standing.next_up.number == 0
-    standing = Standing(squeezed, 2)
-    assert standing.next_up is None  # more are to come
-    other = begin(Owner(squeezed))
-    assert Standing(squeezed, 1).next_up is None  # something may come of what is in work
-    squeezed.tell(other, 0.9)
+    assert Standing(squeezed, 2).next_up is None  # more are to come
+    squeezed.tell(begin(Owner(squeezed)), 0.9)
     assert Standing(squeezed, 1).next_up is None  # one was trained to its end
+
+
+def test_as_many_are_taken_up_at_the_end_as_are_to_be_finished(squeezed):
+    squeezed.pruner.finished = 3
+    standing = Standing(squeezed, 5)
+    for score in (0.5, 0.6, 0.7, 0.8):
+        stop_at_rung(squeezed, standing.owner, score)
+    squeezed.tell(begin(standing.owner), 0.9)
+    standing.refresh()
+    taken_up = []
+    while standing.next_up is not None:
+        taken_up.append(standing.next_up.number)
+        standing.ask()
+    assert taken_up == [3, 2]
+    assert not standing.wants_more
+
+
+def test_stopped_ones_go_on_when_the_space_has_no_more(squeezed):
+    standing = Standing(squeezed, 9)
+    stop_at_rung(squeezed, standing.owner, 0.5)
+    standing.refresh()
+    assert standing.next_up is None
+    assert standing.wants_more
+    standing.exhaust()
+    assert standing.ask().user_attrs["continues"] == 0
+    assert not standing.wants_more
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "is_time"),
+    [(None, False), (1000.0, False), (230.0, True), (191.0, True), (189.0, False)],
+)
+def test_the_best_goes_on_while_there_is_just_time_for_it(squeezed, seconds_left, is_time):
+    recipe = Recipe(epochs=19)
+    candidate = Candidate(Architecture((1, 8, 8), [Flatten(), Linear(10)]), recipe)
+    for score in (0.5, 0.6, 0.7):
+        trial = squeezed.ask()
+        record_candidate(trial, candidate, 0, "cpu", {})
+        record_training(trial, [EpochMetrics(1, 0.1, 0.1, score, 10.0)], 10.0)
+        trial.report(score, 1)
+        close(squeezed, trial, Reason.STOPPED_BY_PRUNER, TrialState.PRUNED)
+    squeezed.pruner.lowest_kept = 8
+    next_up = Standing(squeezed, 9, SimpleNamespace(seconds_left=seconds_left)).next_up
+    assert (next_up is not None and next_up.number == 2) == is_time
 
 
 def test_stopped_one_waits_while_what_was_broken_off_is_in_the_queue(squeezed):

@@ -275,8 +275,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--timeout", type=_checked(parse_seconds), metavar="TIME",
-        help="end the search after this time: seconds, or with a unit as in 90s, 15m, 2h "
-        "(default: none)",
+        help="end the search after this time: seconds, or with a unit as in 90s, 15m, 2h; "
+        "several budgets share it (default: none)",
     )  # fmt: skip
     _add_storage(parser)
     parser.add_argument(

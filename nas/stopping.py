@@ -25,6 +25,7 @@ class StopRequest:
         self.timeout_seconds = timeout_seconds
         self.signal_number: int | None = None
         self._deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self._last_deadline = self._deadline
         self._before: dict[int, object] = {}
 
     def __call__(self) -> bool:
@@ -41,6 +42,13 @@ class StopRequest:
     @property
     def seconds_left(self) -> float | None:
         return None if self._deadline is None else max(self._deadline - time.monotonic(), 0.0)
+
+    def allot(self, num_parts: int) -> None:
+        """Set the time limit to one of so many equal parts of all the time that is left."""
+        if self._last_deadline is not None:
+            now = time.monotonic()
+            self.timeout_seconds = max(self._last_deadline - now, 0.0) / num_parts
+            self._deadline = now + self.timeout_seconds
 
     @property
     def exit_code(self) -> int:

@@ -85,7 +85,9 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
             studies[budget] = launch.open_study(storage, name, tasks[budget])
         with pool:
             smaller: Study | None = None
-            for budget, task in tasks.items():
+            is_cut = False
+            for place, (budget, task) in enumerate(tasks.items()):
+                stop.allot(len(tasks) - place)
                 # What was best under the budget before, made as much wider as this one allows.
                 known = smaller is not None and points_of([smaller])
                 warm = []
@@ -94,12 +96,13 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
                         warm = proposals_from(smaller.study_name, launch.space, task, storage)
                 with display.make_display(False, options.quiet) as show:
                     launch.run(studies[budget], task, pool, show, stop, warm[:MOST_UP])
-                if stop():
+                is_cut = is_cut or stop()
+                if stop.signal_number is not None:
                     break
                 smaller = studies[budget]
         points = points_of(list(studies.values()))
         print_report(ladder_report(points, options.budgets))
-    if stop():
+    if is_cut:
         print(f"go on with: nas {masked(shlex.join(arguments))}", flush=True)
     if stop.exit_code:
         return stop.exit_code

@@ -147,7 +147,8 @@ class WorkerPool:
         return sum(worker.job is None for worker in self._workers)
 
     def start(self, job: Job) -> None:
-        """Give a job to an idle worker."""
+        """Give a job to an idle worker; what was asked to stop before does not stop this one."""
+        self._stop.value = False
         worker = next(w for w in self._workers if w.job is None)
         if not worker.process.is_alive() and not self._jobs_of(worker):
             self._renew(worker)

@@ -99,6 +99,7 @@ class FakePool:
 
     def start(self, job: Job) -> None:
         assert self.num_idle > 0
+        self._is_stopped = False
         self.jobs.append(job)
         self._talks[job.number] = self._train(job)
         self.most_at_once = max(self.most_at_once, len(self._talks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -260,3 +261,23 @@ def test_interrupted_ladder_shows_what_it_has_and_how_to_go_on(pools, capsys, mo
     assert main(command.split()) == 0
     for budget in (100, 200, 400):
         assert sum(r.is_complete for r in records(f"mine-digits-{budget}")) == 2
+
+
+def test_time_limit_is_shared_by_the_budgets(pools, monkeypatch, capsys):
+    """Each has its part, though the first alone could use all of the time."""
+    clock = [1000.0]
+    monkeypatch.setattr("nas.stopping.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    train = Pool._train
+
+    def slowly(self, job):
+        clock[0] += 4.0
+        yield from train(self, job)
+
+    monkeypatch.setattr(Pool, "_train", slowly)
+    assert climb("--timeout", "60", budgets="1k,2k,4k", trials="100") == 0
+    for budget in (1000, 2000, 4000):
+        in_time = [r for r in records(f"mine-digits-{budget}") if r.is_complete]
+        assert 3 <= len(in_time) <= 6  # some are drawn twice
+    out = capsys.readouterr().out
+    assert out.count("the time limit of 20 s is reached") == 3
+    assert "go on with: nas ladder" in out

@@ -54,3 +54,27 @@ def test_time_limit_is_a_reason_once_it_has_passed(monkeypatch):
     assert stop.reason == Reason.TIME_LIMIT
     assert stop.exit_code == 0
     assert stop.seconds_left == 0
+
+
+def test_time_left_is_allotted_in_equal_parts(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("nas.stopping.time.monotonic", lambda: now[0])
+    stop = StopRequest(60)
+    stop.allot(3)
+    assert (stop.timeout_seconds, stop.seconds_left) == (20, 20)
+    now[0] += 20
+    assert stop()
+    stop.allot(2)
+    assert (stop.timeout_seconds, stop.seconds_left) == (20, 20)
+    now[0] += 4  # what one part leaves is shared by those after it
+    stop.allot(1)
+    assert (stop.timeout_seconds, stop.seconds_left) == (36, 36)
+    now[0] += 36
+    assert stop()
+
+
+def test_without_a_limit_there_is_nothing_to_allot():
+    stop = StopRequest()
+    stop.allot(3)
+    assert stop.seconds_left is None
+    assert not stop()

@@ -13,6 +13,7 @@ from nas import datasets, survey
 from nas.budget import Limits
 from nas.errors import NasError, OverBudgetError, masked
 from nas.events import Note, Observer, SearchEnded
+from nas.samplers import LEARN_FROM_FULL_TRAININGS, schedules
 from nas.search import Search
 from nas.search_space import load_space
 from nas.settings import SearchSettings
@@ -122,6 +123,14 @@ class Launch:
                 Note(
                     "others on this machine can read the password in --storage in the list of "
                     f"processes: set {STORAGE_VARIABLE} instead"
+                )
+            )
+        rungs = schedules(options.pruner, task.epochs, len(self.data.train_index))[:-1]
+        if rungs and options.sampler in LEARN_FROM_FULL_TRAININGS:
+            show(
+                Note(
+                    f"--sampler {options.sampler} learns from candidates trained in full alone, "
+                    "which are few with --pruner squeezed: --pruner none suits it"
                 )
             )
         search = Search(study, self.space, task, self.data, settings, pool, weights, show, stop)

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nas.budget import to_bytes
 from nas.certificates import Protocol
 from nas.comparison import certificate_tables, measured_runs, spread
 from nas.display import PlainConsole, counts_text, duration_text
@@ -63,8 +64,8 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
     total = sum(tally.seconds.values())
     if total:
         spent = sorted(tally.seconds.items(), key=lambda item: -item[1])
-        shares = ", ".join(f"{s / total:.0%} {name}" for name, s in spent if s)
-        counts += f"\ntime spent training: {duration_text(total)}, {shares}"
+        parts = [f"{duration_text(s)} {name} ({s / total:.0%})" for name, s in spent if s]
+        counts += f"\ntime spent training: {duration_text(total)}: {', '.join(parts)}"
     body = table if table.row_count else "no candidate was trained to its end yet"
     return Group(head, counts, body, *_certificate_parts(study))
 
@@ -175,6 +176,7 @@ def check_report(
         f"{len(data.valid_index):,} to validate), {task.budget.summary()}"
     )
     parts: list[RenderableType] = [
+        *launch.images.notes,
         head,
         f"of {drawn:,} random draws {len(fitting):,} fit ({len(fitting) / drawn:.1%}), "
         f"{holdings.num_over:,} are over a limit, {holdings.num_invalid:,} cannot exist",
@@ -182,11 +184,13 @@ def check_report(
     if not fitting:
         return Group(*parts, "networks that fit exist, but random draws do not find them")
     table = _table("of those that fit", ">smallest", ">median", ">largest")
+    networks, bits = [c.architecture for c in fitting], task.limits.bits
     for name, values in (
-        ("parameters", [c.architecture.num_params for c in fitting]),
-        ("multiply-accumulates", [c.architecture.num_macs for c in fitting]),
-        ("values held at once", [c.architecture.peak_values for c in fitting]),
-        ("layers with weights", [c.architecture.depth for c in fitting]),
+        ("parameters", [n.num_params for n in networks]),
+        ("multiply-accumulates", [n.num_macs for n in networks]),
+        (f"bytes of weights, {bits} bits each", [to_bytes(n.num_params, bits) for n in networks]),
+        ("bytes of activations at once", [to_bytes(n.peak_values, bits) for n in networks]),
+        ("layers with weights", [n.depth for n in networks]),
     ):
         median = round(statistics.median(values))
         table.add_row(name, _number(min(values)), _number(median), _number(max(values)))

@@ -13,6 +13,7 @@ from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
 from nas.check import Holdings, forecast, take_stock
 from nas.cli import main
+from nas.datasets import catalog
 from nas.errors import DivergedError, InvalidCandidateError
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.metrics import EpochMetrics
@@ -265,7 +266,8 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
     out = capsys.readouterr().out
     assert "space blocks on digits" in out
     assert "of 40 random draws 40 fit (100.0%), 0 are over a limit, 0 cannot exist" in out
-    assert re.search(r"^parameters +[\d,]+ +[\d,]+ +[\d,]+$", out, re.MULTILINE)
+    for what in ("parameters", "bytes of weights, 32 bits each", "bytes of activations at once"):
+        assert re.search(rf"^{what} +[\d,]+ +[\d,]+ +[\d,]+$", out, re.MULTILINE)
     assert "distinct networks: 40 drawn, of more than 260" in out
     assert "one full training of 19 epochs: about " in out
     assert re.search(r"8 candidates, 1 at a time: about .* with --pruner squeezed", out)
@@ -339,3 +341,12 @@ def test_layers_with_weights_are_counted_within_composite_layers_as_well(
     assert main([*CHECK, *options]) == 0
     fewest = re.search(r"^layers with weights +(\d+)", capsys.readouterr().out, re.MULTILINE)[1]
     assert int(fewest) >= (least if space != "tied" else 3)
+
+
+def test_check_says_when_it_speaks_of_other_images_than_mnist(folder, steady, capsys, monkeypatch):
+    def load(*arguments):
+        raise catalog._NotAtHandError("not here")
+
+    monkeypatch.setattr(catalog, "_load_torchvision", load)
+    assert main(["check", "--draws", "40", "--workers", "1", "--budget", "3k"]) == 0
+    assert "searching on the bundled 8x8 digits" in capsys.readouterr().out

@@ -75,7 +75,7 @@ def test_leaderboard_says_what_the_time_went_into():
         state = TrialState.COMPLETE if reason is None else TrialState.PRUNED
         study.tell(trial, 0.5 if reason is None else None, state)
     text = text_of(leaderboard(study, 3))
-    assert "time spent training: 2 min, 75% trained, 25% stopped by pruner\n" in text
+    assert "time spent training: 2 min: 2 min trained (75%), 30 s stopped by pruner (25%)\n" in text
 
 
 def test_study_without_a_winner_says_so():

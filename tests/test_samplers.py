@@ -187,21 +187,31 @@ def test_sampler_proposes_many_different_networks_of_blocks(name):
     assert len(set(blocks_proposals(name))) >= 12
 
 
+def last_distances(name, is_stopped=lambda number: False):
+    """The mean distance of its last proposals in a space that every sampler understands."""
+    study = optuna.create_study(direction="maximize", sampler=sampler_of(name, seed=1))
+    distances = []
+    for number in range(40):
+        trial = study.ask()
+        distances.append(sum(abs(trial.suggest_float(x, 0, 1) - 0.8) for x in "abc"))
+        trial.report(-distances[-1], 1)
+        if is_stopped(number):
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, -distances[-1])
+    return sum(distances[25:]) / 15
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes"])  # nsga2 needs far more trials
 def test_sampler_comes_nearer_to_the_best_than_chance(name):
-    """The mean distance of its last proposals in a space that every sampler understands."""
-
-    def last_distances(name):
-        study = optuna.create_study(direction="maximize", sampler=sampler_of(name, seed=1))
-        distances = []
-        for _ in range(40):
-            trial = study.ask()
-            distances.append(sum(abs(trial.suggest_float(x, 0, 1) - 0.8) for x in "abc"))
-            study.tell(trial, -distances[-1])
-        return sum(distances[25:]) / 15
-
     assert last_distances(name) < 0.8 * last_distances("random")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["tpe", "cmaes"])  # the others: LEARN_FROM_FULL_TRAININGS
+def test_sampler_learns_from_stopped_candidates_too(name):
+    assert last_distances(name, lambda n: n % 20 > 0) < 0.65 * last_distances("random")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -10,7 +10,8 @@ plain:  the shapes of `blocks` with absolute widths; what is too large is pruned
 random: the same, drawn at random.
 optuna: a plain Optuna script of the kind its examples show: the same shapes, TrialPruned when too
         large, default sampler, default median pruner that is told every epoch.
-nas:    `nas search` as it is, but for its first proposal: it begins with nothing it was told.
+blind:  `nas search` without the proposal that `blocks` begins with: it is told nothing.
+nas:    `nas search` as it is.
 
 All train with the same engine on the same images. A way's answer at any time is its best trial on
 the 5,000 validation images; that candidate is trained again with fresh seeds and measured on 30,000
@@ -60,7 +61,7 @@ RESULTS = Path(__file__).parent / "results" / "search.json"
 TASK = Task((1, 28, 28), 10, 20_000)
 NUM_TRUTH = 30_000  # images
 CHECKPOINTS = (1 / 4, 1 / 2, 1)  # of the training, at which a way is asked for its answer
-ARMS = ("plain", "random", "optuna", "nas")
+ARMS = ("plain", "random", "optuna", "blind", "nas")
 PLAIN = str(Path(__file__).parent / "plain_space.py")
 
 
@@ -206,8 +207,9 @@ End = tuple[int, float, Candidate]  # epochs so far, score, what was trained
 def search_nas(study: optuna.Study, arm: str, repeat: int, meter: Meter) -> list[End]:
     settings = SearchSettings(trials=10**6, max_rejected=10**6, seed=repeat)
     space = load_space(PLAIN)
-    if arm == "nas":
-        space = replace(load_space("blocks"), start=None)
+    if arm in ("blind", "nas"):
+        space = load_space("blocks")
+        space = replace(space, start=None) if arm == "blind" else space
     else:
         sampler = "tpe" if arm == "plain" else "random"
         settings = replace(settings, sampler=sampler, pruner="none")

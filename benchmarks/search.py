@@ -327,21 +327,19 @@ def table(runs: list[dict[str, Any]], options: argparse.Namespace) -> None:
         if mine:
             print(f"| {arm} | {' | '.join(cells)} | {statistics.mean(seconds):.0f} | {len(mine)} |")
     print()
+    print("nas ahead of the others at their end, points (95 % interval), pairs of repeats\n")
+    print(f"| than | {' | '.join(f'nas {head}' for head in heads)} |")
+    print("| --- |" + " --- |" * len(heads))
     for arm in ARMS[:-1]:
         both = sorted(errors[arm].keys() & errors["nas"].keys())
-        ends = [(errors[arm][n][-1], errors["nas"][n][-1]) for n in both]
-        leads = [theirs - ours for theirs, ours in ends if theirs is not None and ours is not None]
-        if len(leads) < 2:
-            continue
-        lead = mean_of(leads)
-        print(f"nas ahead of {arm} by {lead.mean:.3f} points (95 %: {lead.low:.3f} to "
-              f"{lead.high:.3f})")  # fmt: skip
-        final = statistics.mean(errors[arm][n][-1] for n in both)
-        for i, share in enumerate(CHECKPOINTS):
-            known = [errors["nas"][n][i] for n in both if errors["nas"][n][i] is not None]
-            if known and statistics.mean(known) <= final:
-                print(f"  and as good as {arm} at its end with 1/{1 / share:.0f} of the training")
-                break
+        cells = []
+        for i in range(len(CHECKPOINTS)):
+            pairs = [(errors[arm][n][-1], errors["nas"][n][i]) for n in both]
+            leads = [theirs - ours for theirs, ours in pairs if theirs and ours]
+            lead = mean_of(leads) if len(leads) > 1 else None
+            cells.append(f"{lead.mean:+.3f} ({lead.low:+.3f} to {lead.high:+.3f})" if lead else "-")
+        if both:
+            print(f"| {arm} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

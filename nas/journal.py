@@ -15,19 +15,25 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
 
 from nas.metrics import EpochMetrics
 from nas.parts import part_folder
-from nas.trials import Rung, training_attrs
+from nas.trials import Rung, rank_key, training_attrs
+from nas.weights import WeightsStore
 
 NEEDED = {"number", "fingerprint", "score", "attrs"}
 
 
 class Journal:
-    """The finished candidates of one study that wait for their database, each in a file.
+    """The finished candidates of one study that wait for their database.
+
+    Each is a file with what came of its training, and one with its weights beside it.
 
     Args:
-        folder: where the files stand; made when it is needed.
+        folder: where the files stand, that of the study's weights; made when it is needed.
     """
 
     def __init__(self, folder: Path, study_name: str) -> None:
@@ -44,8 +50,13 @@ class Journal:
         history: Sequence[EpochMetrics],
         train_seconds: float,
         rungs: Sequence[Rung],
+        state_dict: dict[str, Tensor],
     ) -> None:
-        """Keep a candidate that was trained to its end; on the disk when this returns."""
+        """Keep a candidate that was trained to its end; on the disk when this returns.
+
+        Raises:
+            OSError: there is no room for it, or the folder cannot be written to.
+        """
         entry = {
             "number": number,
             "fingerprint": fingerprint,
@@ -54,10 +65,10 @@ class Journal:
         }
         with part_folder(self.folder) as part:
             path = part / f"{self._stem}-{fingerprint}-{number}.unsaved.json"
-            with path.open("w", encoding="utf-8") as file:
-                json.dump(entry, file)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(path, json.dumps(entry).encode())
+            with contextlib.suppress(OSError, SafetensorError):  # they must not cost the score
+                _write(_weights_of(path), save(state_dict))
+                _weights_of(path).replace(_weights_of(self.folder / path.name))
             path.replace(self.folder / path.name)
 
     def replay(self, study: optuna.Study) -> list[int]:
@@ -76,16 +87,41 @@ class Journal:
                 continue  # of another database with the same name, which may come back
             if trial.state == TrialState.RUNNING:
                 with contextlib.suppress(UpdateFinishedTrialError):  # another process was faster
+                    self._store_weights(study, trial, entry, _weights_of(path))
                     self._store(study, trial, entry)
                     stored.append(number)
             path.unlink(missing_ok=True)
+            _weights_of(path).unlink(missing_ok=True)
         return sorted(stored)
 
+    def _store_weights(
+        self, study: optuna.Study, trial: FrozenTrial, entry: dict[str, Any], path: Path
+    ) -> None:
+        """As a search does before it tells the score, unless it came that far itself."""
+        weights, score = WeightsStore(study, self.folder), float(entry["score"])
+        rank = rank_key(score, trial.user_attrs.get("num_params", 0), trial.number)
+        if not weights.holds(trial):
+            with contextlib.suppress(OSError, SafetensorError):  # they must not cost the score
+                weights.keep(trial, load(path.read_bytes()), rank)
+
     def _store(self, study: optuna.Study, trial: FrozenTrial, entry: dict[str, Any]) -> None:
-        for name, value in entry["attrs"].items():
-            study._storage.set_trial_user_attr(trial._trial_id, name, value)
-        score = [float(entry["score"])]
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, score)
+        storage, attrs, score = study._storage, entry["attrs"], float(entry["score"])
+        for name, value in attrs.items():
+            storage.set_trial_user_attr(trial._trial_id, name, value)
+        if attrs["rungs"]:  # for plots, beside the rungs' own
+            storage.set_trial_intermediate_value(trial._trial_id, attrs["epochs"], score)
+        storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [score])
+
+
+def _weights_of(path: Path) -> Path:
+    return path.with_suffix(".safetensors")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> dict[str, Any]:

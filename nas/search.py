@@ -11,10 +11,9 @@ from collections import Counter
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 
 from nas.datasets import Dataset
-from nas.errors import StorageFailedError
 from nas.events import Note, Observer, SearchEnded, SearchStarted
 from nas.gate import Gate
 from nas.journal import Journal
@@ -27,7 +26,7 @@ from nas.standing import Standing
 from nas.stopping import StopRequest
 from nas.tally import count_trained
 from nas.task import Task
-from nas.trainings import Trainings
+from nas.trainings import STORAGE_FAILURES, Trainings
 from nas.trials import Reason, TrialRecord, best_trial
 from nas.weights import WeightsStore
 from nas.workers import POLL_SECONDS, WorkerPool
@@ -118,10 +117,9 @@ class Search:
                 if not self.trainings.running:  # others train what is still missing
                     time.sleep(POLL_SECONDS)
                     continue
-                for message in self.pool.wait(POLL_SECONDS):
-                    self.trainings.hear(message)
-        except (StorageInternalError, StorageFailedError):
-            self.trainings.running.clear()  # cannot be closed now; the next start finds them
+                self.trainings.listen()
+        except STORAGE_FAILURES:
+            self.trainings.save_finished()
             raise
         finally:  # on an error, or the second Ctrl-C: close what is still in work
             self.trainings.close_all()

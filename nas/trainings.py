@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from contextlib import suppress
 
 import optuna
@@ -10,7 +12,7 @@ from optuna.trial import TrialState
 from safetensors import SafetensorError
 
 from nas.candidate import Candidate
-from nas.errors import SearchError, StorageFailedError
+from nas.errors import SearchError, StorageFailedError, StudyError
 from nas.events import EpochEnded, Note, Observer, TrialEnded, TrialStarted
 from nas.journal import Journal
 from nas.ownership import index_of
@@ -34,9 +36,12 @@ from nas.trials import (
 )
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Failed, Trained
-from nas.workers import Message, Restarted, WorkerPool
+from nas.workers import POLL_SECONDS, Message, Restarted, WorkerPool
 
 MAX_ERRORS_IN_A_ROW = 3
+DRAIN_SECONDS = 10.0  # that workers behind their last step are given to say so, before all ends
+
+STORAGE_FAILURES = (StorageInternalError, StorageFailedError, StudyError)  # it takes nothing more
 
 
 class Trainings:
@@ -78,6 +83,7 @@ class Trainings:
         self.device = device_name(pool.device, pool.precision)
         self.running: dict[int, Running] = {}  # by the number of the trial
         self.num_errors = 0  # in a row
+        self._unheard: deque[Message] = deque()
 
     def start(self, trial: optuna.Trial, candidate: Candidate) -> None:
         """Give a candidate to an idle worker."""
@@ -111,8 +117,70 @@ class Trainings:
         left = tuple(e for e in epochs if e > len(before.history))
         return Running(trial, candidate, left, before.seed, rungs=[*before.rungs, before.last_rung])
 
+    def listen(self) -> None:
+        """Wait a moment for what the workers say, and record it."""
+        self._unheard += self.pool.wait(POLL_SECONDS)
+        while self._unheard:
+            message = self._unheard.popleft()
+            try:
+                self.hear(message)
+            except STORAGE_FAILURES:
+                self._unheard.appendleft(message)  # for `save_finished`
+                raise
+
+    def save_finished(self) -> None:
+        """Put what was trained to its end into the journal, as the database takes it no more.
+
+        What is still in training stays as it is in the database; the next start finds it there.
+
+        Raises:
+            StorageFailedError: the journal does not take it either.
+        """
+        self.pool.stop()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        lost: dict[int, OSError] = {}
+        try:
+            while self._unheard or (self._is_busy and time.monotonic() < deadline):
+                if not self._unheard:
+                    self._unheard += self.pool.wait(POLL_SECONDS)
+                    continue
+                match self._unheard.popleft():
+                    case EpochDone(number, _):
+                        self.pool.answer(number, stop=False)  # the last one is to end as finished
+                    case Trained(number, result) if number in self.running:
+                        try:
+                            self._save(self.running.pop(number), result)
+                        except OSError as error:
+                            lost[number] = error
+        finally:
+            self.running.clear()
+        if lost:
+            names, why = " and ".join(f"trial {number}" for number in lost), [*lost.values()][-1]
+            raise StorageFailedError(
+                f"the result of {names} is lost: neither the database takes it, nor "
+                f"{self.journal.folder}: {why.strerror or why}"
+            ) from why
+
+    @property
+    def _is_busy(self) -> bool:
+        return self.pool.num_idle < self.pool.num_workers
+
+    def _save(self, running: Running, result: TrainResult) -> None:
+        """Put a candidate into the journal, if it was trained to its end."""
+        if result.is_finished and running.is_full:
+            number, fingerprint = running.trial.number, running.candidate.fingerprint
+            history, seconds = result.history, running.seconds + result.train_seconds
+            score = history[-1].valid_accuracy
+            self.journal.add(
+                number, fingerprint, score, history, seconds, running.rungs, result.state_dict
+            )
+
     def close_all(self) -> None:
-        """Tell the study of all that are in work that they were interrupted."""
+        """Tell the study what has ended already, and that the rest was interrupted."""
+        for message in self._unheard:
+            if isinstance(message, Trained):
+                with suppress(Exception):
+                    self.hear(message)
         for running in list(self.running.values()):
             with suppress(Exception):  # each is closed, whatever happens to another
                 self._end(running, Reason.INTERRUPTED, "the search broke off")
@@ -198,27 +266,20 @@ class Trainings:
         score = history[-1].valid_accuracy if history else None
         num_params = running.candidate.architecture.num_params
         is_best = False
-        try:
-            record_training(trial, history, seconds, running.rungs)
-            if reason is None:
-                assert result is not None
-                assert score is not None
-                is_best = self._keep_weights(running, result, score)
-                if running.rungs:
-                    trial.report(score, running.schedules[-1])  # for plots, beside the rungs' own
-                self.study.tell(trial, score)
-            else:
-                record_reason(trial, reason, detail)
-                was_pruned = reason == Reason.STOPPED_BY_PRUNER
-                self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
-            del self.running[trial.number]
-            self.standing.refresh()
-        except (StorageInternalError, StorageFailedError):
-            if reason is None and score is not None:  # what was finished must not be lost
-                fingerprint = running.candidate.fingerprint
-                self.journal.add(trial.number, fingerprint, score, history, seconds, running.rungs)
-                self.running.pop(trial.number, None)
-            raise
+        record_training(trial, history, seconds, running.rungs)
+        if reason is None:
+            assert result is not None
+            assert score is not None
+            is_best = self._keep_weights(running, result, score)
+            if running.rungs:
+                trial.report(score, running.schedules[-1])  # for plots, beside the rungs' own
+            self.study.tell(trial, score)
+        else:
+            record_reason(trial, reason, detail)
+            was_pruned = reason == Reason.STOPPED_BY_PRUNER
+            self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
+        self.standing.refresh()
+        del self.running[trial.number]
         self.num_errors = self.num_errors + 1 if reason == Reason.ERROR else 0
         self.observer(TrialEnded(trial.number, reason, detail, num_params, score, seconds, is_best))
 

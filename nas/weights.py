@@ -44,7 +44,9 @@ class WeightsStore:
         self.artifact_dir = artifact_dir
         self._store = FileSystemArtifactStore(str(artifact_dir))
 
-    def keep(self, trial: optuna.Trial, state_dict: dict[str, Tensor], rank: Rank) -> None:
+    def keep(
+        self, trial: optuna.Trial | FrozenTrial, state_dict: dict[str, Tensor], rank: Rank
+    ) -> None:
         """Keep the weights of a trial that is about to complete, if its rank is good enough.
 
         What it pushes out of the best `NUM_KEPT` is deleted.
@@ -62,6 +64,10 @@ class WeightsStore:
         remove_dead_parts(self.artifact_dir)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
             self._remove(trial)
+
+    def holds(self, trial: FrozenTrial) -> bool:
+        """Whether the weights of a trial are there."""
+        return self._artifact_id(trial) is not None
 
     def load(self, number: int) -> dict[str, Tensor]:
         """The weights of a trial.
@@ -111,13 +117,18 @@ class WeightsStore:
             ) from error
 
     def _upload(
-        self, state_dict: dict[str, Tensor], study_or_trial: optuna.Study | optuna.Trial
+        self,
+        state_dict: dict[str, Tensor],
+        study_or_trial: optuna.Study | optuna.Trial | FrozenTrial,
     ) -> str:
         with part_folder(self.artifact_dir) as folder:
             path = folder / FILENAME
             save_file(state_dict, path)
             return upload_artifact(
-                artifact_store=self._store, file_path=str(path), study_or_trial=study_or_trial
+                artifact_store=self._store,
+                file_path=str(path),
+                study_or_trial=study_or_trial,
+                storage=self.study._storage,
             )
 
     def _remove(self, trial: FrozenTrial) -> None:
@@ -129,7 +140,7 @@ class WeightsStore:
     def _kept(self) -> list[FrozenTrial]:
         """Completed trials whose weights are still there."""
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [t for t in done if self._artifact_id(t)]
+        return [t for t in done if self.holds(t)]
 
     def _artifact_id(self, trial: FrozenTrial) -> str | None:
         """The trial's artifact, if its file is still there."""

@@ -73,7 +73,7 @@ ORDER = (
 MAY_IMPORT = {
     "torch": {
         "layers", "architecture", "datasets", "training", "worker", "workers", "export",
-        "weights", "certify", "check", "running",
+        "weights", "certify", "check", "running", "journal",
     },
     "optuna": {
         "recipes",  # for type checkers

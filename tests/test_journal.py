@@ -7,10 +7,12 @@ import sqlite3
 
 import optuna
 import pytest
+import torch
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from nas.events import Note
+from nas.errors import SearchError, StorageFailedError
+from nas.events import EpochEnded, Note
 from nas.journal import Journal
 from nas.metrics import EpochMetrics
 from nas.ownership import Owner
@@ -21,10 +23,12 @@ from nas.tally import take_tally
 from nas.task import Task
 from nas.trials import Reason, Rung, read_trials, record_reason
 from nas.weights import WeightsStore
+from nas.worker import Failed, Trained
 from tests.fakes import FakePool, make_space
 
 HISTORY = [EpochMetrics(1, 1.5, 1.25, 0.25, 0.1), EpochMetrics(2, 1.0, 0.75, 0.625, 0.2)]
 RUNGS = [Rung(1, 1.5, 0.25, 0.125)]
+WEIGHTS = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(7)}
 
 
 @pytest.fixture
@@ -47,11 +51,16 @@ def begin(study, fingerprint="abc"):
 
 
 def files(journal):
-    return sorted(journal.folder.glob("*"))
+    """Of the results that wait."""
+    return sorted(journal.folder.glob("*.json"))
+
+
+def weights_of(study, journal, number):
+    return WeightsStore(study, journal.folder).load(number)
 
 
 def add(journal, trial, fingerprint="abc", score=0.625):
-    journal.add(trial.number, fingerprint, score, HISTORY, 0.4251, RUNGS)
+    journal.add(trial.number, fingerprint, score, HISTORY, 0.4251, RUNGS, WEIGHTS)
 
 
 def test_trial_of_a_dead_process_is_complete_with_all_that_came_of_its_training(study, journal):
@@ -68,6 +77,47 @@ def test_trial_of_a_dead_process_is_complete_with_all_that_came_of_its_training(
     assert (record.epochs, record.train_seconds) == (2, 0.425)
     assert study.best_value == 0.625
     assert take_tally(study).counts == {"trained": 1}
+    assert study.trials[1].intermediate_values == {2: 0.625}
+
+
+def test_weights_are_the_trials_once_it_is_stored(study, journal):
+    trial = begin(study)
+    add(journal, trial)
+    journal.replay(study)
+    weights = weights_of(study, journal, 0)
+    assert all(torch.equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
+    assert len(list(journal.folder.iterdir())) == 1
+
+
+def test_weights_that_the_trial_has_already_are_not_kept_twice(study, journal):
+    trial = begin(study)
+    WeightsStore(study, journal.folder).keep(trial, {"w": torch.ones(1)}, (0.0, 0, 0))
+    add(journal, trial)
+    journal.replay(study)
+    assert weights_of(study, journal, 0).keys() == {"w"}
+    assert len(list(journal.folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("text", [None, "", "damaged"])
+def test_weights_that_are_gone_or_damaged_do_not_cost_the_score(study, journal, text):
+    add(journal, begin(study))
+    (path,) = journal.folder.glob("*.safetensors")
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    assert journal.replay(study) == [0]
+    assert study.best_value == 0.625
+    assert not list(journal.folder.iterdir())
+
+
+def test_weights_that_find_no_room_do_not_cost_the_score(study, journal, monkeypatch):
+    def refuse(state_dict):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nas.journal.save", refuse)
+    add(journal, begin(study))
+    assert journal.replay(study) == [0]
+    assert study.best_value == 0.625
 
 
 def test_trial_from_the_journal_is_not_tried_again(study, journal):
@@ -114,7 +164,7 @@ def test_trial_that_another_process_closes_at_this_moment_stays_as_it_is(
 
     def slow(*args, **kwargs):
         found = get_trials(deepcopy=True)
-        study.tell(trial, 0.5)
+        study.tell(trial, 0.5, skip_if_finished=True)
         return found
 
     monkeypatch.setattr(study, "get_trials", slow)
@@ -207,9 +257,11 @@ def test_odd_study_names_make_names_of_files_in_the_folder(tmp_path, name):
     study = optuna.create_study(direction="maximize", study_name=name)
     journal = Journal(tmp_path / "artifacts", name)
     add(journal, begin(study))
-    (path,) = (tmp_path / "artifacts").iterdir()
-    assert path.name.isascii()
-    assert not set(path.name) & set('\\/:*?"<>| ')
+    paths = list((tmp_path / "artifacts").iterdir())
+    assert len(paths) == 2
+    for path in paths:
+        assert path.name.isascii()
+        assert not set(path.name) & set('\\/:*?"<>| ')
     assert journal.replay(study) == [0]
 
 
@@ -229,30 +281,44 @@ def test_files_are_json_that_people_can_read(study, journal):
 # In a search
 
 
-def make_search(study, data, folder, events):
+def make_search(study, data, folder, events, pool=None):
     task = Task(data.input_shape, len(data.classes), 150, 3)
     settings = SearchSettings(trials=3, sampler="random", pruner="none")
-    return Search(study, make_space(), task, data, settings, FakePool(),
+    return Search(study, make_space(), task, data, settings, pool or FakePool(),
                   WeightsStore(study, folder), events.append, StopRequest())  # fmt: skip
 
 
+def refuse(*args, **kwargs):
+    raise StorageInternalError from sqlite3.OperationalError("disk I/O error")
+
+
+def running(study):
+    return [t.number for t in study.trials if t.state == TrialState.RUNNING]
+
+
+@pytest.mark.parametrize("what", ["what came of it", "weights", "score"])
 def test_candidate_that_the_database_could_not_take_is_stored_by_the_next_search(
-    study, tiny_data, tmp_path, monkeypatch
+    study, tiny_data, tmp_path, monkeypatch, what
 ):
     events = []
     search = make_search(study, tiny_data, tmp_path, events)
 
-    def refuse(trial, value=None, state=None):
+    def tell(trial, value=None, state=None):
         if value is not None and state is None:
-            raise StorageInternalError from sqlite3.OperationalError("disk I/O error")
+            refuse()
         return type(study).tell(study, trial, value, state)
 
-    monkeypatch.setattr(study, "tell", refuse)
+    if what == "what came of it":
+        monkeypatch.setattr("nas.trainings.record_training", refuse)
+    elif what == "weights":
+        monkeypatch.setattr(search.weights, "keep", refuse)
+    else:
+        monkeypatch.setattr(study, "tell", tell)
     with pytest.raises(StorageInternalError):
         search.run()
     monkeypatch.undo()
     (path,) = tmp_path.glob("*.unsaved.json")
-    (number,) = [t.number for t in study.trials if t.state == TrialState.RUNNING]
+    (number,) = running(study)
     score = study.trials[number].intermediate_values[3]
 
     again = make_search(study, tiny_data, tmp_path, events)
@@ -264,4 +330,106 @@ def test_candidate_that_the_database_could_not_take_is_stored_by_the_next_search
         event.text for event in events if isinstance(event, Note)
     ]
     assert not path.exists()
-    assert again.weights.load(number)
+    assert again.weights.load(number)["0.weight"].tolist() == [number] * 2
+
+
+def test_all_that_were_finished_when_the_database_failed_are_stored_by_the_next_search(
+    study, tiny_data, tmp_path, monkeypatch
+):
+    search = make_search(study, tiny_data, tmp_path, [], FakePool(3))
+    monkeypatch.setattr("nas.trainings.record_training", refuse)
+    with pytest.raises(StorageInternalError):
+        search.run()
+    monkeypatch.undo()
+    numbers = running(study)
+    assert len(numbers) == 3
+    again = make_search(study, tiny_data, tmp_path, [])
+    assert again.run().counts["trained"] == 3
+    assert again.pool.jobs == []
+    assert all(again.weights.load(number) for number in numbers)
+
+
+class UnevenPool(FakePool):
+    """One candidate ends one call of `wait` before the other."""
+
+    def wait(self, timeout_seconds):
+        self.num_waits = getattr(self, "num_waits", 0) + 1
+        if self.num_waits > 1:
+            return super().wait(timeout_seconds)
+        talks = self._talks
+        self._talks = dict(list(talks.items())[:1])
+        messages = super().wait(timeout_seconds)
+        self._talks = talks
+        return messages
+
+
+def test_candidate_whose_last_epoch_is_over_when_the_database_fails_is_kept(
+    study, tiny_data, tmp_path, monkeypatch
+):
+    pool = UnevenPool(2)
+    search = make_search(study, tiny_data, tmp_path, [], pool)
+    monkeypatch.setattr("nas.trainings.record_training", refuse)
+    with pytest.raises(StorageInternalError):
+        search.run()
+    monkeypatch.undo()
+    assert pool.num_waits == 5  # 3 epochs, the end of the first, and that of the second
+    assert len(running(study)) == 2
+    assert len(search.journal.replay(study)) == 2
+
+
+def test_candidate_in_the_midst_of_its_training_does_not_hold_up_the_end(
+    study, tiny_data, tmp_path, monkeypatch
+):
+    pool = FakePool(2)
+    search = make_search(study, tiny_data, tmp_path, [], pool)
+
+    def observe(event):
+        if isinstance(event, EpochEnded) and event.metrics.epoch == 2:
+            refuse()
+
+    search.trainings.observer = observe
+    with pytest.raises(StorageInternalError):
+        search.run()
+    assert pool.num_idle == 2
+    assert len(running(study)) == 2
+    assert search.journal.replay(study) == []
+
+
+class FailingPool(FakePool):
+    """The first candidate fails when the second is done."""
+
+    def wait(self, timeout_seconds):
+        messages = super().wait(timeout_seconds)
+        if isinstance(messages[-1], Trained):
+            messages[0] = Failed(messages[0].number, "broken")
+        return messages
+
+
+def test_what_was_heard_together_with_the_failure_that_ends_a_search_is_stored(
+    study, tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("nas.trainings.MAX_ERRORS_IN_A_ROW", 1)
+    search = make_search(study, tiny_data, tmp_path, [], FailingPool(2))
+    with pytest.raises(SearchError):
+        search.run()
+    assert take_tally(study).counts == {"error": 1, "trained": 1}
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_results_that_nothing_takes_are_named_in_one_line(
+    study, tiny_data, tmp_path, monkeypatch, num_workers
+):
+    search = make_search(study, tiny_data, tmp_path, [], FakePool(num_workers))
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nas.trainings.record_training", refuse)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageFailedError) as raised:
+        search.run()
+    names = [f"trial {number}" for number in running(study)]
+    assert len(names) == num_workers
+    assert " and ".join(names) in str(raised.value)
+    assert f"{tmp_path}: No space left on device" in str(raised.value)
+    assert raised.value.exit_code == 3

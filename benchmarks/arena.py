@@ -1,4 +1,4 @@
-"""Where searches are broken for `faults.py`: toy searches, and a check of what is left of them."""
+"""Where searches are broken for `faults.py`: toy searches, and what they tell."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from multiprocessing import get_context
@@ -22,7 +20,6 @@ from typing import Any, ClassVar
 
 import optuna
 import torch
-from optuna.trial import TrialState
 
 from nas import datasets, rungs, samplers
 from nas.architecture import Architecture
@@ -37,10 +34,8 @@ from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.storage import open_storage, storage_errors
 from nas.studies import DataFacts, StudyFacts, open_or_create_study
-from nas.tally import count_trained, take_tally
 from nas.task import Task
 from nas.training import TrainResult
-from nas.trials import TRAINED
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Job, Trained
 from nas.workers import Message, WorkerPool
@@ -61,6 +56,11 @@ def suggest(trial: Any, task: Task) -> Candidate:
     return Candidate(
         Architecture(task.input_shape, layers), Recipe(learning_rate=rate, epochs=EPOCHS)
     )
+
+
+def toy_weights(seed: int) -> dict[str, torch.Tensor]:
+    """What a toy training with that seed comes to."""
+    return {"w": torch.full((2,), float(seed % 1000))}
 
 
 class ToyPool:
@@ -93,11 +93,9 @@ class ToyPool:
         job = self.job
         assert job is not None
         if self.is_stopped or len(self.history) == job.recipe.epochs:
-            self.job, is_finished = None, not self.is_stopped
-            weights = {"w": torch.full((2,), float(job.seed % 1000))}
-            return [
-                Trained(job.number, TrainResult(tuple(self.history), weights, 0.1, is_finished))
-            ]
+            self.job, is_finished = None, len(self.history) == job.recipe.epochs
+            result = TrainResult(tuple(self.history), toy_weights(job.seed), 0.1, is_finished)
+            return [Trained(job.number, result)]
         time.sleep(self.seconds)
         text = f"{job.architecture.fingerprint}/{job.recipe.learning_rate}/{job.seed}"
         noise = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
@@ -123,6 +121,17 @@ class MortalPool(WorkerPool):
         return super().wait(timeout_seconds)
 
 
+def wait_and_note(
+    wait: Callable[[float], list[Message]], finished: dict[int, float], timeout_seconds: float
+) -> list[Message]:
+    """Wait for a pool, and note the scores of what was trained with its full schedule."""
+    messages = wait(timeout_seconds)
+    for message in messages:
+        if isinstance(message, Trained) and len(message.result.history) == EPOCHS:
+            finished[message.number] = message.result.history[-1].valid_accuracy
+    return messages
+
+
 @dataclass(frozen=True)
 class Arena:
     """A folder for one run: the database, and what the searches said beside it."""
@@ -142,15 +151,25 @@ class Arena:
         return str(self.server.get_uri()).replace("postgresql:", "postgresql+psycopg2:", 1)
 
     def search(self) -> None:
-        """In a child process: search to the end, and write down what was told."""
+        """In a child process: search to the end, and write down what was told.
+
+        What a worker has finished counts as told once the search ends by itself, however it ends.
+        """
         signal.signal(signal.SIGINT, signal.default_int_handler)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         told = os.open(self.folder / "told.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
+        finished: dict[int, float] = {}  # and not told yet
+
+        def tell(number: int, accuracy: float) -> None:
+            finished.pop(number, None)
+            os.write(told, json.dumps([number, accuracy]).encode() + b"\n")
+            os.fsync(told)
+
         def observe(event: Event) -> None:
             if isinstance(event, TrialEnded) and event.reason is None:
-                os.write(told, json.dumps([event.trial, event.valid_accuracy]).encode() + b"\n")
-                os.fsync(told)
+                assert event.valid_accuracy is not None
+                tell(event.trial, event.valid_accuracy)
 
         rungs.FIRST_RUNG = len(DATA.train_index)  # else so small a data set has no rung
         # Of four, not of sixteen: who was stopped is to be taken up again in these few trials.
@@ -160,13 +179,17 @@ class Arena:
         stop = StopRequest()
         try:
             with stop, storage_errors(self.url), self.pool() as pool:
+                pool.wait = partial(wait_and_note, pool.wait, finished)
                 study = self.study()
                 weights = WeightsStore(study, self.folder / "studies-artifacts")
                 search = Search(study, space, TASK, DATA, settings, pool, weights, observe, stop)
                 search.run()
+            code = stop.exit_code
         except NasError as error:
-            os._exit(error.exit_code)
-        os._exit(stop.exit_code)
+            code = error.exit_code
+        for number, accuracy in list(finished.items()):
+            tell(number, accuracy)
+        os._exit(code)
 
     def pool(self) -> contextlib.AbstractContextManager[Any]:
         if self.is_real:
@@ -191,51 +214,6 @@ class Arena:
         if not path.exists():
             return []
         return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
-
-
-@dataclass
-class Score:
-    """What went wrong in the runs of one fault."""
-
-    runs: int = 0
-    injections: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-    def check(self, arena: Arena) -> None:
-        """Compare the database with what was told."""
-        self.runs += 1
-        study = arena.study()
-        trials = study.get_trials(deepcopy=False)
-        tally = take_tally(study)
-        for number, accuracy in arena.told():
-            if trials[number].state != TrialState.COMPLETE or trials[number].value != accuracy:
-                self.note("lost", arena, f"trial {number}")
-        num_trained = count_trained(tally.counts)
-        if num_trained != arena.num_trials or not tally.counts[TRAINED]:
-            self.note("double", arena, f"{dict(tally.counts)}, not {arena.num_trials}")
-        prints = Counter(trials[number].user_attrs["fingerprint"] for number in tally.scores)
-        for fingerprint, count in prints.items():
-            if count > 1:
-                self.note("double", arena, f"{fingerprint} {count} times")
-        for trial in trials:
-            if trial.state == TrialState.RUNNING:
-                self.note("zombies", arena, f"trial {trial.number}")
-        best = max(tally.scores.values(), default=0.0)
-        if any(accuracy > best for _, accuracy in arena.told()):
-            self.note("worse", arena, f"best {best}")
-        path = arena.folder / "studies.db"
-        if path.exists():
-            with contextlib.closing(sqlite3.connect(path)) as database:
-                if database.execute("PRAGMA integrity_check").fetchone() != ("ok",):
-                    self.note("damaged", arena, "integrity check")
-        leftovers = [p for p in arena.folder.rglob(".part-*")]
-        if leftovers:
-            self.note("left over", arena, str(leftovers))
-
-    def note(self, what: str, arena: Arena, detail: str) -> None:
-        self.counts[what] += 1
-        self.notes.append(f"{what}: seed {arena.seed}: {detail}")
 
 
 @contextlib.contextmanager

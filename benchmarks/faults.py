@@ -3,23 +3,25 @@
     python benchmarks/faults.py [kill interrupt resume ...] [--count N] [--seed S]
 
 The searches are real but for the training, which is a toy of about 0.1 s a candidate (in earnest
-in `workers`). What a search has told is also written to a file beside the database, and a checker
-compares the two at the end:
+in `workers`). What a search has told, and what its workers had finished when it ended by itself, is
+also written to a file beside the database, and a checker compares the two at the end:
 
 lost:    told finished, and not there any more, or with another score
 double:  trained to its end more often than the study asked for, or the same candidate twice
 zombies: trials that are still called running when nobody runs them
 worse:   the best is worse than one that was told
+other:   exit codes that say of trouble, the best trial's weights missing, another end in `resume`
 
 kill:      one process, killed without warning at random moments, started again until it is done
 interrupt: the same with Ctrl-C and the system's request to end
 resume:    one process, cut off once anywhere; must end exactly like one that was not
-locked:    another program locks the database for up to 2 s, again and again
+locked:    another program locks the database for up to 2 s, now and then 8 s, again and again
 gone:      the database is moved away during the search, and comes back
 together:  eight processes begin at once on a file that is not there yet
 churn:     four processes, one of them killed at random again and again
 full:      there is no room for the database to grow, until there is again
-damaged:   a database is cut off or has bytes changed: it is refused in one line, or searched
+damaged:   a database is cut off or has bytes changed: it is refused in one line, or searched, and
+           then nothing is missing that the damage left
 halted:    one of two processes is stopped for a while, and continued
 workers:   of two processes that train in earnest one is killed, again and again
 watched:   a dashboard polls the study all the time, and other sites' pages ask it to do harm
@@ -40,21 +42,8 @@ import sys
 
 import torch
 from arena import Arena, postgresql
-from injections import (
-    churn,
-    damaged,
-    full,
-    gone,
-    halted,
-    interrupt,
-    kill,
-    locked,
-    resume,
-    stopped,
-    together,
-    watched,
-    workers,
-)
+from database_faults import damaged, full, gone, locked, stopped
+from injections import churn, halted, interrupt, kill, resume, together, watched, workers
 
 FAULTS = {"kill": (kill, 200), "interrupt": (interrupt, 50), "resume": (resume, 100),
           "together": (together, 50), "churn": (churn, 200), "locked": (locked, 50),

@@ -114,7 +114,7 @@ class Search:
                     continue
                 if self.stop():
                     self.pool.stop()
-                if not self.trainings.running:  # others train what is still missing
+                if not self.trainings.is_busy:  # others train what is still missing
                     time.sleep(POLL_SECONDS)
                     continue
                 self.trainings.listen()

@@ -140,7 +140,7 @@ class Trainings:
         deadline = time.monotonic() + DRAIN_SECONDS
         lost: dict[int, OSError] = {}
         try:
-            while self._unheard or (self._is_busy and time.monotonic() < deadline):
+            while self._unheard or (self.is_busy and time.monotonic() < deadline):
                 if not self._unheard:
                     self._unheard += self.pool.wait(POLL_SECONDS)
                     continue
@@ -162,7 +162,8 @@ class Trainings:
             ) from why
 
     @property
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """Whether a worker trains, be it a trial that was dropped."""
         return self.pool.num_idle < self.pool.num_workers
 
     def _save(self, running: Running, result: TrainResult) -> None:

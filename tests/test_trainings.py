@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from optuna.trial import TrialState
 
-from nas.errors import DivergedError, SearchError
-from nas.events import EpochEnded
+from nas.errors import DivergedError, SearchError, StudyError
+from nas.events import EpochEnded, Note
 from nas.metrics import EpochMetrics
 from nas.samplers import derive_seed
 from nas.trials import Reason, read_trials
@@ -158,3 +158,37 @@ def test_trial_is_closed_even_when_nobody_listens_any_more(make_search, monkeypa
     with pytest.raises(BrokenPipeError):
         search.run()
     assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
+
+
+@pytest.mark.parametrize("when", [1, 3, "told"], ids=["amid", "last epoch", "told"])
+def test_trial_that_another_process_has_closed_is_dropped_and_the_search_goes_on(make_search, when):
+    """This process stood still so long that another took it for dead."""
+    search = make_search(trials=2)
+    storage = search.study._storage
+    closed = []
+
+    def close(trial_id):
+        if not closed:
+            closed.append(trial_id)
+            storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+    class ForeignPool(FakePool):
+        def wait(self, timeout_seconds):
+            messages = super().wait(timeout_seconds)
+            is_now = messages[0].metrics.epoch == when if hasattr(messages[0], "metrics") else True
+            if is_now:
+                close(search.study.trials[messages[0].number]._trial_id)
+            return messages
+
+    search.trainings.pool = search.pool = pool = ForeignPool()
+    ended = search.run()
+    assert ended.counts == {"lost": 1, "trained": 2}
+    assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
+    first = read_trials(search.study)[0]
+    assert (first.state, first.valid_accuracy) == (TrialState.FAIL, None)
+    notes = [event.text for event in search.events if isinstance(event, Note)]
+    assert notes.count("trial 0 was given to another process: dropped here") == 1
+    assert len(pool.jobs) == 3
+    assert search.trainings.running == {}
+    with pytest.raises(StudyError, match="are not in"):
+        search.weights.load(0)

@@ -16,14 +16,16 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 
 from nas import ownership, patience, standing
 from nas import storage as storage_module
+from nas.errors import StorageFailedError
 from nas.patience import PatientStorage
 from nas.search import Search
 from nas.settings import SearchSettings
 from nas.stopping import StopRequest
-from nas.storage import open_storage
+from nas.storage import open_storage, storage_errors
 from nas.tally import take_tally
 from nas.task import Task
 from nas.weights import WeightsStore
+from nas.worker import Trained
 from tests.fakes import FakePool, make_space
 
 LOCKED = sqlite3.OperationalError("database is locked")
@@ -58,13 +60,13 @@ def break_off(monkeypatch, storage, name, when, after=False):
     return calls
 
 
-def run_search(study, data, folder):
+def run_search(study, data, folder, pool=None):
     """The study, after a whole search in it."""
     task = Task(data.input_shape, len(data.classes), 150, 3)
     settings = SearchSettings(trials=6, sampler="tpe", pruner="none")
     weights = WeightsStore(study, folder)
-    Search(study, make_space(), task, data, settings, FakePool(), weights, lambda event: None,
-           StopRequest()).run()  # fmt: skip
+    Search(study, make_space(), task, data, settings, pool or FakePool(), weights,
+           lambda event: None, StopRequest()).run()  # fmt: skip
     return study
 
 
@@ -200,3 +202,34 @@ def test_reading_is_tried_again_as_well(storage):
 
     assert optuna.load_study(study_name=study.study_name, storage=storage).best_value == 0.5
     assert len(calls) > 4
+
+
+def test_lock_that_outlasts_all_patience_ends_the_search_in_one_line_and_nothing_is_lost(
+    tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(storage_module, "_TRY_SECONDS", 0)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.1)
+    url = f"sqlite:///{tmp_path}/s.db"
+    storage = open_storage(url, create=True)
+    study = optuna.create_study(storage=storage, direction="maximize")
+    other = sqlite3.connect(tmp_path / "s.db")
+
+    class LockedPool(FakePool):
+        """Somebody takes the database just before the first candidates are done."""
+
+        def wait(self, timeout_seconds):
+            messages = super().wait(timeout_seconds)
+            if isinstance(messages[0], Trained) and not other.in_transaction:
+                other.execute("BEGIN EXCLUSIVE")
+            return messages
+
+    message = "database is locked"
+    with pytest.raises(StorageFailedError, match=message) as raised, storage_errors(url):
+        run_search(study, tiny_data, tmp_path / "a", LockedPool(2))
+    assert raised.value.exit_code == 3
+    other.close()
+    assert [t.state.name for t in study.trials] == ["RUNNING"] * 2
+    run_search(study, tiny_data, tmp_path / "a", pool := FakePool())
+    assert len(pool.jobs) == 4
+    assert take_tally(study).counts["trained"] == 6
+    assert [t.state.name for t in study.trials[:2]] == ["COMPLETE"] * 2

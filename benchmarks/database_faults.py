@@ -128,7 +128,7 @@ def damage(content: bytes, rng: random.Random, is_cut: bool) -> bytes:
     if is_cut:
         return content[: rng.randrange(len(content))]
     changed = bytearray(content)
-    for _ in range(rng.choice([1, 10, 100])):
+    for _ in range(rng.choice([1, 1, 1, 10, 100])):
         changed[rng.randrange(len(changed))] = rng.randrange(256)
     return bytes(changed)
 

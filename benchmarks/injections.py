@@ -25,7 +25,7 @@ def until_done(
     rng: random.Random,
     signals: list[int],
     most: int,
-    seconds: float = 1.5,
+    seconds: float,
 ) -> None:
     """Start it, hit it within so many seconds, start it again; after so many hits let it end."""
     for hit in range(most + 1):
@@ -68,7 +68,8 @@ def struck(count: int, seed: int, signals: list[int]) -> Score:
     while score.injections < count:
         rng = random.Random(seed + score.runs)
         with arena(seed + score.runs, num_trials=8) as place:
-            until_done(place, score, rng, signals, most=10)
+            seconds = rng.choice([0.3, 0.6, 1.5])  # also often in the beginning
+            until_done(place, score, rng, signals, 20, seconds)
             score.check(place)
     return score
 

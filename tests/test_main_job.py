@@ -17,6 +17,7 @@ import pytest
 from nas.cli import main
 from nas.storage import open_storage
 from nas.studies import open_study
+from nas.tally import count_trained, take_tally
 from nas.trials import best_trials, read_trials
 
 SEARCH = ["search", "--budget", "3k", "--dataset", "digits", "--epochs", "2"]
@@ -149,6 +150,21 @@ def test_interrupted_search_closes_its_trial_and_can_go_on(folder, name, code):
     last = records()[-1]
     assert (last.reason, last.state.name) == ("interrupted", "FAIL")
     assert not any(r.outcome == "unfinished" for r in records())
+
+
+def test_two_searches_that_start_at_once_share_a_study_and_train_nothing_twice(folder):
+    command = [sys.executable, "-m", "nas", *SEARCH, "--trials", "6", "--workers", "1", "--quiet"]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    tally = take_tally(open_study(open_storage(None)))
+    assert count_trained(tally.counts) == 6
+    assert not tally.running
+    trained = [r for r in records() if r.number in tally.trained]
+    assert len({r.fingerprint for r in trained}) == 6
 
 
 def test_search_in_a_study_that_is_deleted_ends_with_one_line(folder):

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 
+# Parameters of a URL that say a password, or where one is.
+_SECRET = r"(?:\w*(?:password|passwd|pwd|secret|token)|passfile|odbc_connect)"
+
 
 class NasError(Exception):
     """A fault that the user can mend; the message is one line."""
@@ -87,6 +90,10 @@ def printable(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """The text without the passwords of the URLs in it, for people to read."""
-    shown = re.sub(r"(://[^:/@\s]*:)[^/?\s]*@", r"\1***@", text)
-    return re.sub(r"([?&](?:password|passwd|passfile)=)[^&\s]*", r"\1***", shown)
+    """The text without the passwords of the URLs in it, for people to read.
+
+    A password may hold any character, so what is hidden goes on to the last `@` there is: rather
+    too much than the end of a password. What is masked stays as it is.
+    """
+    shown = re.sub(r"(://[^:/]*:)(?!\*\*\*@).*@", r"\1***@", text, flags=re.DOTALL)
+    return re.sub(rf"([?&]{_SECRET}=)(?!\*\*\*)[^&]*", r"\1***", shown, flags=re.IGNORECASE)

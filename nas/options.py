@@ -348,7 +348,7 @@ def _text(text: str) -> str:
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
             raise argparse.ArgumentTypeError(
-                f"{text[:40]!r} is too long, or holds a character that no file name may have"
+                f"{masked(text)[:40]!r} is too long, or holds a character that no file name has"
             ) from None
     return text
 

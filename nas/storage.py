@@ -64,8 +64,9 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if "://" not in url:
+        shown = masked(f"://{url}").removeprefix("://")
         raise StudyError(
-            f"--storage {url!r} is no URL: give one such as sqlite:///studies.db, "
+            f"--storage {shown!r} is no URL: give one such as sqlite:///studies.db, "
             "or postgresql://user:password@host/name"
         )
     path = sqlite_path(url)
@@ -89,8 +90,10 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         if isinstance(error, RuntimeError) and "table schema" in str(error):
             raise StudyError(f"--storage {masked(url)} {_of_another_version(error)}") from None
         # Drivers repeat the URL, and with it the password, in the first line of what they say.
-        first_line = masked(str(error).split("\n")[0]).replace(url, masked(url))
-        raise StudyError(f"--storage {masked(url)} cannot be opened: {first_line}") from None
+        said = masked(str(error).replace(url, masked(url)).split("\n")[0])
+        if url.count("@") > 1:  # the first ends the password: what follows may be said to be a host
+            said = "an @ in a password or a name must be written %40"
+        raise StudyError(f"--storage {masked(url)} cannot be opened: {said}") from None
 
 
 def _of_another_version(error: RuntimeError) -> str:

@@ -53,7 +53,7 @@ def search(options: Namespace, arguments: list[str]) -> int:
     if stop.exit_code:
         # Not among JSON lines or a bare summary, but to be seen all the same.
         out = sys.stderr if options.json or options.quiet else sys.stdout
-        print(f"go on with: nas {masked(shlex.join(arguments))}", file=out, flush=True)
+        print(_go_on(arguments), file=out, flush=True)
     if ended.best_trial is not None and not (options.json or options.quiet):
         _print_next_steps(options, name)
     if stop.exit_code:
@@ -103,7 +103,7 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
         points = points_of(list(studies.values()))
         print_report(ladder_report(points, options.budgets))
     if is_cut:
-        print(f"go on with: nas {masked(shlex.join(arguments))}", flush=True)
+        print(_go_on(arguments), flush=True)
     if stop.exit_code:
         return stop.exit_code
     return 0 if points else 1
@@ -129,10 +129,14 @@ def check(options: Namespace, arguments: list[str]) -> int:
     return 0 if holdings.fitting else 1
 
 
+def _go_on(arguments: list[str]) -> str:
+    return f"go on with: nas {shlex.join(masked(word) for word in arguments)}"
+
+
 def _print_next_steps(options: Namespace, study: str) -> None:
     where = f" --study {shlex.quote(study)}"
     if options.storage is not None:
-        where += f" --storage {masked(shlex.quote(options.storage))}"
+        where += f" --storage {shlex.quote(masked(options.storage))}"
     print(f"look at it: nas show best{where}\ntake it home: nas export{where}", flush=True)
 
 
@@ -259,7 +263,7 @@ def certify(options: Namespace, arguments: list[str]) -> int:
             print_report(certificate_report(study))
             note_certificates(study)
     if stop.exit_code:
-        print(f"go on with: nas {masked(shlex.join(arguments))}", flush=True)
+        print(_go_on(arguments), flush=True)
     return stop.exit_code
 
 

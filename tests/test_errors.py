@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import re
+import shlex
+
 import pytest
+from sqlalchemy import make_url
 
 from nas.errors import describe, masked, printable
 
 
 @pytest.mark.parametrize(
-    "text", ["sqlite:///a.db", "postgresql://me@host/x", "at 12:30 me@host", "http://a:80/x@y", ""]
-)
+    "text",
+    ["sqlite:///a.db", "postgresql://me@host/x", "at 12:30 me@host", "sqlite:///C:/x@y",
+     "http://a:80/x", ""],
+)  # fmt: skip
 def test_masked_leaves_alone_what_has_no_password(text):
     assert masked(text) == text
 
@@ -21,13 +29,56 @@ def test_masked_leaves_alone_what_has_no_password(text):
         ("postgresql://:hunter2@host/x", "postgresql://:***@host/x"),
         ("mysql+pymysql://me:h@nt:er2@host/x", "mysql+pymysql://me:***@host/x"),
         ("pg://host/x?user=me&password=hunter2&a=b", "pg://host/x?user=me&password=***&a=b"),
-        ("a pg://u:one@h/x and pg://u:two@h/x too", "a pg://u:***@h/x and pg://u:***@h/x too"),
+        ("pg://host/x?sslpassword=a b", "pg://host/x?sslpassword=***"),
+        ("http://a:80/x@y", "http://a:***@y"),  # as the library reads it
+        ("a pg://u:one@h/x and pg://u:two@h/x too", "a pg://u:***@h/x too"),
+        ("pg://u:***@h/x: no 'a'@'b'", "pg://u:***@h/x: no 'a'@'b'"),
         ("nas search --storage 'pg://u:one@h/x' --quiet",
          "nas search --storage 'pg://u:***@h/x' --quiet"),
     ],
 )  # fmt: skip
 def test_masked_hides_every_password(text, shown):
     assert masked(text) == shown
+
+
+ODD = "/?#@:% &='\"\\[]{}*+;,~\t\n\0é😀\u202e"
+
+
+def odd_passwords():
+    """Many, each known again by a word at its beginning, in its middle and at its end."""
+    rng = random.Random(0)
+    for _ in range(3000):
+        yield "Begin" + "Middle".join(
+            "".join(rng.choices(ODD + "ab1", k=rng.randint(0, 6))) for _ in range(2)
+        ) + "End"  # fmt: skip
+
+
+def test_masked_hides_every_part_of_an_odd_password():
+    for password in odd_passwords():
+        url = f"postgresql://me:{password}@host:5432/x?sslmode=require"
+        for text in (
+            url,
+            shlex.join(["nas", "search", "--storage", url, "--quiet"]),
+            shlex.quote(masked(url)),
+            f"--storage {url} cannot be opened: no route to host",
+            f"could not parse {url!r}",
+        ):
+            shown = masked(text)
+            assert not re.search("Begin|Middle|End", shown)
+            assert "me:***@host:5432/x?sslmode=require" in shown
+            assert masked(shown) == shown
+
+
+def test_masked_hides_whatever_the_library_reads_as_a_password():
+    rng, num = random.Random(1), 0
+    for _ in range(20_000):
+        url = "pg://" + "".join(rng.choices("ab:/@?#[]% =&", k=rng.randint(3, 20)))
+        with contextlib.suppress(Exception):
+            password = make_url(url).password
+            if password:
+                num += 1
+                assert re.match(r"pg://[^:/]*:\*\*\*@[^@]*$", masked(url).partition("?")[0])
+    assert num > 500
 
 
 def test_error_is_described_on_one_line():

@@ -15,6 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import make_url
 
 from nas import storage as module
 from nas.errors import StorageFailedError, StudyError
@@ -98,6 +99,14 @@ def test_folder_and_missing_folder_are_refused(tmp_path):
 def test_what_is_no_url_is_refused():
     with pytest.raises(StudyError, match="is no URL"):
         open_storage("studies.db")
+
+
+@pytest.mark.parametrize("password", ["a/b", "a?b", "a#b", "a:b", "a b", "a%40b", "***"])
+def test_login_is_with_the_whole_password(monkeypatch, password):
+    given = []
+    monkeypatch.setattr("nas.storage.PatientStorage", lambda url, **_: given.append(url))
+    open_storage(f"postgresql://me:{password}@host/x")
+    assert make_url(given[0]).password == password.replace("%40", "@")
 
 
 def test_password_never_appears_when_a_server_cannot_be_reached():

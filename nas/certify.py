@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import optuna
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.certainty import Answers, choice_order
 from nas.certificates import (
@@ -33,7 +33,7 @@ from nas.stopping import StopRequest
 from nas.training import TrainResult, examine
 from nas.training.device import device_name
 from nas.trials import TrialRecord, best_trials
-from nas.weights import WeightsStore
+from nas.weights import WeightsStore, fill
 from nas.worker import Failed, Job
 from nas.workers import WorkerPool, train_all
 
@@ -193,7 +193,7 @@ class Certification:
         if protocol == Protocol.HONEST:
             artifact_id = self.weights.save(result.state_dict)
         else:
-            accuracy, loss, is_right = _measure(task.record, result.state_dict, data)
+            accuracy, loss, is_right = _measure(_network(task.record, result.state_dict), data)
         record_run(
             self.study,
             Run(
@@ -212,23 +212,27 @@ class Certification:
         closed = [r for r in self._runs(Protocol.HONEST, record) if r.accuracy is None]
         if not closed:
             return
-        weights = [self.weights.read(run.artifact_id or "") for run in closed]  # all, or no opening
+        models = [  # all, or no opening
+            _network(record, self.weights.read(run.artifact_id or "")) for run in closed
+        ]
         data = with_test(self.data, self.load_test())
         count = record_opening(self.study, Protocol.HONEST, [record.number], data.sha256)
         self.say(f"the test images are opened, {_times(count)} in this study")
-        for run, state_dict in zip(closed, weights, strict=True):
-            accuracy, loss, is_right = _measure(record, state_dict, data)
+        for run, model in zip(closed, models, strict=True):
+            accuracy, loss, is_right = _measure(model, data)
             values = vars(run) | {"accuracy": accuracy, "loss": loss, "is_right": is_right}
             record_run(self.study, Run(**values))
 
 
-def _measure(
-    record: TrialRecord, state_dict: dict[str, Tensor], data: Dataset
-) -> tuple[float, float, Answers]:
-    """Accuracy, mean loss and the answers (N,) on the images that `data` validates on."""
+def _network(record: TrialRecord, state_dict: dict[str, Tensor]) -> nn.Module:
     assert record.candidate is not None
     model = record.candidate.architecture.build()
-    model.load_state_dict(state_dict)
+    fill(model, state_dict, f"weights for trial {record.number}")
+    return model
+
+
+def _measure(model: nn.Module, data: Dataset) -> tuple[float, float, Answers]:
+    """Accuracy, mean loss and the answers (N,) on the images that `data` validates on."""
     losses, is_right = examine(model, data)
     return is_right.double().mean().item(), losses.double().mean().item(), is_right.numpy()
 

@@ -1,28 +1,38 @@
 """Weights of the best trials, kept beside the study in Optuna's file artifact store.
 
-Only safetensors: reading a weights file runs no code.
+Only safetensors: reading a weights file runs no code. The study knows the SHA-256 of each file: one
+that was swapped is refused, except in studies from before it was noted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.artifacts import (
+    ArtifactMeta,
+    FileSystemArtifactStore,
+    get_all_artifact_meta,
+    upload_artifact,
+)
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial, TrialState
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.errors import StudyError
+from nas.errors import StudyError, describe
 from nas.parts import part_folder, remove_dead_parts
 from nas.storage import sqlite_path
 from nas.trials import Rank, rank_key
 
 NUM_KEPT = 5
 FILENAME = "weights.safetensors"
+
+_TYPE, _HASH = "application/octet-stream", "sha256="  # a file's type, with its hash as a parameter
 
 
 def default_artifact_dir(storage_url: str | None) -> Path:
@@ -67,20 +77,18 @@ class WeightsStore:
 
     def holds(self, trial: FrozenTrial) -> bool:
         """Whether the weights of a trial are there."""
-        return self._artifact_id(trial) is not None
+        return self._meta(trial) is not None
 
     def load(self, number: int) -> dict[str, Tensor]:
         """The weights of a trial.
 
         Raises:
-            StudyError: they were not kept, or the file is damaged.
+            StudyError: they were not kept, or the file is damaged or another's.
         """
-        trial = self.study.get_trials(deepcopy=False)[number]
-        artifact_id = self._artifact_id(trial)
+        meta = self._meta(self.study.get_trials(deepcopy=False)[number])
         try:
-            if artifact_id:
-                with self._store.open_reader(artifact_id) as file:
-                    return load(file.read())
+            if meta:
+                return self._read(meta)
         except ArtifactNotFound:
             pass
         except SafetensorError as error:
@@ -99,7 +107,7 @@ class WeightsStore:
 
     def has(self, artifact_id: str | None) -> bool:
         """Whether weights of that name, which `save` returned, are there."""
-        return artifact_id is not None and (self.artifact_dir / artifact_id).is_file()
+        return artifact_id in {meta.artifact_id for meta in self._metas(self.study)}
 
     def read(self, artifact_id: str) -> dict[str, Tensor]:
         """The weights of that name.
@@ -108,8 +116,10 @@ class WeightsStore:
             StudyError: they are gone or damaged.
         """
         try:
-            with self._store.open_reader(artifact_id) as file:
-                return load(file.read())
+            for meta in self._metas(self.study):
+                if meta.artifact_id == artifact_id:
+                    return self._read(meta)
+            raise ArtifactNotFound("not found")
         except (ArtifactNotFound, SafetensorError) as error:
             raise StudyError(
                 f"weights {artifact_id} in {self.artifact_dir} are gone or damaged: {error}; "
@@ -125,29 +135,63 @@ class WeightsStore:
             path = folder / FILENAME
             save_file(state_dict, path)
             return upload_artifact(
-                artifact_store=self._store,
-                file_path=str(path),
-                study_or_trial=study_or_trial,
+                artifact_store=self._store, file_path=str(path), study_or_trial=study_or_trial,
                 storage=self.study._storage,
-            )
+                mimetype=f"{_TYPE}; {_HASH}{hashlib.sha256(path.read_bytes()).hexdigest()}",
+            )  # fmt: skip
+
+    def _read(self, meta: ArtifactMeta) -> dict[str, Tensor]:
+        """What is in a file; raises SafetensorError when it is damaged or another's."""
+        try:
+            with self._store.open_reader(meta.artifact_id) as file:
+                content = file.read()
+            noted = meta.mimetype.partition(_HASH)[2]
+            if noted and hashlib.sha256(content).hexdigest() != noted:
+                raise SafetensorError(f"{meta.artifact_id} is not the file that was kept there")
+            return load(content)
+        except (OSError, LookupError, ValueError, TypeError) as error:  # an odd type of numbers
+            raise SafetensorError(describe(error)) from error
 
     def _remove(self, trial: FrozenTrial) -> None:
-        artifact_id = self._artifact_id(trial)
-        if artifact_id:
+        meta = self._meta(trial)
+        if meta:
             with contextlib.suppress(ArtifactNotFound):  # another process was faster
-                self._store.remove(artifact_id)
+                self._store.remove(meta.artifact_id)
 
     def _kept(self) -> list[FrozenTrial]:
         """Completed trials whose weights are still there."""
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return [t for t in done if self.holds(t)]
 
-    def _artifact_id(self, trial: FrozenTrial) -> str | None:
-        """The trial's artifact, if its file is still there."""
-        for meta in get_all_artifact_meta(trial, storage=self.study._storage):
-            if meta.filename == FILENAME and (self.artifact_dir / meta.artifact_id).is_file():
-                return meta.artifact_id
-        return None
+    def _meta(self, trial: FrozenTrial) -> ArtifactMeta | None:
+        """The trial's weights, if their file is still there."""
+        return next(self._metas(trial), None)
+
+    def _metas(self, study_or_trial: optuna.Study | FrozenTrial) -> Iterator[ArtifactMeta]:
+        for meta in get_all_artifact_meta(study_or_trial, storage=self.study._storage):
+            name = meta.artifact_id
+            # A name in a stranger's database may lead elsewhere.
+            is_ours = meta.filename == FILENAME and name == Path(name).name
+            if is_ours and (self.artifact_dir / name).is_file():
+                yield meta
+
+
+def fill(model: nn.Module, state_dict: dict[str, Tensor], whose: str) -> None:
+    """Load weights into the network that they should be of.
+
+    Raises:
+        StudyError: they are of another, or not all of them are finite.
+    """
+    wanted = model.state_dict()
+    for name in sorted(wanted.keys() | state_dict.keys()):
+        shapes = [tuple(d[name].shape) if name in d else None for d in (state_dict, wanted)]
+        if shapes[0] != shapes[1]:
+            has, needs = ("nothing" if shape is None else f"shape {shape}" for shape in shapes)
+            raise StudyError(f"{whose} are those of another network: {has} for {name}, not {needs}")
+    model.load_state_dict(state_dict)
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise StudyError(f"{whose} are damaged: not all numbers of {name} are finite")
 
 
 def _rank(trial: FrozenTrial) -> Rank:

@@ -581,6 +581,12 @@ def copied(searched, cwd):
     return f"sqlite:///{cwd}/studies.db"
 
 
+def test_weights_that_were_swapped_are_not_exported(copied, refuse, cwd):
+    (path,) = (cwd / "studies-artifacts").iterdir()
+    path.write_bytes(path.read_bytes()[:-4] + bytes(4))
+    assert "is not the file that was kept there" in refuse("export")
+
+
 def test_certifying_a_proposal_that_was_turned_away_is_refused_with_the_reason(copied, refuse):
     study = open_study(open_storage(copied))
     trial = study.ask()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import socket
 import subprocess
 import sys
@@ -9,11 +11,14 @@ import sys
 import optuna
 import pytest
 import torch
+from optuna.artifacts import upload_artifact
 from optuna.trial import TrialState
+from safetensors.torch import save
+from torch import nn
 
 from nas.errors import StudyError
 from nas.trials import best_trials, rank_key
-from nas.weights import NUM_KEPT, WeightsStore, default_artifact_dir
+from nas.weights import FILENAME, NUM_KEPT, WeightsStore, default_artifact_dir, fill
 
 
 @pytest.fixture
@@ -79,6 +84,102 @@ def test_damaged_weights_are_refused_and_not_loaded(store):
         store.load(number)
 
 
+HOSTILE = {
+    "empty": b"",
+    "a pickle": pickle.dumps({"w": 1.0}),
+    "text": b"no weights\n",
+    "a huge header": (2**63).to_bytes(8, "little") + b"{}",
+    "a header longer than the file": (10_000).to_bytes(8, "little") + b"{}",
+    "a header that is no JSON": (4).to_bytes(8, "little") + b"{x:}",
+    "an unknown type": (60).to_bytes(8, "little")
+    + b'{"w":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}'.ljust(60)
+    + b"\0",
+}
+
+
+@pytest.mark.parametrize("is_noted", [True, False], ids=["hash", "no hash"])
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_file_that_holds_no_weights_is_refused_in_one_line(store, content, is_noted, monkeypatch):
+    if not is_noted:
+        without_hashes(monkeypatch)
+    number = complete(store, 0.5)
+    (path,) = store.artifact_dir.iterdir()
+    path.write_bytes(content)
+    with pytest.raises(StudyError, match=rf"^the weights of trial {number} in [^\n]* are damaged"):
+        store.load(number)
+
+
+def without_hashes(monkeypatch):
+    """Let weights be kept as they were before their hashes were noted."""
+
+    def upload(**values):
+        return upload_artifact(**{k: v for k, v in values.items() if k != "mimetype"})
+
+    monkeypatch.setattr("nas.weights.upload_artifact", upload)
+
+
+def test_weights_of_another_trial_are_refused(store):
+    numbers = [complete(store, value) for value in (0.5, 0.6)]
+    names = [store._meta(store.study.trials[number]).artifact_id for number in numbers]
+    one, other = (store.artifact_dir / name for name in names)
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(StudyError, match=r"trial 0 .* is not the file that was kept there"):
+        store.load(numbers[0])
+    one.write_bytes(kept)
+    assert torch.equal(store.load(numbers[0])["w"], torch.full((3,), 0.5))
+
+
+def test_weights_of_a_study_without_hashes_are_read(store, monkeypatch):
+    without_hashes(monkeypatch)
+    assert store.load(complete(store, 0.5))["w"][0] == 0.5
+    assert store.read(store.save({"w": torch.ones(3)}))["w"][0] == 1
+
+
+@pytest.mark.parametrize("name", ["../victim", "/tmp/../victim", "..", ".", "", "a/../../victim"])
+def test_name_that_leads_out_of_the_folder_is_never_followed(store, name):
+    store.artifact_dir.mkdir()
+    victim = store.artifact_dir.parent / "victim"
+    victim.write_bytes(save({"w": torch.ones(3)}))
+    trial = store.study.ask()
+    meta = {"artifact_id": name, "filename": FILENAME, "mimetype": "", "encoding": None}
+    for storage_id, put in (
+        (trial._trial_id, store.study._storage.set_trial_system_attr),
+        (store.study._study_id, store.study._storage.set_study_system_attr),
+    ):
+        put(storage_id, f"artifacts:{name}", json.dumps(meta))
+    store.study.tell(trial, state=TrialState.FAIL)
+    store.tidy_up()
+    assert victim.exists()
+    assert not store.has(name)
+    with pytest.raises(StudyError):
+        store.load(trial.number)
+    with pytest.raises(StudyError):
+        store.read(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.pop("0.bias"), r"nothing for 0.bias, not shape \(2,\)"),
+        (lambda d: d.update(more=torch.ones(1)), r"shape \(1,\) for more, not nothing"),
+        (
+            lambda d: d.update({"0.bias": torch.ones(3)}),
+            r"shape \(3,\) for 0.bias, not shape \(2",
+        ),
+        (lambda d: d["0.bias"].fill_(float("nan")), "not all numbers of 0.bias are finite"),
+        (lambda d: d["0.bias"].fill_(float("inf")), "not all numbers of 0.bias are finite"),
+    ],
+)
+def test_network_is_filled_with_its_own_weights_alone(change, words):
+    model = nn.Sequential(nn.Linear(4, 2))
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    fill(model, weights, "mine")
+    change(weights)
+    with pytest.raises(StudyError, match=f"^mine are [^\n]*{words}"):
+        fill(model, weights, "mine")
+
+
 def test_store_lies_beside_a_sqlite_file():
     assert str(default_artifact_dir("sqlite:///a/b.db")) == "a/b-artifacts"
     assert str(default_artifact_dir(None)) == "studies-artifacts"
@@ -127,8 +228,8 @@ def test_saved_weights_that_cannot_be_read_are_refused(store, is_gone):
     path = store.artifact_dir / name
     if is_gone:
         path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:-3])
+    else:  # as long as it was
+        path.write_bytes(path.read_bytes()[:-4] + bytes(4))
     with pytest.raises(StudyError, match=f"weights {name} in .* are gone or damaged"):
         store.read(name)
 

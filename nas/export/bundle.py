@@ -20,6 +20,7 @@ from nas.export.check import check_export
 from nas.export.source import Provenance, network_source
 from nas.studies import DataFacts
 from nas.trials import TrialRecord
+from nas.weights import fill
 
 NUM_RANDOM_IMAGES = 256
 
@@ -61,6 +62,7 @@ def export_trial(
 
     Raises:
         ExportError: the folder is there already or cannot be written, or the check failed.
+        StudyError: the weights are not those of the trial's network.
     """
     candidate = record.candidate
     if candidate is None:
@@ -84,7 +86,7 @@ def export_trial(
     )
     images = _images(data, facts)
     model = architecture.build()
-    model.load_state_dict(state_dict)
+    fill(model, state_dict, f"the weights of trial {record.number}")
     scores = _scores(model, images, facts)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

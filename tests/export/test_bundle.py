@@ -11,7 +11,7 @@ import torch
 from optuna.trial import TrialState
 
 from nas.candidate import Candidate, Recipe
-from nas.errors import ExportError
+from nas.errors import ExportError, StudyError
 from nas.export import export_trial
 from nas.export.check import check_export
 from nas.studies import DataFacts
@@ -90,6 +90,15 @@ def test_trial_that_was_never_trained_is_refused(trained, tmp_path):
     rejected = replace(record, spec=None)
     with pytest.raises(ExportError, match="never trained"):
         export_trial(rejected, weights, facts, "s", None, tmp_path / "out")
+
+
+def test_weights_of_another_network_are_refused_in_one_line(trained, tmp_path):
+    record, weights, facts = trained
+    name = next(iter(weights))
+    for wrong in (weights | {name: torch.ones(2, 3)}, {name: weights[name]}, {}):
+        with pytest.raises(StudyError, match=r"^the weights of trial 3 are [^\n]+$"):
+            export_trial(record, wrong, facts, "s", None, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_failed_check_leaves_nothing_behind(trained, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from nas.errors import NasError, OverBudgetError, masked
 from nas.events import Note, Observer, SearchEnded
 from nas.samplers import LEARN_FROM_FULL_TRAININGS, schedules
 from nas.search import Search
-from nas.search_space import load_space
+from nas.search_space import DEFAULT, load_space, passed_over
 from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.storage import STORAGE_VARIABLE
@@ -50,6 +50,13 @@ class Launch:
             options.dataset, options.data_dir or datasets.default_data_dir(), options.image_size
         )
         self.data = datasets.split(self.images, valid_share, options.split_seed)
+        self.notes = list(self.images.notes)
+        other = passed_over(self.space) if options.space is None else None
+        if other is not None:
+            self.notes.append(
+                f"no --space given: searching in the {DEFAULT} that came with nas, not in {other}; "
+                f"--space {DEFAULT} takes that"
+            )
         num_workers = options.workers or default_workers(self.device)
         self.num_workers = min(num_workers, options.trials)
 
@@ -116,7 +123,7 @@ class Launch:
             seed=options.seed,
         )
         weights = WeightsStore(study, default_artifact_dir(options.storage))
-        for note in self.images.notes:
+        for note in self.notes:
             show(Note(note))
         if masked(options.storage or "") != (options.storage or ""):
             show(

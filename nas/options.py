@@ -222,9 +222,9 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 def _add_task(parser: argparse.ArgumentParser) -> None:
     """What is searched: the space, the images, the limits beside the budget."""
     parser.add_argument(
-        "--space", type=_text, default="blocks", metavar="SPACE",
+        "--space", type=_text, metavar="SPACE",
         help="search space: a name that `nas spaces` lists, or a file such as my/space.py "
-        "(default: %(default)s)",
+        "(default: the blocks that came with nas)",
     )  # fmt: skip
     parser.add_argument(
         "--dataset", type=_text, metavar="DATA",

@@ -5,7 +5,8 @@ by the names that `suggest` asks for, or a list of several; what it leaves out i
 may say how to come near a candidate from elsewhere, with the values `nearest(candidate, task)`.
 
 A space is found by name in `./search_spaces`, then among those that ship with the package, or given
-as a path. Listing reads docstrings and runs nothing; loading runs the file.
+as a path. Listing reads docstrings and runs nothing; loading runs the file. Where none is named, it
+is the default that ships with the package: a file in the current folder runs only when named.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # listing spaces must not load torch
     from nas.task import Task
 
 FOLDER = "search_spaces"
+DEFAULT = "blocks"
 
 
 @dataclass(frozen=True)
@@ -156,16 +158,20 @@ def list_spaces() -> list[SpaceEntry]:
     return sorted(entries.values(), key=lambda entry: entry.name)
 
 
-def load_space(name_or_path: str) -> SearchSpace:
+def load_space(name_or_path: str | None = None) -> SearchSpace:
     """Load and run the file of a space.
 
     Args:
-        name_or_path: the name of a space, or a path to a file (anything with a slash or `.py`).
+        name_or_path: the name of a space, or a path to a file (anything with a slash or `.py`);
+            None for the `DEFAULT` that ships with the package, whatever the current folder holds.
 
     Raises:
         SpaceError: no such space, or its file cannot be run, or it has no `suggest`.
     """
-    path = _find(name_or_path)
+    if name_or_path is None:
+        path = next(path for path in _default_paths()[1:] if path.is_file())
+    else:
+        path = _find(name_or_path)
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -196,6 +202,16 @@ def load_space(name_or_path: str) -> SearchSpace:
         start if callable(start) else None,
         nearest if callable(nearest) else None,
     )  # fmt: skip
+
+
+def passed_over(space: SearchSpace) -> Path | None:
+    """A file of the current folder that `--space NAME` takes in place of the default space."""
+    here = _default_paths()[0]
+    return here if here.is_file() and not here.samefile(space.path) else None
+
+
+def _default_paths() -> list[Path]:
+    return [folder / f"{DEFAULT}.py" for folder in _folders()]
 
 
 def _folders() -> Iterator[Path]:

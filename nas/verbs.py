@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import DataError, DivergedError, NasError, SpaceError, masked
+from nas.errors import DataError, DivergedError, NasError, SpaceError, StudyError, masked
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -117,6 +118,8 @@ def check(options: Namespace, arguments: list[str]) -> int:
 
     launch = Launch(options)
     task = launch.task(options.budget)
+    for note in launch.notes:
+        print(note)
     holdings = take_stock(launch.space, task, options.draws)
     expected = None
     if holdings.fitting:
@@ -184,9 +187,9 @@ def export(options: Namespace, arguments: list[str]) -> int:
     with storage_errors(options.storage):
         study = open_study(open_storage(options.storage), options.study)
         record = find_trial(study, _number(options.trial))
+        out = options.out or _export_folder(study, record.number)
         facts = study_data(study)
         weights = WeightsStore(study, default_artifact_dir(options.storage)).load(record.number)
-    out = options.out or Path(f"{study.study_name}-trial-{record.number}")
     try:
         data = _study_images(study, facts, options.data_dir)
     except DataError as error:
@@ -286,6 +289,20 @@ def dashboard(options: Namespace, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print()
     return 0
+
+
+def _export_folder(study: Study, number: int) -> Path:
+    """A folder of this one, named after the trial; other programs' studies may have any name."""
+    from nas.studies import check_study_name
+
+    with contextlib.suppress(StudyError):
+        folder = Path(f"{check_study_name(study.study_name)}-trial-{number}")
+        if len(os.fsencode(folder)) <= 255:
+            return folder
+    raise NasError(
+        f"no folder can be named after study {study.study_name[:40]!r}: say with --out where to "
+        "export to"
+    )
 
 
 def _number(trial: int | str | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import shutil
@@ -585,6 +586,35 @@ def test_weights_that_were_swapped_are_not_exported(copied, refuse, cwd):
     (path,) = (cwd / "studies-artifacts").iterdir()
     path.write_bytes(path.read_bytes()[:-4] + bytes(4))
     assert "is not the file that was kept there" in refuse("export")
+
+
+HOSTILE_NAMES = [
+    "../up", "/tmp/nas-escaped", "a/../../b", "..\\up", "a\0b", "a\nb", "\x1b[31mred", "-rf", " ",
+    "a" * 300, "😀" * 100,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_no_folder_is_named_after_a_study_with_a_hostile_name(copied, refuse, run, cwd, name):
+    with contextlib.closing(sqlite3.connect("studies.db")) as database, database:
+        database.execute("UPDATE studies SET study_name = ?", (name,))
+    assert "say with --out" in refuse("export")
+    assert run("export", "--out", "mine").code == 0
+
+
+def test_code_in_the_current_folder_runs_only_when_it_is_named(copied, run, cwd):
+    (cwd / "search_spaces").mkdir()
+    for path in (cwd / "tiny.py", *(cwd / "search_spaces" / f"{n}.py" for n in ("tiny", "blocks"))):
+        path.write_text("open('ran', 'w')\n" + TINY_SPACE)
+    for command in (["spaces"], ["studies"], ["show", "best"], ["export"]):
+        assert run(*command).code == 0
+    assert run("certify", "--seeds", "1", "--device", "cpu").code == 0
+    done = run(*DIGITS, "--storage", IN_MEMORY, "--trials", "1", "--epochs", "1", "--device", "cpu")
+    assert done.code == 0
+    assert "not in search_spaces/blocks.py; --space blocks takes that" in done.out
+    assert not (cwd / "ran").exists()
+    assert run("check", "--budget", "20k", "--dataset", "digits", "--space", "blocks").code == 0
+    assert (cwd / "ran").exists()
 
 
 def test_certifying_a_proposal_that_was_turned_away_is_refused_with_the_reason(copied, refuse):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from nas.errors import InvalidCandidateError, SpaceError
-from nas.search_space import list_spaces, load_space
+from nas.search_space import list_spaces, load_space, passed_over
 from nas.survey import DrawnTrial
 from nas.task import Task
 
@@ -79,6 +79,19 @@ def test_space_of_the_current_folder_comes_before_a_shipped_one(folder):
     space = load_space("blocks")
     assert space.source == GOOD
     assert space.path.resolve() == folder / "blocks.py"
+
+
+def test_default_is_the_shipped_space_whatever_the_current_folder_holds(folder):
+    shipped = load_space()
+    assert passed_over(shipped) is None
+    (folder / "blocks.py").write_text("raise SystemError\n")
+    assert load_space().path == shipped.path
+    assert passed_over(shipped).resolve() == folder / "blocks.py"
+
+
+def test_default_space_is_not_passed_over_for_itself(monkeypatch):
+    monkeypatch.chdir(load_space().path.parents[1])
+    assert passed_over(load_space()) is None
 
 
 def test_space_is_found_by_path(write):

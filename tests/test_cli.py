@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -685,6 +686,60 @@ def test_output_that_nobody_reads_is_no_fault(searched):
     command = f"{sys.executable} -m nas show --storage {searched.url} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""
+
+
+IN_SHELL = f"set -o pipefail; {sys.executable} -m nas "
+SEARCH_IN_SHELL = IN_SHELL + "search --dataset digits --budget 20k --trials 1 --epochs 1 " + (
+    "--space tiny.py --device cpu --workers 1 "
+)  # fmt: skip
+
+
+def in_shell(command, **variables):
+    return subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=os.environ | variables
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(
+    "command",
+    [
+        IN_SHELL + "--help", IN_SHELL + "spaces", IN_SHELL + "studies", IN_SHELL + "show",
+        IN_SHELL + "show best", SEARCH_IN_SHELL, SEARCH_IN_SHELL + "--json",
+        SEARCH_IN_SHELL + "--quiet",
+    ],
+)  # fmt: skip
+def test_output_that_cannot_be_written_is_one_line(copied, command):
+    done = in_shell(command + " > /dev/full")
+    line = "nas: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, line)
+
+
+def test_lists_need_no_standard_output(copied):
+    for verb in ("spaces", "studies", "show best"):
+        done = in_shell(f"{IN_SHELL}{verb} >&-")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("how", ["", "--json", "--quiet"])
+def test_search_whose_output_nobody_reads_ends_quietly_and_can_go_on(cwd, run, how):
+    (cwd / "tiny.py").write_text(TINY_SPACE)
+    done = in_shell(f"{SEARCH_IN_SHELL} {how} | true")
+    assert (done.returncode, done.stderr) == (1, "")
+    again = in_shell(SEARCH_IN_SHELL)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "the study holds 1 trained candidates" in again.stdout
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_colour_is_left_out_where_the_user_asks_for_that(copied, is_plain):
+    code = f"import pty; pty.spawn([{sys.executable!r}, '-m', 'nas', 'show', 'best'])"
+    variables = {"TERM": "xterm-256color", "COLUMNS": "100"} | (
+        {"NO_COLOR": "1"} if is_plain else {}
+    )
+    done = in_shell(f'{sys.executable} -c "{code}"', **variables)
+    assert "tiny-digits-20000" in done.stdout
+    assert bool(re.search(r"\x1b\[[\d;]*(3|4|9)\d", done.stdout)) <= (not is_plain)
 
 
 def test_folder_with_the_name_of_a_data_set_stays_a_folder(run, cwd):

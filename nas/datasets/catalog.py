@@ -55,11 +55,21 @@ NAMES = (*_SOURCES, "digits")
 
 
 def default_data_dir() -> Path:
-    """`$NAS_DATA_DIR`, else `nas/` in the user's cache folder."""
+    """`$NAS_DATA_DIR`, else `nas/` in the user's cache folder.
+
+    Raises:
+        DataError: the user has no home, as some containers' have not.
+    """
     given = os.environ.get(DATA_DIR_VARIABLE)
     if given:
         return Path(given)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise DataError(
+            "this user has no home folder: say where data sets are kept with --data-dir or "
+            f"{DATA_DIR_VARIABLE}"
+        ) from error
     return Path(cache) / "nas"
 
 

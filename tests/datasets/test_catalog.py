@@ -216,6 +216,23 @@ def test_data_folder_is_what_the_environment_says(monkeypatch):
     assert default_data_dir() == Path("/caches/nas")
 
 
+def test_user_without_a_home_is_told_to_say_where_data_is(monkeypatch, tmp_path, capsys):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NAS_DATA_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert main(["search", "--budget", "20k", "--dataset", "digits"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, list(tmp_path.iterdir())) == ("", [])
+    assert err == (
+        "nas: this user has no home folder: say where data sets are kept with --data-dir or "
+        "NAS_DATA_DIR\n"
+    )
+
+
 # Without MNIST
 
 

@@ -287,7 +287,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampler", choices=("auto", "tpe", "gp", "cmaes", "nsga2", "random"), default="auto",
         help="how candidates are proposed; auto is gp where every candidate has the same "
-        "parameters, else tpe (default: %(default)s)",
+        "parameters, else tpe; cmaes unpickles its state from the database, which nobody else "
+        "should be able to write to (default: %(default)s)",
     )  # fmt: skip
     _add_pruner(parser)
 

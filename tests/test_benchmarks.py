@@ -37,6 +37,17 @@ def test_replay_reads_the_record():
     assert float(row.split("|")[3]) > 0.5
 
 
+def test_random_command_lines_run_or_are_refused_in_one_line():
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "arguments.py", "--count", "150", "--seed", "2"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ends = {end: int(num) for num, end in (part.split() for part in done.stdout.split(", "))}
+    assert set(ends) == {"accepted", "refused"}
+    assert min(ends.values()) > 30
+
+
 def test_recorded_candidates_are_drawn_again_as_they_were():
     """Or the record would go on with networks of another kind under the same numbers."""
     code = (

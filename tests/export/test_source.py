@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import random
+import re
 import shutil
 import subprocess
 import sys
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -103,6 +106,37 @@ def test_hostile_names_stay_text(architecture, tmp_path, name):
     kinds = [[type(node) for node in ast.walk(ast.parse(text))] for text in (tame, source)]
     assert kinds[0] == kinds[1]
     assert (name, "y") == run(source, tmp_path).CLASSES
+
+
+PIECES = [
+    '"', "'", '"""', "\'\'\'", "\\", "\n", "\r", "\r\n", "\0", "\t", "\f", "\v", "\x1a", "\x85",
+    "\u2028", "\u202e", "\u2066", "\ufeff", "\udcff", "\\N{DIGIT ONE}", "\\x22", "\\u0022", "{",
+    "}", "{title}", "%s", "#", "# -*- coding: utf-7 -*-", "# coding: rot13", "+ADw-", ");", "(",
+    ")", "import os", "os.system", "print(1)", "\nraise SystemExit\n", ",", "a", "é", "😀", " ",
+    "${x}", "`x`", "<x>",
+]  # fmt: skip
+
+
+def test_thousands_of_random_names_stay_text(architecture):
+    rng, num = random.Random(0), 40
+
+    def source_with(names):
+        made = replace(provenance(*names[:2]), versions={names[2]: names[3]})
+        return network_source(architecture, made, names, (0.1,), (0.3,))
+
+    tame = kinds_of(source_with(["x"] * num))
+    for _ in range(75):
+        names = ["".join(rng.choices(PIECES, k=rng.randint(0, 6))) for _ in range(num)]
+        source = source_with(names)
+        assert source.isascii()
+        assert source.replace("\n", "").isprintable()
+        assert kinds_of(source) == tame
+        (literal,) = re.findall(r"^CLASSES = (\(.*?^\))$", source, re.MULTILINE | re.DOTALL)
+        assert ast.literal_eval(literal) == tuple(names)
+
+
+def kinds_of(source):
+    return [type(node) for node in ast.walk(ast.parse(source.encode()))]
 
 
 @pytest.mark.skipif(shutil.which("ruff") is None, reason="ruff is not installed")

@@ -176,7 +176,6 @@ def check_report(
         f"{len(data.valid_index):,} to validate), {task.budget.summary()}"
     )
     parts: list[RenderableType] = [
-        *launch.images.notes,
         head,
         f"of {drawn:,} random draws {len(fitting):,} fit ({len(fitting) / drawn:.1%}), "
         f"{holdings.num_over:,} are over a limit, {holdings.num_invalid:,} cannot exist",

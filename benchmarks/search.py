@@ -35,34 +35,21 @@ from typing import Any
 
 import optuna
 import torch
+from ways import ARMS, TASK, End, Meter, search
 
 from nas import datasets
 from nas.candidate import Candidate
 from nas.certainty import mean_of
-from nas.datasets import Dataset
-from nas.errors import DivergedError, OverBudgetError
-from nas.events import EpochEnded, Event
-from nas.metrics import EpochMetrics
+from nas.errors import DivergedError
 from nas.samplers import derive_seed
-from nas.search import Search
-from nas.search_space import load_space
-from nas.settings import SearchSettings
 from nas.tally import take_tally
-from nas.task import Task
 from nas.training import train
 from nas.training.engine import evaluate
 from nas.training.step import MEMORY_FORMAT
-from nas.trials import Reason, best_trials
-from nas.weights import WeightsStore
-from nas.worker import EpochDone, Failed, Job, Trained
-from nas.workers import Message
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
-TASK = Task((1, 28, 28), 10, 20_000)
 NUM_TRUTH = 30_000  # images
 CHECKPOINTS = (1 / 4, 1 / 2, 1)  # of the training, at which a way is asked for its answer
-ARMS = ("plain", "random", "optuna", "blind", "nas")
-PLAIN = str(Path(__file__).parent / "plain_space.py")
 
 
 def main() -> None:
@@ -114,71 +101,6 @@ def prepare(options: argparse.Namespace) -> None:
     STATE["truth"] = replace(data, valid_index=rest[:NUM_TRUTH])
 
 
-class Meter:
-    """Counts epochs, and says when there have been enough of them."""
-
-    exit_code = 0
-    timeout_seconds = 0.0  # it counts no seconds
-    seconds_left = None
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.num_epochs = 0
-
-    @property
-    def reason(self) -> Reason | None:
-        return Reason.TIME_LIMIT if self.num_epochs >= self.most else None
-
-    def __call__(self) -> bool:
-        return self.reason is not None
-
-    def observe(self, event: Event) -> None:
-        self.num_epochs += isinstance(event, EpochEnded)
-
-
-class OneWorker:
-    """In place of a pool of processes: trains here, an epoch with each call of `wait`."""
-
-    device = torch.device("cpu")
-    precision = torch.bfloat16
-    num_workers = 1
-
-    def __init__(self, data: Dataset, meter: Meter) -> None:
-        self.data = data
-        self.meter = meter
-        self.job: Job | None = None
-        self.messages: list[Message] = []
-
-    @property
-    def num_idle(self) -> int:
-        return 0 if self.job or self.messages else 1
-
-    def start(self, job: Job) -> None:
-        self.job = job
-
-    def stop(self) -> None:
-        pass
-
-    def answer(self, number: int, stop: bool) -> None:
-        assert not stop  # no arm that uses it stops within a schedule
-
-    def wait(self, timeout_seconds: float) -> list[Message]:
-        assert self.job is not None
-        job, self.job = self.job, None
-        left = self.meter.most - self.meter.num_epochs
-
-        def on_epoch_end(metrics: EpochMetrics) -> bool:
-            return metrics.epoch >= left
-
-        try:
-            result = train(job.architecture, job.recipe, self.data, seed=job.seed,
-                           precision=self.precision, on_epoch_end=on_epoch_end)  # fmt: skip
-        except DivergedError as error:
-            return [Failed(job.number, str(error), has_diverged=True)]
-        epochs = [EpochDone(job.number, metrics) for metrics in result.history]
-        return [*epochs, Trained(job.number, result)]
-
-
 def run_arm(arm: str, repeat: int, until: float) -> dict[str, Any] | None:
     """One search, and what its answers are worth; None when it is too late to begin."""
     if time.time() > until:
@@ -187,9 +109,7 @@ def run_arm(arm: str, repeat: int, until: float) -> dict[str, Any] | None:
     started = time.perf_counter()
     meter = Meter(options.trainings * TASK.epochs)
     study = optuna.create_study(direction="maximize")
-    ends = search_optuna(study, repeat, meter) if arm == "optuna" else None
-    if ends is None:
-        ends = search_nas(study, arm, repeat, meter)
+    ends = search(study, arm, repeat, meter, STATE["data"])
     searched = time.perf_counter() - started
     return {
         "arm": arm,
@@ -199,69 +119,6 @@ def run_arm(arm: str, repeat: int, until: float) -> dict[str, Any] | None:
         "num_proposals": len(study.trials),
         "seconds": round(searched, 1),
     }
-
-
-End = tuple[int, float, Candidate]  # epochs so far, score, what was trained
-
-
-def search_nas(study: optuna.Study, arm: str, repeat: int, meter: Meter) -> list[End]:
-    settings = SearchSettings(trials=10**6, max_rejected=10**6, seed=repeat)
-    space = load_space(PLAIN)
-    if arm in ("blind", "nas"):
-        space = load_space("blocks")
-        space = replace(space, start=None) if arm == "blind" else space
-    else:
-        sampler = "tpe" if arm == "plain" else "random"
-        settings = replace(settings, sampler=sampler, pruner="none")
-    ends: list[End] = []
-    known: set[int] = set()
-
-    def observe(event: Event) -> None:
-        meter.observe(event)
-        for record in best_trials(study) if not isinstance(event, EpochEnded) else ():
-            if record.number not in known and record.candidate:
-                known.add(record.number)
-                ends.append((meter.num_epochs, record.valid_accuracy or 0.0, record.candidate))
-
-    weights = WeightsStore(study, Path("/nonexistent/never-kept"))
-    pool = OneWorker(STATE["data"], meter)
-    Search(study, space, TASK, STATE["data"], settings, pool, weights, observe, meter).run()  # type: ignore[arg-type]
-    return ends
-
-
-def search_optuna(study: optuna.Study, repeat: int, meter: Meter) -> list[End]:
-    """As Optuna's own examples do it."""
-    space, data = load_space(PLAIN), STATE["data"]
-    study.sampler = optuna.samplers.TPESampler(seed=repeat)
-    ends: list[End] = []
-
-    def objective(trial: optuna.Trial) -> float:
-        candidate = space.propose(trial, TASK)
-        try:
-            TASK.budget.check(candidate.architecture)
-        except OverBudgetError as error:
-            raise optuna.TrialPruned from error
-
-        def on_epoch_end(metrics: EpochMetrics) -> bool:
-            meter.num_epochs += 1
-            trial.report(metrics.valid_accuracy, metrics.epoch)
-            return meter() or trial.should_prune()
-
-        seed = derive_seed(repeat, trial.number, "training")
-        try:
-            result = train(candidate.architecture, candidate.recipe, data, seed=seed,
-                           precision=torch.bfloat16, on_epoch_end=on_epoch_end)  # fmt: skip
-        except DivergedError as error:
-            raise optuna.TrialPruned from error
-        if not result.is_finished:
-            raise optuna.TrialPruned
-        score = result.history[-1].valid_accuracy
-        ends.append((meter.num_epochs, score, candidate))
-        return score
-
-    while not meter():
-        study.optimize(objective, n_trials=1)
-    return ends
 
 
 def answers(ends: list[End], most: int, repeat: int, num_seeds: int) -> list[dict[str, Any]]:

@@ -67,3 +67,36 @@ def test_recorded_candidates_are_drawn_again_as_they_were():
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arm", ["plain", "random", "optuna", "blind", "nas"])
+def test_way_to_search_trains_as_many_epochs_as_it_is_given(arm, mnist_dir):
+    code = (
+        "import sys, optuna\n"
+        "from dataclasses import replace\n"
+        "from fractions import Fraction\n"
+        "from pathlib import Path\n"
+        "from nas import datasets, rungs\n"
+        "from ways import Meter, search\n"
+        "rungs.FIRST_RUNG = 300\n"
+        "optuna.logging.set_verbosity(optuna.logging.ERROR)\n"
+        "images = datasets.load_training_images('mnist', Path(sys.argv[2]))\n"
+        "data = datasets.split(images, Fraction(1, 12), seed=0)\n"
+        "train, valid = data.train_index[:300], data.valid_index[:100]\n"
+        "data = replace(data, train_index=train, valid_index=valid)\n"
+        "study, meter = optuna.create_study(direction='maximize'), Meter(22)\n"
+        "ends = search(study, sys.argv[1], 0, meter, data)\n"
+        "print(meter.num_epochs, len(ends), len(study.trials))\n"
+    )
+    path = f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, arm, mnist_dir], env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    num_epochs, num_ends, num_trials = map(int, done.stdout.split())
+    assert num_epochs == 22
+    if arm in ("blind", "nas"):  # the first sixteen are trained for an epoch each
+        assert num_trials >= 17
+    else:
+        assert num_ends >= 1

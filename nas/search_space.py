@@ -12,6 +12,7 @@ is the default that ships with the package: a file in the current folder runs on
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import hashlib
 import importlib.util
@@ -67,7 +68,8 @@ class SearchSpace:
         from nas.layers import LAYERS
 
         try:
-            candidate = self.suggest(trial, task)
+            with _aside():
+                candidate = self.suggest(trial, task)
         except InvalidCandidateError:
             raise
         except (Exception, SystemExit) as error:
@@ -107,7 +109,8 @@ class SearchSpace:
         if self.start is None:
             return []
         try:
-            given = self.start(task)
+            with _aside():
+                given = self.start(task)
         except (Exception, SystemExit) as error:
             raise self._error(f"start raised {describe(error)}", error) from error
         proposals = given if isinstance(given, list) else [given]
@@ -128,7 +131,8 @@ class SearchSpace:
                 f"made for other limits: {self.path} has no function nearest(candidate, task)"
             )
         try:
-            params = self.nearest(candidate, task)
+            with _aside():
+                params = self.nearest(candidate, task)
         except (Exception, SystemExit) as error:
             raise self._error(f"nearest raised {describe(error)}", error) from error
         if not _is_params(params):
@@ -189,7 +193,8 @@ def load_space(name_or_path: str | None = None) -> SearchSpace:
     except ValueError as error:  # a null byte, in some versions of Python
         raise SpaceError(f"{path}:1: {error}") from error
     try:
-        exec(code, module.__dict__)
+        with _aside():
+            exec(code, module.__dict__)
     except (Exception, SystemExit) as error:
         line = _line_in(path, error) or 1
         raise SpaceError(f"{path}:{line}: {describe(error)}") from error
@@ -202,6 +207,11 @@ def load_space(name_or_path: str | None = None) -> SearchSpace:
         start if callable(start) else None,
         nearest if callable(nearest) else None,
     )  # fmt: skip
+
+
+def _aside() -> contextlib.AbstractContextManager[object]:
+    """What a space prints goes to standard error: standard output may be JSON for a program."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def passed_over(space: SearchSpace) -> Path | None:

@@ -388,3 +388,27 @@ def test_broken_nearest_is_one_line_with_its_place(write, body, words):
         space.params_near(candidate, TASK)
     line = GOOD.count("\n") + (4 if "raise" in body else 3)
     assert f"{path}:{line}:" in one_line(error)
+
+
+def test_what_a_space_prints_does_not_go_among_the_output(tmp_path, capsys):
+    path = tmp_path / "chatty.py"
+    path.write_text(
+        "from nas import Architecture, Candidate, Flatten, Linear, Recipe\n"
+        "print('loaded')\n"
+        "def start(task):\n"
+        "    print('started')\n"
+        "    return {}\n"
+        "def suggest(trial, task):\n"
+        "    print('asked')\n"
+        "    layers = [Flatten(), Linear(task.num_classes)]\n"
+        "    return Candidate(Architecture(task.input_shape, layers), Recipe())\n"
+        "def nearest(candidate, task):\n"
+        "    print('near')\n"
+        "    return {}\n"
+    )
+    space, task = load_space(str(path)), Task((1, 8, 8), 10, 5000)
+    space.first_proposals(task)
+    space.params_near(space.propose(DrawnTrial(), task), task)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.split() == ["loaded", "started", "asked", "near"]

@@ -90,8 +90,9 @@ class Journal:
                     self._store_weights(study, trial, entry, _weights_of(path))
                     self._store(study, trial, entry)
                     stored.append(number)
-            path.unlink(missing_ok=True)
-            _weights_of(path).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that is read-only by now: next time
+                path.unlink(missing_ok=True)
+                _weights_of(path).unlink(missing_ok=True)
         return sorted(stored)
 
     def _store_weights(

@@ -155,7 +155,8 @@ class WeightsStore:
     def _remove(self, trial: FrozenTrial) -> None:
         meta = self._meta(trial)
         if meta:
-            with contextlib.suppress(ArtifactNotFound):  # another process was faster
+            # Another process was faster, or the folder is read-only by now.
+            with contextlib.suppress(ArtifactNotFound, OSError):
                 self._store.remove(meta.artifact_id)
 
     def _kept(self) -> list[FrozenTrial]:

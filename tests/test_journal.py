@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
 
 import optuna
 import pytest
@@ -39,6 +40,13 @@ def study():
 @pytest.fixture
 def journal(study, tmp_path):
     return Journal(tmp_path / "artifacts", study.study_name)
+
+
+def raising(error):
+    def function(*arguments, **options):
+        raise error
+
+    return function
 
 
 def begin(study, fingerprint="abc"):
@@ -133,6 +141,17 @@ def test_files_are_gone_once_all_is_stored(study, journal):
     assert [t.value for t in study.trials] == [0, 0.25, 0.5]
     assert not files(journal)
     assert journal.replay(study) == []
+
+
+def test_file_that_cannot_be_removed_is_stored_once(study, journal, monkeypatch):
+    add(journal, begin(study))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", raising(PermissionError(13, "Read-only file system")))
+        assert journal.replay(study) == [0]
+        assert journal.replay(study) == []
+    assert files(journal)
+    assert journal.replay(study) == []
+    assert not files(journal)
 
 
 def test_without_a_file_there_is_nothing_to_store_and_no_folder_is_made(study, journal):

@@ -27,8 +27,9 @@ from nas.trials import Reason, reason_of
 SamplerName = Literal["auto", "tpe", "gp", "cmaes", "nsga2", "random"]
 PrunerName = Literal["squeezed", "median", "halving", "none"]
 
-# Optuna's hear of no candidate that was stopped; the others do.
-LEARN_FROM_FULL_TRAININGS = ("gp", "nsga2")
+# Optuna's hear of no candidate that was stopped (CMA-ES can be made to, but not where parameters
+# depend on others).
+LEARN_FROM_FULL_TRAININGS = ("gp", "cmaes", "nsga2")
 STUCK = 3  # duplicates in a row, after which the next proposal is drawn at random
 POPULATION = 20  # of NSGA-II, whose own default of 50 is a whole search here
 
@@ -124,12 +125,7 @@ def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
         case "gp":
             return GPSampler(seed=seed, independent_sampler=tpe, warn_independent_sampling=False)
         case "cmaes":
-            return CmaEsSampler(
-                seed=seed,
-                independent_sampler=tpe,
-                warn_independent_sampling=False,
-                consider_pruned_trials=True,
-            )
+            return CmaEsSampler(seed=seed, independent_sampler=tpe, warn_independent_sampling=False)
         case "nsga2":
             return NSGAIISampler(seed=seed, population_size=POPULATION)
         case "random":

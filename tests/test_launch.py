@@ -37,7 +37,7 @@ def search(tmp_path, monkeypatch, capsys):
         ("gp", "squeezed", True),
         ("nsga2", "none", False),
         ("tpe", "squeezed", False),
-        ("cmaes", "squeezed", False),
+        ("cmaes", "squeezed", True),
     ],
 )
 def test_sampler_that_would_hear_of_few_candidates_is_named(

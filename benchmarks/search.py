@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2, help="trainings that measure an answer")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="run these alone")
+    parser.add_argument("--workers", type=int, default=2, help="searches at a time")
     parser.add_argument("--hours", type=float, default=24.0, help="begin nothing after these")
     options = parser.parse_args()
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
@@ -71,7 +72,7 @@ def main() -> None:
     todo = [run for run in wanted if run not in done]
     until = time.time() + 3600 * options.hours
     context = get_context("spawn")
-    with ProcessPoolExecutor(2, context, prepare, (options,)) as pool:
+    with ProcessPoolExecutor(options.workers, context, prepare, (options,)) as pool:
         for ended in as_completed([pool.submit(run_arm, *task, until) for task in todo]):
             if ended.exception():
                 pool.shutdown(cancel_futures=True)

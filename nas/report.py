@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nas.budget import to_bytes
+from nas.budget import Limits, to_bytes
 from nas.certificates import Protocol
 from nas.comparison import certificate_tables, measured_runs, spread
 from nas.display import PlainConsole, counts_text, duration_text
@@ -83,10 +83,14 @@ def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
         parts += [f"{name} = {value}" for name, value in record.params.items()]
         return Group(*parts)
     architecture = record.candidate.architecture
+    facts = study_facts(study)
+    bits = facts.bits if facts else Limits.bits
     parts += [
         f"{architecture.num_params:,} parameters, {architecture.num_macs:,} multiply-accumulates "
-        f"an image, {architecture.peak_values:,} values held at once, fingerprint "
-        f"{record.fingerprint}",
+        f"an image, fingerprint {record.fingerprint}",
+        f"{to_bytes(architecture.num_params, bits):,} bytes of weights, "
+        f"{to_bytes(architecture.peak_values, bits):,} bytes of activations held at once, "
+        f"{bits} bits each",
         f"recipe: {record.candidate.recipe.summary()}",
         f"seed {record.seed}, {record.device}, "
         + ", ".join(f"{name} {version}" for name, version in record.versions.items()),

@@ -90,6 +90,8 @@ def test_page_of_a_trained_trial_shows_network_recipe_and_curve(study):
     for words in ("Conv2d(", "Linear(", "receptive field", "recipe: sgd", "epoch", "seed"):
         assert words in text
     assert f"{record.num_params:,} parameters" in text
+    assert f"{4 * record.num_params:,} bytes of weights, " in text
+    assert f"{4 * record.candidate.architecture.peak_values:,} bytes of activations" in text
 
 
 def test_page_of_a_trial_that_goes_on_with_another_says_with_which(study):

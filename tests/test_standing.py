@@ -231,6 +231,17 @@ def test_database_that_was_moved_or_replaced_ends_the_search(in_file, tmp_path, 
     in_file.refresh()
 
 
+def test_trial_of_the_queue_that_was_put_back_and_comes_late_gives_way_to_what_is_in_work(in_file):
+    study = in_file.study  # one in memory never looks at it again
+    study.enqueue_trial({"width": 3})
+    late, one, other = Standing(study, 1), Owner(study), Owner(study)
+    trial = one.ask()
+    begin(other)
+    one.put_back(trial)
+    assert late.ask() is None
+    assert [t.state.name for t in study.trials] == ["WAITING", "RUNNING"]
+
+
 def test_study_in_memory_has_no_file_to_look_for(study):
     Standing(study, 1).refresh()
 
@@ -273,6 +284,24 @@ def test_best_of_the_stopped_goes_on_when_there_are_enough_but_nothing_new_is_be
     squeezed.tell(trial, 0.9)
     standing.refresh()
     assert not standing.wants_more
+
+
+def test_stopped_one_counts_also_when_it_is_taken_up_at_this_moment(squeezed):
+    """It has a larger number then than what was asked for just before."""
+    standing, other = Standing(squeezed, 3), Owner(squeezed)
+    for score in (0.5, 0.6):
+        stop_at_rung(squeezed, other, score)
+    begin(other)
+    ask = standing.owner.ask
+
+    def slow():
+        trial = ask()
+        other.take_up(squeezed.trials[1])
+        return trial
+
+    standing.owner.ask = slow
+    assert standing.ask() is None
+    assert reasons(squeezed)[3] == "surplus"
 
 
 def test_the_best_goes_on_however_few_there_are_once_no_more_come(squeezed):

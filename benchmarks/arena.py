@@ -187,6 +187,8 @@ class Arena:
             code = stop.exit_code
         except NasError as error:
             code = error.exit_code
+            with (self.folder / "said.txt").open("a") as file:
+                file.write(f"{error}\n")
         for number, accuracy in list(finished.items()):
             tell(number, accuracy)
         os._exit(code)
@@ -208,6 +210,12 @@ class Arena:
         storage = open_storage(self.url, create=True)
         name = f"toy-{self.seed}-{self.folder.name}"  # a server is one for all runs
         return open_or_create_study(storage, name, facts, data, "# toy")
+
+    @property
+    def said(self) -> str:
+        """What a search that failed said last."""
+        path = self.folder / "said.txt"
+        return path.read_text().splitlines()[-1] if path.exists() else ""
 
     def told(self) -> list[tuple[int, float]]:
         path = self.folder / "told.jsonl"

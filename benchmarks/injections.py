@@ -51,7 +51,7 @@ def wait_for(processes: list[Any], score: Score, place: Arena, what: str) -> Non
     for process in processes:
         process.join(180)
         if process.exitcode != 0:
-            score.note(what, place, f"exit code {process.exitcode}")
+            score.note(what, place, f"exit code {process.exitcode} {place.said}")
             process.kill()
 
 

@@ -74,7 +74,8 @@ def main() -> None:
         slope = statistics.linear_regression(hours, values).slope
         print(f"| {name} | {values[0]} | {values[-1]} | {slope:+.2f} |")
     grown = warm[-1]["megabytes"] - warm[0]["megabytes"]
-    num = warm[-1]["trials"] - warm[0]["trials"]
+    # Those that were stopped early are not told; they come in proportion.
+    num = (warm[-1]["trained"] - warm[0]["trained"]) * len(trials) / max(done, 1)
     print(f"memory for each trial: {1000 * grown / max(num, 1):.1f} kB")
 
 
@@ -88,7 +89,7 @@ def look(pid: int, folder: Path) -> dict[str, Any]:
     others = [path for path in files if path not in weights and path.name not in known]
     return {
         "seconds": round(time.time() - process.create_time()),
-        "trials": len(told.read_text().splitlines()) if told.exists() else 0,
+        "trained": len(told.read_text().splitlines()) if told.exists() else 0,
         "megabytes": round(process.memory_info().rss / 2**20, 1),
         "handles": process.num_fds(),
         "threads": process.num_threads(),

@@ -154,8 +154,11 @@ def open_or_create_study(
     before = _facts_soon(study)
     if before is None:
         ours = {"data", "space_source", *asdict(facts)}
-        if study.get_trials(deepcopy=False) or not study.user_attrs.keys() <= ours:
+        is_used = study.get_trials(deepcopy=False) or not study.user_attrs.keys() <= ours
+        before = study_facts(study)  # its maker may have said so just now, and begun
+        if before is None and is_used:
             raise StudyError(f"study {name!r} was not made by nas: give a new name with --study")
+    if before is None:
         _write_facts(study, facts, data, space_source)  # its maker was killed on the way
         return study
     difference = before.first_difference(facts)

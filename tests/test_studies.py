@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import optuna
 import pytest
 
+from nas import studies as module
 from nas.budget import Budget, Limits
 from nas.errors import StudyError
 from nas.storage import open_storage
@@ -132,6 +133,25 @@ def test_study_whose_maker_was_killed_on_the_way_is_made_to_its_end(storage, num
     half = open_or_create_study(storage, "half", FACTS, DATA, "text")
     assert half.user_attrs == whole.user_attrs
     assert half.metric_names == whole.metric_names
+
+
+def test_study_whose_maker_begins_just_after_it_was_looked_at_is_no_strange_one(
+    storage, monkeypatch
+):
+    study = optuna.create_study(study_name="s", storage=storage, direction="maximize")
+    looks = []
+
+    def look(seen):
+        looks.append(study_facts(seen))
+        if len(looks) == 1:
+            module._write_facts(study, FACTS, DATA, "text")
+            study.set_user_attr("process:1", {})
+            study.ask()
+        return looks[-1]
+
+    monkeypatch.setattr(module, "study_facts", look)
+    open_or_create_study(storage, "s", FACTS, DATA, "text")
+    assert looks == [None, FACTS]
 
 
 def test_study_without_a_name_is_the_one_last_searched(storage):

@@ -340,6 +340,11 @@ def test_data_set_that_is_not_there_is_refused(refuse, dataset):
     assert "--dataset" in refuse("search", "--budget", "20000", "--dataset", dataset)
 
 
+def test_address_in_place_of_a_data_set_is_refused_without_its_password(refuse):
+    line = refuse("search", "--budget", "20000", "--dataset", "postgresql://u:hunter2@host/x")
+    assert "--dataset postgresql://u:***@host/x is an address: give a folder" in line
+
+
 def test_image_size_of_a_named_data_set_is_refused(refuse):
     assert "--image-size" in refuse(*DIGITS, "--image-size", "16")
 

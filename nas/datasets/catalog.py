@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nas.datasets.dataset import Dataset, LabelledImages
 from nas.datasets.folder import list_images, load_folder
-from nas.errors import DataError, describe
+from nas.errors import DataError, describe, masked
 
 DATA_DIR_VARIABLE = "NAS_DATA_DIR"
 DOWNLOAD_TIMEOUT_SECONDS = 20
@@ -97,6 +97,11 @@ def load_training_images(
     if not ("/" in dataset or os.sep in dataset or Path(dataset).is_dir()):
         raise DataError(
             f"--dataset {dataset!r} is neither a folder nor a known data set: {', '.join(NAMES)}"
+        )
+    if "://" in dataset:
+        raise DataError(
+            f"--dataset {masked(dataset)} is an address: give a folder of images, or one of "
+            f"{', '.join(NAMES)}"
         )
     return load_folder(Path(dataset), data_dir / "folders", image_size)
 

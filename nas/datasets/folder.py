@@ -70,6 +70,14 @@ def load_folder(
 
 def list_images(folder: Path, is_test: bool) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     """(file, label) of every training or test image, sorted, and the names of the classes."""
+    try:
+        return _list_images(folder, is_test)
+    except OSError as error:
+        where, why = error.filename or folder, error.strerror or error
+        raise DataError(f"--dataset {folder}: {where} cannot be read: {why}") from error
+
+
+def _list_images(folder: Path, is_test: bool) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     if not folder.is_dir():
         raise DataError(f"--dataset {folder}: no such folder")
     has_parts = (folder / "train").is_dir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -296,6 +297,23 @@ def test_nothing_readable_is_refused(tmp_path, cache):
 def test_missing_folder_is_refused(tmp_path, cache):
     with pytest.raises(DataError, match="gone: no such folder"):
         load_folder(tmp_path / "gone", cache, None)
+
+
+@pytest.mark.parametrize("name", ["", "cats"], ids=["itself", "a class"])
+def test_folder_that_cannot_be_listed_is_refused(images, cache, name, monkeypatch):
+    """As one that is removed at this moment; root may read all others."""
+    there, scandir, listdir = str(images / name), os.scandir, os.listdir
+
+    def fail(path, list_it):
+        if str(path) == there:
+            raise OSError(errno.EIO, "Input/output error", there)
+        return list_it(path)
+
+    monkeypatch.setattr(os, "scandir", lambda path: fail(path, scandir))
+    monkeypatch.setattr(os, "listdir", lambda path: fail(path, listdir))
+    with pytest.raises(DataError) as error:
+        load_folder(images, cache, None)
+    assert str(error.value).endswith(f"{there} cannot be read: Input/output error")
 
 
 def test_file_in_place_of_a_folder_is_refused(tmp_path, cache):

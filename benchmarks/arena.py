@@ -114,11 +114,12 @@ class MortalPool(WorkerPool):
         self.rng = random.Random(str(hits))
 
     def wait(self, timeout_seconds: float) -> list[Message]:
-        if self.rng.random() < 0.03:  # waits are as many as epochs
+        messages = super().wait(timeout_seconds)
+        if messages and self.rng.random() < 0.05:
             os.kill(self.rng.choice(self._workers).process.pid, signal.SIGKILL)
             with self.hits.open("a") as file:
                 file.write("x")
-        return super().wait(timeout_seconds)
+        return messages
 
 
 def wait_and_note(
@@ -213,9 +214,9 @@ class Arena:
 
     @property
     def said(self) -> str:
-        """What a search that failed said last."""
+        """What the searches that failed said."""
         path = self.folder / "said.txt"
-        return path.read_text().splitlines()[-1] if path.exists() else ""
+        return path.read_text() if path.exists() else ""
 
     def told(self) -> list[tuple[int, float]]:
         path = self.folder / "told.jsonl"

@@ -126,7 +126,10 @@ def _trial(
 
 @lru_cache(maxsize=10_000)
 def _distribution(text: str) -> BaseDistribution:
-    return json_to_distribution(text)
+    try:
+        return json_to_distribution(text)
+    except KeyError as error:  # which would say that there is no such trial
+        raise ValueError(f"no distribution: {text}") from error
 
 
 def _local(time: datetime | None) -> datetime | None:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
 from nas import reading
+from nas.errors import StudyError
 from nas.reading import ReadingStorage
 from nas.storage import open_storage
 
@@ -122,3 +123,27 @@ def test_damaged_database_is_an_error_of_optunas(study, url, tmp_path):
         database.execute("DROP TABLE trial_params")
     with pytest.raises(optuna.exceptions.StorageInternalError, match="trial_params"):
         storage._get_trials(study._study_id, None, set(), -1)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("trial_params", "distribution_json", '{"typf": "int", "low": 1, "high": 30}'),
+        ("trial_params", "distribution_json", '{"name": "IntDistribution", "attributes": {}}'),
+        ("trial_params", "distribution_json", '["int"]'),
+        ("trial_params", "distribution_json", '{"type'),
+        ("trial_user_attributes", "value_json", "{"),
+        ("trial_system_attributes", "value_json", ""),
+        ("trials", "state", "COMPLETF"),
+        ("trial_values", "value_type", "FINITF"),
+    ],
+)
+def test_text_that_was_damaged_is_told_in_one_line(study, url, tmp_path, table, column, value):
+    storage = open_storage(url)
+    with sqlite3.connect(tmp_path / "s.db") as database:
+        database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = 1", (value,))
+    with pytest.raises(
+        StudyError, match=r"^the database is damaged .*: bring back a copy"
+    ) as error:
+        storage._get_trials(study._study_id, None, set(), -1)
+    assert "\n" not in str(error.value)

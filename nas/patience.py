@@ -15,8 +15,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy
 from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from nas.errors import StudyError, describe
-from nas.reading import ReadingStorage
+from nas.reading import ReadingStorage, damaged
 
 PATIENCE_SECONDS = 300.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
@@ -71,7 +70,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
                 if not _may_pass(cause):
                     if _is_damage(cause):
-                        raise _damaged(cause) from error
+                        raise damaged(cause) from error
                     if isinstance(error, StorageInternalError):
                         raise
                     raise StorageInternalError(str(error)) from error
@@ -86,7 +85,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
                 # A KeyError says that there is no such study or trial, what is written may be bad.
                 if isinstance(error, KeyError) or "get_" not in method.__name__:
                     raise
-                raise _damaged(error) from error
+                raise damaged(error) from error
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         return None  # never reached
@@ -107,13 +106,6 @@ def _is_told(
 ) -> bool:
     trial = storage.get_trial(trial_id)
     return trial.state == state and trial.values == (None if values is None else list(values))
-
-
-def _damaged(error: BaseException | None) -> StudyError:
-    what = describe(error) if error else ""
-    return StudyError(
-        f"the database is damaged ({what[:200]}): bring back a copy from before, or move it away"
-    )
 
 
 def _is_damage(error: BaseException | None) -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import json
 import math
 import sqlite3
+from collections.abc import Mapping
 
 import optuna
 import pytest
@@ -67,7 +71,7 @@ def same(ours, theirs):
 
 def texts(trial):
     values = {
-        name: sorted(value.items()) if isinstance(value, dict) and name != "_params" else value
+        name: sorted(value.items()) if isinstance(value, Mapping) and name != "_params" else value
         for name, value in vars(trial).items()
         if name != "_distributions"
     }
@@ -125,6 +129,11 @@ def test_damaged_database_is_an_error_of_optunas(study, url, tmp_path):
         storage._get_trials(study._study_id, None, set(), -1)
 
 
+def read_all(storage, study):
+    for trial in storage._get_trials(study._study_id, None, set(), -1):
+        assert dict(trial.user_attrs) is not dict(trial.system_attrs)
+
+
 @pytest.mark.parametrize(
     ("table", "column", "value"),
     [
@@ -142,8 +151,47 @@ def test_text_that_was_damaged_is_told_in_one_line(study, url, tmp_path, table, 
     storage = open_storage(url)
     with sqlite3.connect(tmp_path / "s.db") as database:
         database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = 1", (value,))
-    with pytest.raises(
-        StudyError, match=r"^the database is damaged .*: bring back a copy"
-    ) as error:
-        storage._get_trials(study._study_id, None, set(), -1)
+    with pytest.raises(StudyError, match="the database is damaged") as error:
+        read_all(storage, study)
     assert "\n" not in str(error.value)
+
+
+def test_attributes_are_what_a_dictionary_of_them_would_be(study, url):
+    ours, theirs = (
+        storage.get_all_trials(study._study_id)[0].user_attrs
+        for storage in (open_storage(url), RDBStorage(url))
+    )
+    assert isinstance(theirs, dict)
+    assert not isinstance(ours, dict)
+    assert ours == theirs
+    assert theirs == ours
+    assert repr(ours) == repr(theirs)
+    assert {**ours} == copy.deepcopy(ours) == theirs
+    assert ("text" in ours, "none" in ours, len(ours)) == (True, False, 2)
+    assert ours.get("none", 7) == 7
+    with pytest.raises(KeyError):
+        ours["none"]
+
+
+def test_attribute_is_read_when_it_is_asked_for_and_once(study, url, monkeypatch):
+    trial = open_storage(url).get_all_trials(study._study_id, deepcopy=False)[0]
+    texts, loads = [], json.loads
+    monkeypatch.setattr(reading.json, "loads", lambda text: texts.append(text) or loads(text))
+    for _ in range(2):
+        assert trial.user_attrs["list"] == [1, {"a": None}]
+    assert texts == ['[1, {"a": null}]']
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_collection_of_garbage_goes_on_as_it_did(study, ours, is_enabled, monkeypatch):
+    before = gc.isenabled()
+    try:
+        (gc.enable if is_enabled else gc.disable)()
+        ours._get_trials(study._study_id, None, set(), -1)
+        assert gc.isenabled() == is_enabled
+        monkeypatch.setattr(reading, "_trial", None)
+        with pytest.raises(TypeError):
+            ours._get_trials(study._study_id, None, set(), -1)
+        assert gc.isenabled() == is_enabled
+    finally:
+        (gc.enable if before else gc.disable)()

@@ -106,16 +106,24 @@ class ToyPool:
 
 
 class MortalPool(WorkerPool):
-    """Two processes that train in earnest; now and then one is killed, as out of memory."""
+    """Two processes that train in earnest; now and then one is killed, as out of memory.
+
+    Of three candidates in a row that cost their process a search comes to its end, as it should: so
+    no more than two are killed before one is done.
+    """
 
     def __init__(self, hits: Path) -> None:
         super().__init__(DATA, torch.device("cpu"), torch.float32, num_workers=2)
         self.hits = hits
         self.rng = random.Random(str(hits))
+        self.num_killed = 0  # since a candidate was done
 
     def wait(self, timeout_seconds: float) -> list[Message]:
         messages = super().wait(timeout_seconds)
-        if messages and self.rng.random() < 0.05:
+        if any(isinstance(message, Trained) for message in messages):
+            self.num_killed = 0
+        if messages and self.num_killed < 2 and self.rng.random() < 0.05:
+            self.num_killed += 1
             os.kill(self.rng.choice(self._workers).process.pid, signal.SIGKILL)
             with self.hits.open("a") as file:
                 file.write("x")

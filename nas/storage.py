@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from nas.errors import StorageFailedError, StudyError, masked
+from nas.parts import part_folder, remove_dead_parts
 from nas.patience import PatientProxy, PatientStorage
 
 try:
@@ -159,11 +160,17 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _make_database(path: Path) -> None:
-    """Make an empty database under another name first: what is called `path` is always whole."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)  # of a process that was killed here
-    RDBStorage(f"sqlite:///{part}".replace("{", "{{").replace("}", "}}")).engine.dispose()
-    os.replace(part, path)
+    """Make an empty database elsewhere first: what is called `path` is always whole."""
+    remove_dead_parts(path.parent)
+    with part_folder(path.parent) as folder:
+        part = folder / path.name
+        RDBStorage(f"sqlite:///{part}".replace("{", "{{").replace("}", "}}")).engine.dispose()
+        try:  # unlike a move, never over one that another process has just made and uses
+            os.link(part, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            os.replace(part, path)
 
 
 def _lock_from_the_start(storage: RDBStorage) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -175,41 +176,56 @@ def test_database_of_a_process_that_was_killed_while_it_wrote_is_as_it_was_befor
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_new_database_takes_the_place_of_one_that_was_left_half_made(tmp_path):
-    part = tmp_path / ".s.db.part"
-    part.write_bytes(b"SQLite format 3\x00 and then nothing")
+def test_what_was_left_half_made_is_removed_before_a_new_database_is_made(tmp_path, dead_pid):
+    part = tmp_path / f".part-{socket.gethostname()}@{dead_pid}-abc"
+    part.mkdir()
+    (part / "s.db").write_bytes(b"SQLite format 3\x00 and then nothing")
     assert study_names(open_storage(f"sqlite:///{tmp_path}/s.db", create=True)) == []
-    assert not part.exists()
+    assert os.listdir(tmp_path) == ["s.db"]
 
 
-def test_new_database_appears_whole(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["link", "replace"])
+def test_new_database_appears_whole(tmp_path, monkeypatch, name):
     """Whoever is killed before leaves nothing that bears its name."""
-    path, replace, seen = tmp_path / "s.db", os.replace, []
+    path, appear, seen = tmp_path / "s.db", getattr(os, name), []
 
     def look(source, target):
         assert not path.exists()
         with sqlite3.connect(source) as connection:
             tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
         seen.extend(name for (name,) in tables)
-        replace(source, target)
+        appear(source, target)
 
-    monkeypatch.setattr(module.os, "replace", look)
+    if name == "replace":
+        monkeypatch.setattr(module.os, "link", fail)
+    monkeypatch.setattr(module.os, name, look)
     open_storage(f"sqlite:///{path}", create=True)
     assert {"studies", "trials", "alembic_version"} <= set(seen)
     assert os.listdir(tmp_path) == ["s.db"]
 
 
-def test_new_database_that_could_not_be_made_whole_is_not_there(tmp_path, monkeypatch):
-    def fail(*args):
-        raise OSError("No space left on device")
+def fail(*args):
+    raise OSError("No space left on device")
 
+
+def test_new_database_that_could_not_be_made_whole_is_not_there(tmp_path, monkeypatch):
     path = tmp_path / "s.db"
     with monkeypatch.context() as patch:
+        patch.setattr(module.os, "link", fail)
         patch.setattr(module.os, "replace", fail)
         with pytest.raises(StudyError, match="cannot be opened: No space left"):
             open_storage(f"sqlite:///{path}", create=True)
     assert not path.exists()
     assert study_names(open_storage(f"sqlite:///{path}", create=True)) == []
+
+
+def test_database_that_another_process_has_just_made_is_never_replaced(tmp_path):
+    """As where the file system knows no locks, so that both make one."""
+    path = tmp_path / "s.db"
+    optuna.create_study(study_name="theirs", storage=open_storage(f"sqlite:///{path}", create=True))
+    module._make_database(path)
+    assert study_names(open_storage(f"sqlite:///{path}")) == ["theirs"]
+    assert os.listdir(tmp_path) == ["s.db"]
 
 
 def begin_study(url, barrier, results):

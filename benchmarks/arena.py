@@ -36,6 +36,7 @@ from nas.storage import open_storage, storage_errors
 from nas.studies import DataFacts, StudyFacts, open_or_create_study
 from nas.task import Task
 from nas.training import TrainResult
+from nas.trials import Reason
 from nas.weights import WeightsStore
 from nas.worker import EpochDone, Job, Trained
 from nas.workers import Message, WorkerPool
@@ -69,6 +70,8 @@ class ToyPool:
     device = torch.device("cpu")
     precision = torch.float32
     num_workers = 1
+
+    num_killed = 0
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds  # an epoch
@@ -108,23 +111,22 @@ class ToyPool:
 class MortalPool(WorkerPool):
     """Two processes that train in earnest; now and then one is killed, as out of memory.
 
-    Of three candidates in a row that cost their process a search comes to its end, as it should: so
-    no more than two are killed before one is done.
+    Three candidates in a row that cost their process end a search, as they should: so no more than
+    two are killed before one comes to its end.
     """
 
     def __init__(self, hits: Path) -> None:
         super().__init__(DATA, torch.device("cpu"), torch.float32, num_workers=2)
         self.hits = hits
         self.rng = random.Random(str(hits))
-        self.num_killed = 0  # since a candidate was done
+        self.num_killed = 0  # since a candidate came to its end
 
     def wait(self, timeout_seconds: float) -> list[Message]:
         messages = super().wait(timeout_seconds)
-        if any(isinstance(message, Trained) for message in messages):
-            self.num_killed = 0
         if messages and self.num_killed < 2 and self.rng.random() < 0.05:
             self.num_killed += 1
-            os.kill(self.rng.choice(self._workers).process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just been replaced
+                os.kill(self.rng.choice(self._workers).process.pid, signal.SIGKILL)
             with self.hits.open("a") as file:
                 file.write("x")
         return messages
@@ -176,6 +178,8 @@ class Arena:
             os.fsync(told)
 
         def observe(event: Event) -> None:
+            if isinstance(event, TrialEnded) and event.reason in (None, Reason.STOPPED_BY_PRUNER):
+                pool.num_killed = 0
             if isinstance(event, TrialEnded) and event.reason is None:
                 assert event.valid_accuracy is not None
                 tell(event.trial, event.valid_accuracy)

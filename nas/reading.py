@@ -21,7 +21,7 @@ from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Enum, Row, Table, and_, or_, select
 
 from nas.errors import StudyError, describe
 
@@ -44,8 +44,8 @@ class Attributes(Mapping[str, Any]):
         StudyError: by each access, where the text is damaged.
     """
 
-    def __init__(self, rows: Iterable[Row[Any]]) -> None:
-        self._texts = {sys.intern(row.key): row.value_json for row in rows}
+    def __init__(self, rows: Iterable[tuple[int, int, str, str]]) -> None:
+        self._texts = {sys.intern(name): text for _, _, name, text in rows}
         self._values: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -134,8 +134,11 @@ def _table(model: Any) -> Table:
 
 def _rows_by_trial(
     connection: Connection, model: Any, which: ColumnElement[bool]
-) -> dict[int, list[Row[Any]]]:
-    """The rows of a table that belong to each trial, in the order in which they were written."""
+) -> dict[int, list[Any]]:
+    """The rows of a table that belong to each trial, in the order in which they were written.
+
+    Each begins with the trial's id and its own.
+    """
     table, trials = _table(model), _table(models.TrialModel)
     columns = [column for column in table.c if column.name != "trial_id"]
     statement = (
@@ -144,8 +147,11 @@ def _rows_by_trial(
         .where(which)
         .order_by(*table.primary_key)
     )
-    found: dict[int, list[Row[Any]]] = defaultdict(list)
-    for row in connection.execute(statement).all():
+    found: dict[int, list[Any]] = defaultdict(list)
+    result = connection.execute(statement)
+    # The driver's tuples serve where all columns are numbers and text, and those are most rows.
+    is_plain = result.cursor is not None and not any(isinstance(c.type, Enum) for c in columns)
+    for row in result.cursor.fetchall() if is_plain else result.all():
         found[row[0]].append(row)
     return found
 
@@ -153,15 +159,15 @@ def _rows_by_trial(
 def _trial(
     row: Row[Any],
     values: list[Row[Any]],
-    params: list[Row[Any]],
-    user_attrs: list[Row[Any]],
-    system_attrs: list[Row[Any]],
+    params: list[tuple[int, int, str, float, str]],
+    user_attrs: list[tuple[int, int, str, str]],
+    system_attrs: list[tuple[int, int, str, str]],
     reports: list[Row[Any]],
 ) -> FrozenTrial:
     in_order = sorted(values, key=lambda value: value.objective)
     to_value = models.TrialValueModel.stored_repr_to_value
     to_report = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
-    distributions = {sys.intern(p.param_name): _distribution(p.distribution_json) for p in params}
+    distributions = {sys.intern(name): _distribution(text) for _, _, name, _, text in params}
     return FrozenTrial(
         number=row.number,
         state=row.state,
@@ -170,8 +176,10 @@ def _trial(
         datetime_start=_local(row.datetime_start),
         datetime_complete=_local(row.datetime_complete),
         params={
-            name: distribution.to_external_repr(p.param_value)
-            for (name, distribution), p in zip(distributions.items(), params, strict=True)
+            name: distribution.to_external_repr(value)
+            for (name, distribution), (_, _, _, value, _) in zip(
+                distributions.items(), params, strict=True
+            )
         },
         distributions=distributions,
         user_attrs=cast(dict[str, Any], Attributes(user_attrs)),

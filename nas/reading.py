@@ -21,7 +21,7 @@ from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Enum, Row, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, or_, select
 
 from nas.errors import StudyError, describe
 
@@ -148,10 +148,7 @@ def _rows_by_trial(
         .order_by(*table.primary_key)
     )
     found: dict[int, list[Any]] = defaultdict(list)
-    result = connection.execute(statement)
-    # The driver's tuples serve where all columns are numbers and text, and those are most rows.
-    is_plain = result.cursor is not None and not any(isinstance(c.type, Enum) for c in columns)
-    for row in result.cursor.fetchall() if is_plain else result.all():
+    for row in connection.execute(statement).all():
         found[row[0]].append(row)
     return found
 

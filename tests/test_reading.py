@@ -156,6 +156,16 @@ def test_text_that_was_damaged_is_told_in_one_line(study, url, tmp_path, table, 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("table", ["trial_params", "trial_user_attributes"])
+def test_text_that_is_none_any_more_is_an_error_of_optunas(study, url, tmp_path, table):
+    storage = open_storage(url)
+    column = "distribution_json" if table == "trial_params" else "value_json"
+    with sqlite3.connect(tmp_path / "s.db") as database:
+        database.execute(f"UPDATE {table} SET {column} = CAST(x'22FFFE22' AS TEXT)")
+    with pytest.raises(optuna.exceptions.StorageInternalError, match="UTF-8"):
+        storage._get_trials(study._study_id, None, set(), -1)
+
+
 def test_attributes_are_what_a_dictionary_of_them_would_be(study, url):
     ours, theirs = (
         storage.get_all_trials(study._study_id)[0].user_attrs

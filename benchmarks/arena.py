@@ -71,8 +71,6 @@ class ToyPool:
     precision = torch.float32
     num_workers = 1
 
-    num_killed = 0
-
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds  # an epoch
         self.job: Job | None = None

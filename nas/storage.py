@@ -78,12 +78,11 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
             return _open_proxy(url)
         if path is None:
             return _open_server(url)
-        # Optuna expands braces in the URL as a format string.
-        escaped = url.replace("{", "{{").replace("}", "}}")
         with _one_at_a_time(path.parent):
             if create and not path.exists():
                 _make_database(path)
-            storage = PatientStorage(escaped, engine_kwargs={"creator": partial(_connect, path)})
+            connect = {"creator": partial(_connect, path)}
+            storage = PatientStorage(_escaped(url), engine_kwargs=connect)
         if create:
             _lock_from_the_start(storage)
         return storage
@@ -95,6 +94,11 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         if url.count("@") > 1:  # the first ends the password: what follows may be said to be a host
             said = "an @ in a password or a name must be written %40"
         raise StudyError(f"--storage {masked(url)} cannot be opened: {said}") from None
+
+
+def _escaped(url: str) -> str:
+    """Optuna expands braces in a URL as a format string."""
+    return url.replace("{", "{{").replace("}", "}}")
 
 
 def _of_another_version(error: RuntimeError) -> str:
@@ -164,7 +168,7 @@ def _make_database(path: Path) -> None:
     remove_dead_parts(path.parent)
     with part_folder(path.parent) as folder:
         part = folder / path.name
-        RDBStorage(f"sqlite:///{part}".replace("{", "{{").replace("}", "}}")).engine.dispose()
+        RDBStorage(_escaped(f"sqlite:///{part}")).engine.dispose()
         try:  # unlike a move, never over one that another process has just made and uses
             os.link(part, path)
         except FileExistsError:

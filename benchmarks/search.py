@@ -51,6 +51,8 @@ RESULTS = Path(__file__).parent / "results" / "search.json"
 NUM_TRUTH = 30_000  # images
 CHECKPOINTS = (1 / 4, 1 / 2, 1)  # of the training, at which a way is asked for its answer
 
+Errors = dict[int, list[float | None]]  # of each repeat, percent, at each checkpoint
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -168,7 +170,7 @@ def table(runs: list[dict[str, Any]], options: argparse.Namespace) -> None:
     heads = [f"after {share:.3g} of the epochs" for share in CHECKPOINTS]
     print(f"| way | {' | '.join(heads)} | seconds | repeats |")
     print("| --- |" + " --- |" * (len(heads) + 2))
-    errors: dict[str, dict[int, list[float | None]]] = {}
+    errors: dict[str, Errors] = {}
     for arm in ARMS:
         mine = {run["repeat"]: run for run in runs if run["arm"] == arm}
         errors[arm] = {
@@ -185,19 +187,28 @@ def table(runs: list[dict[str, Any]], options: argparse.Namespace) -> None:
         if mine:
             print(f"| {arm} | {' | '.join(cells)} | {statistics.mean(seconds):.0f} | {len(mine)} |")
     print()
-    print("nas ahead of the others at their end, points (95 % interval), pairs of repeats\n")
+    print("nas ahead of the others, points (95 % interval), pairs of repeats\n")
     print(f"| than | {' | '.join(f'nas {head}' for head in heads)} |")
     print("| --- |" + " --- |" * len(heads))
     for arm in ARMS[:-1]:
-        both = sorted(errors[arm].keys() & errors["nas"].keys())
-        cells = []
-        for i in range(len(CHECKPOINTS)):
-            pairs = [(errors[arm][n][-1], errors["nas"][n][i]) for n in both]
-            leads = [theirs - ours for theirs, ours in pairs if theirs and ours]
-            lead = mean_of(leads) if len(leads) > 1 else None
-            cells.append(f"{lead.mean:+.3f} ({lead.low:+.3f} to {lead.high:+.3f})" if lead else "-")
-        if both:
-            print(f"| {arm} | {' | '.join(cells)} |")
+        for name, is_end in ((arm, False), (f"{arm} at its end", True)):
+            cells = [lead(errors[arm], errors["nas"], -1 if is_end else i, i)
+                     for i in range(len(CHECKPOINTS))]  # fmt: skip
+            if errors[arm].keys() & errors["nas"].keys():
+                print(f"| {name} | {' | '.join(cells)} |")
+
+
+def lead(theirs: Errors, ours: Errors, their_checkpoint: int, our_checkpoint: int) -> str:
+    """By how much our errors are smaller, in pairs of one repeat."""
+    pairs = [
+        (theirs[n][their_checkpoint], ours[n][our_checkpoint])
+        for n in sorted(theirs.keys() & ours.keys())
+    ]
+    leads = [their - our for their, our in pairs if their and our]
+    if len(leads) < 2:
+        return "-"
+    found = mean_of(leads)
+    return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 if __name__ == "__main__":

@@ -191,11 +191,12 @@ def table(runs: list[dict[str, Any]], options: argparse.Namespace) -> None:
     print(f"| than | {' | '.join(f'nas {head}' for head in heads)} |")
     print("| --- |" + " --- |" * len(heads))
     for arm in ARMS[:-1]:
+        if not errors[arm].keys() & errors["nas"].keys():
+            continue
         for name, is_end in ((arm, False), (f"{arm} at its end", True)):
             cells = [lead(errors[arm], errors["nas"], -1 if is_end else i, i)
                      for i in range(len(CHECKPOINTS))]  # fmt: skip
-            if errors[arm].keys() & errors["nas"].keys():
-                print(f"| {name} | {' | '.join(cells)} |")
+            print(f"| {name} | {' | '.join(cells)} |")
 
 
 def lead(theirs: Errors, ours: Errors, their_checkpoint: int, our_checkpoint: int) -> str:

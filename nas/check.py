@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,18 +11,22 @@ import torch
 
 from nas.candidate import Candidate
 from nas.datasets import Dataset
-from nas.metrics import EpochMetrics
+from nas.errors import SearchError
 from nas.rungs import FINISHED, KEPT, LOWEST_KEPT
 from nas.samplers import PrunerName, schedules
 from nas.search_space import SearchSpace
 from nas.survey import draw
 from nas.task import Task
-from nas.training import train
+from nas.worker import EpochDone, Failed, Job, Trained
+from nas.workers import POLL_SECONDS, WorkerPool
 
 PROBE_SECONDS = 1.0  # of each of two candidates
 PROBE_BATCHES = 20  # in an epoch of a probe
 SMALLEST_RATIO = 1.2  # of the two candidates' multiply-accumulates
 FORWARD_SHARE = 1 / 3  # of a training step's work is what validating costs
+# As many as the share that a rung keeps go on, because who comes late is better: measured, 1.2 to
+# 2.9 in searches of 50 to 100 candidates (see benchmarks/README.md).
+GOING_ON = 2
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def take_stock(space: SearchSpace, task: Task, num_draws: int, seed: int = 0) ->
 class Forecast:
     """About how long trainings take here."""
 
-    seconds_each: float  # one full training, of the mean candidate
+    seconds_each: float  # one full training beside others, of the mean candidate
     seconds_most: float  # the search, if every candidate is trained fully
     seconds_likely: float  # the search, as its pruner is meant to work
 
@@ -85,14 +88,22 @@ def forecast(
 ) -> Forecast:
     """Train two of the candidates for a second each, and reckon by multiply-accumulates.
 
+    As in a search every worker trains at once: together each is slower than one alone.
+
     Args:
         candidates: drawn at random, of those that fit.
         data: the images of the search, on the CPU.
+
+    Raises:
+        SearchError: a candidate could not be trained.
     """
     ordered = sorted(candidates, key=lambda c: c.architecture.num_macs)
     small, large = ordered[len(ordered) // 5], ordered[4 * len(ordered) // 5]
-    few = replace(data.to(device), valid_index=data.valid_index[:2].to(device))
-    times = [_seconds_an_image(candidate, few, precision) for candidate in (small, large)]
+    num_probe = PROBE_BATCHES * max(small.recipe.batch_size, large.recipe.batch_size)
+    index = data.train_index[:num_probe]
+    few = replace(data, train_index=index, valid_index=data.valid_index[:2])
+    with WorkerPool(few, device, precision, num_workers) as pool:
+        times = [_seconds_an_epoch(candidate, pool) / len(index) for candidate in (small, large)]
     macs = [candidate.architecture.num_macs for candidate in (small, large)]
     # Two that cost nearly the same say nothing of what a multiply-accumulate costs.
     is_apart = macs[1] > SMALLEST_RATIO * macs[0]
@@ -110,7 +121,7 @@ def forecast(
         numbers: list[float] = [num_trials] * len(each)
         if is_likely:
             for rung in range(1, len(each)):
-                kept = num_trials / (LOWEST_KEPT * KEPT ** (rung - 1))
+                kept = GOING_ON * num_trials / (LOWEST_KEPT * KEPT ** (rung - 1))
                 numbers[rung] = min(max(kept, FINISHED), num_trials)
         return sum(epochs * number for epochs, number in zip(each, numbers, strict=True))
 
@@ -122,25 +133,28 @@ def forecast(
     return Forecast(each, most, likely)
 
 
-def _seconds_an_image(candidate: Candidate, data: Dataset, precision: torch.dtype) -> float:
-    """Of training; the first epochs, in which things are made ready, do not count."""
-    num_images = PROBE_BATCHES * min(candidate.recipe.batch_size, len(data.train_index))
-    index = data.train_index[:num_images]
+def _seconds_an_epoch(candidate: Candidate, pool: WorkerPool) -> float:
+    """Of one worker, while all of them train the candidate.
+
+    The first epochs, in which things are made ready, do not count.
+    """
     # At a rate so low that nothing diverges, which costs the same.
     recipe = replace(candidate.recipe, epochs=1000, learning_rate=1e-4)
-    ends: list[float] = []
-
-    def on_epoch_end(metrics: EpochMetrics) -> bool:
-        ends.append(time.perf_counter())
-        return len(ends) > 2 and ends[-1] - ends[1] > PROBE_SECONDS
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a worker
-    try:
-        train(
-            candidate.architecture, recipe, replace(data, train_index=index),
-            seed=0, precision=precision, on_epoch_end=on_epoch_end,
-        )  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)
-    return (ends[-1] - ends[1]) / (len(ends) - 2) / len(index)
+    for number in range(pool.num_workers):
+        pool.start(Job(number, candidate.architecture, recipe, seed=0))
+    num_done = [0] * pool.num_workers
+    num_running = pool.num_workers
+    seconds: list[float] = []
+    while num_running:
+        for message in pool.wait(POLL_SECONDS):
+            match message:
+                case EpochDone(number, metrics):
+                    num_done[number] += 1
+                    if min(num_done) > 2:
+                        seconds.append(metrics.seconds)
+                    pool.answer(number, stop=sum(seconds) > PROBE_SECONDS * pool.num_workers)
+                case Trained():
+                    num_running -= 1
+                case Failed(_, detail):
+                    raise SearchError(f"a candidate could not be trained: {detail}")
+    return statistics.mean(seconds)

@@ -169,11 +169,9 @@ def learning_curve(history: Sequence[EpochMetrics]) -> Table:
     return table
 
 
-def check_report(
-    launch: Launch, task: Task, holdings: Holdings, expected: Forecast | None
-) -> RenderableType:
-    """What `nas check` found."""
-    options, data = launch.options, launch.data
+def stock_report(launch: Launch, task: Task, holdings: Holdings) -> RenderableType:
+    """What `nas check` found in the space."""
+    data = launch.data
     drawn, fitting = holdings.num_drawn, holdings.fitting
     head = (
         f"space {launch.space.name} on {data.name} ({len(data.train_index):,} images to train on, "
@@ -203,24 +201,26 @@ def check_report(
         f"distinct networks: {holdings.num_distinct:,} drawn, of "
         + (f"about {number:,}" if is_known else f"more than {number:,}"),
     ]
-    if expected:
-        from nas.training.device import device_name
-
-        parts.append(
-            f"one full training of {task.epochs} epochs: about "
-            f"{duration_text(expected.seconds_each)} on "
-            f"{device_name(launch.device, launch.precision)}"
-        )
-        parts.append(
-            f"{options.trials} candidates, {launch.num_workers} at a time: about "
-            f"{duration_text(expected.seconds_likely)} with --pruner {options.pruner}"
-            + (
-                f", {duration_text(expected.seconds_most)} if none is stopped"
-                if expected.seconds_likely < expected.seconds_most
-                else ""
-            )
-        )
     return Group(*parts)
+
+
+def forecast_report(launch: Launch, task: Task, expected: Forecast) -> RenderableType:
+    """How long `nas check` expects a search to take."""
+    from nas.training.device import device_name
+
+    options, at_once = launch.options, f"{launch.num_workers} at a time"
+    search = (
+        f"{options.trials} candidates, {at_once}: about "
+        f"{duration_text(expected.seconds_likely)} with --pruner {options.pruner}"
+    )
+    if expected.seconds_likely < expected.seconds_most:
+        search += f", {duration_text(expected.seconds_most)} if none is stopped"
+    return Group(
+        f"one full training of {task.epochs} epochs, {at_once}: about "
+        f"{duration_text(expected.seconds_each)} on "
+        f"{device_name(launch.device, launch.precision)}",
+        search,
+    )
 
 
 def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> RenderableType:

@@ -10,7 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import DataError, DivergedError, NasError, SpaceError, StudyError, masked
+from nas.errors import DataError, NasError, SpaceError, StudyError, masked
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -114,22 +114,22 @@ def check(options: Namespace, arguments: list[str]) -> int:
     """Say what a search would find and how long it would take; writes nothing."""
     from nas.check import forecast, take_stock
     from nas.launch import Launch
-    from nas.report import check_report, print_report
+    from nas.report import forecast_report, print_report, stock_report
 
     launch = Launch(options)
     task = launch.task(options.budget)
     for note in launch.notes:
         print(note)
     holdings = take_stock(launch.space, task, options.draws)
-    expected = None
-    if holdings.fitting:
-        with contextlib.suppress(DivergedError):
-            expected = forecast(
-                holdings.fitting, launch.data, launch.precision, options.trials,
-                launch.num_workers, options.pruner, launch.device,
-            )  # fmt: skip
-    print_report(check_report(launch, task, holdings, expected))
-    return 0 if holdings.fitting else 1
+    print_report(stock_report(launch, task, holdings))
+    if not holdings.fitting:
+        return 1
+    expected = forecast(
+        holdings.fitting, launch.data, launch.precision, options.trials,
+        launch.num_workers, options.pruner, launch.device,
+    )  # fmt: skip
+    print_report(forecast_report(launch, task, expected))
+    return 0
 
 
 def _go_on(arguments: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -14,11 +15,11 @@ from nas.candidate import Candidate, Recipe
 from nas.check import Holdings, forecast, take_stock
 from nas.cli import main
 from nas.datasets import catalog
-from nas.errors import DivergedError, InvalidCandidateError
+from nas.errors import DivergedError, InvalidCandidateError, SearchError
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
-from nas.metrics import EpochMetrics
 from nas.task import Task
-from tests.fakes import make_space, suggest
+from nas.worker import EpochDone
+from tests.fakes import FakePool, LocalPool, make_space, suggest
 
 TASK = Task((1, 8, 8), 4, 150)  # widths 1 to 11 of `suggest` fit, 12 to 30 do not
 
@@ -120,12 +121,23 @@ def steady(monkeypatch):
     """A machine whose time for an image grows with the multiply-accumulates."""
     probed = []
 
-    def seconds_an_image(candidate, data, precision):
+    def seconds_an_epoch(candidate, pool):
         probed.append(candidate)
-        return SECONDS_AN_IMAGE + SECONDS_A_MAC * candidate.architecture.num_macs
+        seconds_an_image = SECONDS_AN_IMAGE + SECONDS_A_MAC * candidate.architecture.num_macs
+        return len(pool.data.train_index) * seconds_an_image
 
-    monkeypatch.setattr(check, "_seconds_an_image", seconds_an_image)
+    monkeypatch.setattr(check, "_seconds_an_epoch", seconds_an_epoch)
+    monkeypatch.setattr(check, "WorkerPool", lambda data, *_: LocalPool(data))
     return probed
+
+
+def take_times(monkeypatch, *seconds_an_image):
+    """A machine that takes so long with the first candidate that is tried, and the second."""
+    times = iter(seconds_an_image)
+    monkeypatch.setattr(
+        check, "_seconds_an_epoch", lambda _, pool: next(times) * len(pool.data.train_index)
+    )
+    monkeypatch.setattr(check, "WorkerPool", lambda data, *_: LocalPool(data))
 
 
 def expect(candidates, data, trials=10, workers=1, pruner="none"):
@@ -170,7 +182,7 @@ def test_forecast_grows_with_size_epochs_and_trials_and_falls_with_workers(stead
     assert halved.seconds_likely == pytest.approx(usual.seconds_likely / 2)
 
 
-def test_squeezed_is_expected_to_keep_one_of_eight_then_of_four_and_three_to_the_end(
+def test_squeezed_is_expected_to_keep_two_of_eight_then_one_of_four_and_three_to_the_end(
     steady, tiny_data, monkeypatch
 ):
     monkeypatch.setattr("nas.rungs.FIRST_RUNG", 180)  # one epoch
@@ -179,7 +191,7 @@ def test_squeezed_is_expected_to_keep_one_of_eight_then_of_four_and_three_to_the
     an_epoch = expected.seconds_each / 19
     assert expected.seconds_likely == pytest.approx(an_epoch * (10 + 3 * 4 + 3 * 19))
     many = expect(candidates, tiny_data, pruner="squeezed", trials=320)
-    assert many.seconds_likely == pytest.approx(320 * an_epoch * (1 + 4 / 8 + 19 / 32))
+    assert many.seconds_likely == pytest.approx(320 * an_epoch * (1 + 4 / 4 + 19 / 16))
     one = expect(candidates, tiny_data, pruner="squeezed", trials=1)
     assert one.seconds_likely == pytest.approx(an_epoch * (1 + 4 + 19))
     assert expect(candidates, tiny_data, pruner="median").seconds_likely == pytest.approx(
@@ -195,58 +207,76 @@ def test_squeezed_costs_its_rungs_as_well_if_none_is_stopped(steady, tiny_data, 
 
 
 def test_larger_network_that_happens_to_be_faster_makes_no_negative_times(tiny_data, monkeypatch):
-    times = iter([2e-5, 1e-5])
-    monkeypatch.setattr(check, "_seconds_an_image", lambda *_: next(times))
+    take_times(monkeypatch, 2e-5, 1e-5)
     expected = expect([network(width) for width in (1, 2, 3, 400)], tiny_data)
     assert expected.seconds_each == pytest.approx(10 * 200 * 2e-5)
 
 
 def test_noise_between_two_networks_of_one_size_is_not_scaled_up(tiny_data, monkeypatch):
-    times = iter([1e-5, 1.1e-5])
-    monkeypatch.setattr(check, "_seconds_an_image", lambda *_: next(times))
+    take_times(monkeypatch, 1e-5, 1.1e-5)
     candidates = [network(1), *[network(10)] * 8, network(100)]
     expected = expect(candidates, tiny_data)
     assert expected.seconds_each < 10 * 200 * 1.1e-5 * 10
 
 
-def test_time_for_an_image_leaves_out_the_first_two_epochs(tiny_data, monkeypatch):
-    clock, seen = [0.0], {}
-    lengths = [5.0, 3.0, *[0.3] * 50]  # of epochs
+class SlowToBegin(FakePool):
+    """Each epoch takes the next of so many seconds, and then the last again and again."""
 
-    def train(architecture, recipe, data, *, seed, precision, on_epoch_end):
-        seen.update(recipe=recipe, num=len(data.train_index), threads=torch.get_num_threads())
-        for epoch, seconds in enumerate(lengths, start=1):
-            clock[0] += seconds
-            if on_epoch_end(EpochMetrics(epoch, 1.0, 1.0, 0.5, seconds)):
-                break
-        seen["epochs"] = epoch
+    def __init__(self, lengths, num_workers):
+        super().__init__(num_workers)
+        self.lengths = lengths
+        self.most = [0] * num_workers
 
-    monkeypatch.setattr(check, "train", train)
-    monkeypatch.setattr(check.time, "perf_counter", lambda: clock[0])
+    def wait(self, timeout_seconds):
+        messages = super().wait(timeout_seconds)
+        for i, message in enumerate(messages):
+            if isinstance(message, EpochDone):
+                epoch = message.metrics.epoch
+                seconds = self.lengths[min(epoch, len(self.lengths)) - 1]
+                messages[i] = replace(message, metrics=replace(message.metrics, seconds=seconds))
+                self.most[message.number] = epoch
+        return messages
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_time_for_an_epoch_is_taken_while_all_workers_train_without_the_first_two(num_workers):
+    pool = SlowToBegin([5.0, 3.0, 0.4], num_workers)
     candidate = replace(network(3), recipe=Recipe(batch_size=4, epochs=2))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        seconds = check._seconds_an_image(candidate, tiny_data, torch.float32)
-        assert torch.get_num_threads() == 2  # as before
-    finally:
-        torch.set_num_threads(threads)
-    assert seconds == pytest.approx(0.3 / 80)
-    assert seen["num"] == 20 * 4
-    assert seen["epochs"] == 2 + 4  # until a second is over
-    assert seen["threads"] == 1
-    epochs, rate = seen["recipe"].epochs, seen["recipe"].learning_rate
-    assert seen["recipe"] == replace(candidate.recipe, epochs=epochs, learning_rate=rate)
-    assert rate < 0.001  # nothing is learned, and nothing diverges
-    assert seen["recipe"].epochs > 100
+    assert check._seconds_an_epoch(candidate, pool) == pytest.approx(0.4)
+    assert pool.most_at_once == len(pool.jobs) == num_workers
+    assert pool.num_idle == num_workers  # all are stopped
+    assert all(2 + 3 <= most <= 2 + 5 for most in pool.most)  # until a second of each is over
+    for job in pool.jobs:
+        assert job.architecture == candidate.architecture
+        changed = {"epochs": 1000, "learning_rate": 1e-4}  # nothing is learned, nothing diverges
+        assert job.recipe == replace(candidate.recipe, **changed)
 
 
-def test_probe_uses_no_more_images_than_there_are(tiny_data, monkeypatch):
-    monkeypatch.setattr(check, "PROBE_SECONDS", 0.0)
-    candidate = replace(network(3), recipe=Recipe(batch_size=512))
-    threads = torch.get_num_threads()
-    assert check._seconds_an_image(candidate, tiny_data, torch.float32) > 0
-    assert torch.get_num_threads() == threads
+def test_candidate_that_cannot_be_trained_ends_the_forecast():
+    def score(num_params):
+        raise MemoryError("no more")
+
+    with pytest.raises(SearchError, match="could not be trained: MemoryError: no more"):
+        check._seconds_an_epoch(network(3), FakePool(2, score))
+
+
+@pytest.mark.parametrize(("batch_size", "num_images"), [(4, 80), (512, 180)])
+def test_probe_is_of_twenty_batches_or_of_all_images_there_are(
+    batch_size, num_images, tiny_data, steady, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(
+        check, "WorkerPool", lambda *given: seen.append(given) or LocalPool(*given[:1])
+    )
+    expect([replace(network(3), recipe=Recipe(batch_size=batch_size))], tiny_data, workers=3)
+    ((data, device, precision, num_workers),) = seen
+    assert (device, precision, num_workers) == (torch.device("cpu"), torch.float32, 3)
+    assert len(data.train_index) == num_images
+
+
+def test_forecast_is_made_by_the_processes_that_search(tiny_data):
+    expected = expect([network(3), network(6)], tiny_data, workers=2)
+    assert 0 < expected.seconds_each < expected.seconds_likely
 
 
 # The verb
@@ -269,7 +299,7 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
     for what in ("parameters", "bytes of weights, 32 bits each", "bytes of activations at once"):
         assert re.search(rf"^{what} +[\d,]+ +[\d,]+ +[\d,]+$", out, re.MULTILINE)
     assert "distinct networks: 40 drawn, of more than 260" in out
-    assert "one full training of 19 epochs: about " in out
+    assert "one full training of 19 epochs, 1 at a time: about " in out
     assert re.search(r"8 candidates, 1 at a time: about .* with --pruner squeezed", out)
     assert list(folder.iterdir()) == []
 
@@ -321,15 +351,17 @@ def test_check_without_a_budget_is_refused(folder, capsys):
     assert "check: --budget is required" in capsys.readouterr().err
 
 
-def test_check_of_a_candidate_that_diverges_still_says_what_the_space_holds(
+def test_check_of_a_candidate_that_cannot_be_trained_still_says_what_the_space_holds(
     folder, monkeypatch, capsys
 ):
-    def train(*arguments, **options):
+    def score(num_params):
         raise DivergedError(1)
 
-    monkeypatch.setattr(check, "train", train)
-    assert main([*CHECK, "--budget", "3k"]) == 0
-    assert "of 40 random draws" in capsys.readouterr().out
+    monkeypatch.setattr(check, "WorkerPool", lambda *_: nullcontext(FakePool(1, score)))
+    assert main([*CHECK, "--budget", "3k"]) == 1
+    out, err = capsys.readouterr()
+    assert "of 40 random draws" in out
+    assert err == "nas: a candidate could not be trained: loss or weights not finite in epoch 1\n"
 
 
 @pytest.mark.parametrize(("space", "least"), [("residual", 4), ("separable", 4), ("tied", 4)])

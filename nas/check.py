@@ -9,9 +9,11 @@ from itertools import islice
 
 import torch
 
+from nas.architecture import Architecture
 from nas.candidate import Candidate
 from nas.datasets import Dataset
-from nas.errors import SearchError
+from nas.errors import InvalidCandidateError, SearchError
+from nas.layers import Conv, Layer, Linear, Residual
 from nas.rungs import FINISHED, KEPT, LOWEST_KEPT
 from nas.samplers import PrunerName, schedules
 from nas.search_space import SearchSpace
@@ -38,6 +40,7 @@ class Holdings:
     fitting: tuple[Candidate, ...]
     num_distinct: int  # networks among those that fit
     num_equal_pairs: int  # of networks among those that fit
+    num_fittable: int  # over a limit as drawn, but not at every width
 
     @property
     def num_over(self) -> int:
@@ -60,12 +63,36 @@ def take_stock(space: SearchSpace, task: Task, num_draws: int, seed: int = 0) ->
     drawn = list(islice(draw(space, task, seed), num_draws))
     existing = [d for d in drawn if isinstance(d, Candidate)]
     fitting = [c for c in existing if task.budget.fits(c.architecture)]
+    over = [c.architecture for c in existing if not task.budget.fits(c.architecture)]
+    num_fittable = sum(_is_fittable(architecture, task) for architecture in over)
     counts: dict[str, int] = {}
     for candidate in fitting:
         fingerprint = candidate.architecture.fingerprint
         counts[fingerprint] = counts.get(fingerprint, 0) + 1
     num_equal = sum(n * (n - 1) // 2 for n in counts.values())
-    return Holdings(num_draws, num_draws - len(existing), tuple(fitting), len(counts), num_equal)
+    num_invalid = num_draws - len(existing)
+    return Holdings(num_draws, num_invalid, tuple(fitting), len(counts), num_equal, num_fittable)
+
+
+def _is_fittable(architecture: Architecture, task: Task) -> bool:
+    """Whether the same shape fits with one channel in every layer, where `fit` begins."""
+    *layers, last = architecture.layers
+    try:
+        narrow = Architecture(architecture.input_shape, [*map(_narrow, layers), last])
+    except InvalidCandidateError:  # an addition to the image itself, whose channels are given
+        return False
+    return task.budget.fits(narrow)
+
+
+def _narrow(layer: Layer) -> Layer:
+    match layer:
+        case Conv():
+            return replace(layer, out_channels=1)
+        case Linear():
+            return replace(layer, out_features=1)
+        case Residual():
+            return Residual([_narrow(part) for part in layer.layers])
+    return layer
 
 
 @dataclass(frozen=True)

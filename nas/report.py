@@ -182,6 +182,9 @@ def stock_report(launch: Launch, task: Task, holdings: Holdings) -> RenderableTy
         f"of {drawn:,} random draws {len(fitting):,} fit ({len(fitting) / drawn:.1%}), "
         f"{holdings.num_over:,} are over a limit, {holdings.num_invalid:,} cannot exist",
     ]
+    if holdings.num_over:
+        fitted = len(fitting) + holdings.num_fittable
+        parts.append(f"with widths solved by nas.fit {fitted:,} would fit ({fitted / drawn:.1%})")
     if not fitting:
         return Group(*parts, "networks that fit exist, but random draws do not find them")
     table = _table("of those that fit", ">smallest", ">median", ">largest")

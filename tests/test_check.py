@@ -16,7 +16,7 @@ from nas.check import Holdings, forecast, take_stock
 from nas.cli import main
 from nas.datasets import catalog
 from nas.errors import DivergedError, InvalidCandidateError, SearchError
-from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
+from nas.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, ReLU, Residual
 from nas.task import Task
 from nas.worker import EpochDone
 from tests.fakes import FakePool, LocalPool, make_space, suggest
@@ -105,10 +105,40 @@ def test_where_no_two_draws_are_equal_the_number_is_a_bound_from_below():
 
 def test_estimate_is_never_below_what_was_drawn():
     # Three pairs of one network among a hundred others, by chance.
-    unlikely = Holdings(103, 0, (network(1),) * 4, 4, 6)
+    unlikely = Holdings(103, 0, (network(1),) * 4, 4, 6, 0)
     assert unlikely.estimate_distinct() == (4, True)
-    assert Holdings(2, 0, (network(1), network(2)), 2, 0).estimate_distinct() == (2, False)
-    assert Holdings(1, 0, (network(1),), 1, 0).estimate_distinct() == (1, False)
+    assert Holdings(2, 0, (network(1), network(2)), 2, 0, 0).estimate_distinct() == (2, False)
+    assert Holdings(1, 0, (network(1),), 1, 0, 0).estimate_distinct() == (1, False)
+
+
+def drawn_from(*layers, max_params, input_shape=(1, 8, 8)):
+    """What is said of a space of one network."""
+    candidate = Candidate(Architecture(input_shape, [*layers, Linear(4)]), Recipe())
+    task = replace(TASK, max_params=max_params, input_shape=input_shape)
+    return take_stock(make_space(lambda trial, task: candidate), task, 3)
+
+
+def test_networks_that_are_too_wide_could_be_fitted_and_those_that_are_too_deep_could_not():
+    # 9 weights of one channel, 8 + 4 of the scores
+    end = [GlobalAvgPool(), Flatten()]
+    assert drawn_from(Conv(5), *end, max_params=18).num_fittable == 3
+    assert drawn_from(Conv(5), *end, max_params=17).num_fittable == 0
+    assert drawn_from(Conv(1), *end, max_params=18).num_fittable == 0  # fits as drawn
+    assert drawn_from(Conv(5), Conv(5), *end, max_params=9 + 9 + 9).num_fittable == 3
+    assert drawn_from(Conv(5), Conv(5), *end, max_params=9 + 9 + 8).num_fittable == 0
+
+
+def test_layers_within_residual_ones_and_hidden_linear_ones_are_made_narrow_too():
+    end = [GlobalAvgPool(), Flatten(), Linear(9)]
+    block = Residual([Conv(5), BatchNorm(), ReLU()])
+    smallest = 9 + (9 + 2) + 2 + 8
+    assert drawn_from(Conv(5), block, *end, max_params=smallest + 1).num_fittable == 3
+    assert drawn_from(Conv(5), block, *end, max_params=smallest).num_fittable == 0
+
+
+def test_addition_to_the_image_itself_cannot_be_made_narrow():
+    layers = [Residual([Conv(3)]), GlobalAvgPool(), Flatten()]
+    assert drawn_from(*layers, max_params=10, input_shape=(3, 8, 8)).num_fittable == 0
 
 
 # How long it takes
@@ -296,6 +326,7 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
     out = capsys.readouterr().out
     assert "space blocks on digits" in out
     assert "of 40 random draws 40 fit (100.0%), 0 are over a limit, 0 cannot exist" in out
+    assert "nas.fit" not in out
     for what in ("parameters", "bytes of weights, 32 bits each", "bytes of activations at once"):
         assert re.search(rf"^{what} +[\d,]+ +[\d,]+ +[\d,]+$", out, re.MULTILINE)
     assert "distinct networks: 40 drawn, of more than 260" in out
@@ -319,6 +350,7 @@ def test_check_counts_what_is_over_and_the_distinct_networks(folder, steady, cap
     assert code == 0
     out = capsys.readouterr().out
     assert re.search(r"of 300 random draws 1[2-8]\d fit \(\d\d\.\d%\), 1\d\d are over a limit", out)
+    assert "\nwith widths solved by nas.fit 300 would fit (100.0%)\n" in out
     assert re.search(r"distinct networks: 5 drawn, of about 5\b", out)
     assert re.search(r"^parameters +29 +\d+ +105$", out, re.MULTILINE)
     assert re.search(r"^multiply-accumulates +[\d,]+ +[\d,]+ +[\d,]+$", out, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,15 +21,13 @@ from nas.search_space import SearchSpace
 from nas.survey import draw
 from nas.task import Task
 from nas.worker import EpochDone, Failed, Job, Trained
-from nas.workers import POLL_SECONDS, WorkerPool
+from nas.workers import POLL_SECONDS, Restarted, WorkerPool
 
 PROBE_SECONDS = 1.0  # of each of two candidates
 PROBE_BATCHES = 20  # in an epoch of a probe
 SMALLEST_RATIO = 1.2  # of the two candidates' multiply-accumulates
 FORWARD_SHARE = 1 / 3  # of a training step's work is what validating costs
-# As many as the share that a rung keeps go on, because who comes late is better: measured, 1.2 to
-# 2.9 in searches of 50 to 100 candidates (see benchmarks/README.md).
-GOING_ON = 2
+GOING_ON = 2  # times the share that a rung keeps go on from it, as who comes late is often better
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,15 @@ def take_stock(space: SearchSpace, task: Task, num_draws: int, seed: int = 0) ->
 
 def _is_fittable(architecture: Architecture, task: Task) -> bool:
     """Whether the same shape fits with one channel in every layer, where `fit` begins."""
-    *layers, last = architecture.layers
+    layers = architecture.layers
+    weighted = [i for i, layer in enumerate(layers) if isinstance(layer, Conv | Linear)]
+    makes_scores = max(weighted, default=0)
     try:
-        narrow = Architecture(architecture.input_shape, [*map(_narrow, layers), last])
+        narrow = [*map(_narrow, layers[:makes_scores]), *layers[makes_scores:]]
+        smallest = Architecture(architecture.input_shape, narrow)
     except InvalidCandidateError:  # an addition to the image itself, whose channels are given
         return False
-    return task.budget.fits(narrow)
+    return task.budget.fits(smallest)
 
 
 def _narrow(layer: Layer) -> Layer:
@@ -101,7 +103,7 @@ class Forecast:
 
     seconds_each: float  # one full training beside others, of the mean candidate
     seconds_most: float  # the search, if every candidate is trained fully
-    seconds_likely: float  # the search, as its pruner is meant to work
+    seconds_likely: float  # the search; the most where its pruner stops trainings halfway
 
 
 def forecast(
@@ -142,21 +144,20 @@ def forecast(
         an_image = min(max(an_image, times[0] / 2), 10 * max(times))
         return epochs * num_images * an_image
 
-    def climb(candidate: Candidate, is_likely: bool) -> float:
-        """Epochs of all schedules of all candidates, if each were like this one."""
+    def climbs(candidate: Candidate) -> tuple[float, float]:
+        """Epochs until all are trained in full, and until the search is likely to end."""
         each = schedules(pruner, candidate.recipe.epochs, len(data.train_index))
-        numbers: list[float] = [num_trials] * len(each)
-        if is_likely:
-            for rung in range(1, len(each)):
-                kept = GOING_ON * num_trials / (LOWEST_KEPT * KEPT ** (rung - 1))
-                numbers[rung] = min(max(kept, FINISHED), num_trials)
-        return sum(epochs * number for epochs, number in zip(each, numbers, strict=True))
+        most = sum(each) * math.ceil(num_trials / num_workers)
+        work = 0.0
+        for rung, epochs in enumerate(each):
+            kept = GOING_ON * num_trials / (LOWEST_KEPT * KEPT ** (rung - 1))
+            work += epochs * min(max(kept, FINISHED) if rung else num_trials, num_trials)
+        # One worker trains the schedules of the last candidate while the others have nothing to do.
+        likely = work / num_workers + (1 - 1 / num_workers) * sum(each)
+        return most, min(likely, most)
 
     each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
-    most, likely = (
-        statistics.mean(seconds(c, climb(c, is_likely)) for c in candidates) / num_workers
-        for is_likely in (False, True)
-    )
+    most, likely = (statistics.mean(seconds(c, climbs(c)[i]) for c in candidates) for i in range(2))
     return Forecast(each, most, likely)
 
 
@@ -184,4 +185,9 @@ def _seconds_an_epoch(candidate: Candidate, pool: WorkerPool) -> float:
                     num_running -= 1
                 case Failed(_, detail):
                     raise SearchError(f"a candidate could not be trained: {detail}")
+                case Restarted(_, detail):
+                    raise SearchError(
+                        f"{pool.num_workers} at a time do not go well here ({detail}): give fewer "
+                        "with --workers"
+                    )
     return statistics.mean(seconds)

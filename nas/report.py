@@ -212,8 +212,10 @@ def forecast_report(launch: Launch, task: Task, expected: Forecast) -> Renderabl
     from nas.training.device import device_name
 
     options, at_once = launch.options, f"{launch.num_workers} at a time"
+    # How soon these stop a training depends on how candidates differ.
+    about = "at most" if options.pruner in ("median", "halving") else "about"
     search = (
-        f"{options.trials} candidates, {at_once}: about "
+        f"{options.trials} candidates, {at_once}: {about} "
         f"{duration_text(expected.seconds_likely)} with --pruner {options.pruner}"
     )
     if expected.seconds_likely < expected.seconds_most:

@@ -19,6 +19,7 @@ from nas.errors import DivergedError, InvalidCandidateError, SearchError
 from nas.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, ReLU, Residual
 from nas.task import Task
 from nas.worker import EpochDone
+from nas.workers import Restarted
 from tests.fakes import FakePool, LocalPool, make_space, suggest
 
 TASK = Task((1, 8, 8), 4, 150)  # widths 1 to 11 of `suggest` fit, 12 to 30 do not
@@ -136,6 +137,15 @@ def test_layers_within_residual_ones_and_hidden_linear_ones_are_made_narrow_too(
     assert drawn_from(Conv(5), block, *end, max_params=smallest).num_fittable == 0
 
 
+def test_convolution_that_makes_the_scores_keeps_its_channels():
+    layers = [Conv(20), Conv(4, 1), GlobalAvgPool(), Flatten()]
+    candidate = Candidate(Architecture((1, 8, 8), layers), Recipe())
+    space = make_space(lambda trial, task: candidate)
+    for max_params, expected in ((9 + 4, 0), (9 + 4 + 1, 3)):
+        task = replace(TASK, max_params=max_params)
+        assert take_stock(space, task, 3).num_fittable == expected
+
+
 def test_addition_to_the_image_itself_cannot_be_made_narrow():
     layers = [Residual([Conv(3)]), GlobalAvgPool(), Flatten()]
     assert drawn_from(*layers, max_params=10, input_shape=(3, 8, 8)).num_fittable == 0
@@ -210,6 +220,22 @@ def test_forecast_grows_with_size_epochs_and_trials_and_falls_with_workers(stead
     assert halved.seconds_each == usual.seconds_each
     assert halved.seconds_most == pytest.approx(usual.seconds_most / 2)
     assert halved.seconds_likely == pytest.approx(usual.seconds_likely / 2)
+    by_three = expect(small, tiny_data, workers=3)  # four rounds
+    assert by_three.seconds_most == pytest.approx(4 * usual.seconds_each)
+
+
+def test_more_workers_do_not_make_a_search_shorter_than_its_last_candidate_takes(
+    steady, tiny_data, monkeypatch
+):
+    monkeypatch.setattr("nas.rungs.FIRST_RUNG", 180)  # one epoch
+    candidates = [network(width, epochs=19) for width in range(1, 11)]
+    one, four, many = (
+        expect(candidates, tiny_data, pruner="squeezed", trials=48, workers=n) for n in (1, 4, 48)
+    )
+    climb = one.seconds_each * (1 + 4 + 19) / 19
+    assert four.seconds_likely == pytest.approx(one.seconds_likely / 4 + 3 / 4 * climb)
+    assert many.seconds_likely == pytest.approx(climb)
+    assert many.seconds_most == pytest.approx(climb)
 
 
 def test_squeezed_is_expected_to_keep_two_of_eight_then_one_of_four_and_three_to_the_end(
@@ -282,6 +308,13 @@ def test_time_for_an_epoch_is_taken_while_all_workers_train_without_the_first_tw
         assert job.recipe == replace(candidate.recipe, **changed)
 
 
+def test_workers_that_do_not_go_beside_each_other_end_the_forecast(monkeypatch):
+    pool = FakePool(2)
+    monkeypatch.setattr(pool, "wait", lambda _: [Restarted(0, "the GPU is out of memory")])
+    with pytest.raises(SearchError, match=r"2 at a time .* out of memory.* with --workers"):
+        check._seconds_an_epoch(network(3), pool)
+
+
 def test_candidate_that_cannot_be_trained_ends_the_forecast():
     def score(num_params):
         raise MemoryError("no more")
@@ -333,6 +366,17 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
     assert "one full training of 19 epochs, 1 at a time: about " in out
     assert re.search(r"8 candidates, 1 at a time: about .* with --pruner squeezed", out)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("pruner", "about"),
+    [("squeezed", "about"), ("none", "about"), ("median", "at most"), ("halving", "at most")],
+)
+def test_check_does_not_claim_to_know_when_a_training_is_stopped_halfway(
+    folder, steady, capsys, pruner, about
+):
+    assert main([*CHECK, "--budget", "3k", "--pruner", pruner]) == 0
+    assert f"50 candidates, 1 at a time: {about} " in capsys.readouterr().out
 
 
 TOY = """\"\"\"Of one parameter.\"\"\"

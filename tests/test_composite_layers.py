@@ -204,6 +204,15 @@ def test_depthwise_convolution_keeps_channels_apart():
         (Residual([Conv(8), ReLU(), Conv(2), Conv(4)]), (4, 5, 5), 100 + 200 + 50),
         (Residual([Conv(1), Conv(4)]), (4, 5, 5), 100 + 25 + 100),
         (Residual([Conv(4), ReLU()]), (4, 5, 5), 2 * 100),
+        (Residual([ReLU()]), (4, 5, 5), 2 * 100),
+        # Dropout does nothing where memory counts.
+        (Residual([Dropout(0.1), Conv(8), Conv(4)]), (4, 5, 5), 100 + 200 + 100),
+        (Residual([Dropout(0.0), Conv(4)]), (4, 5, 5), 2 * 100),
+        (Residual([Dropout(0.1)]), (4, 5, 5), 2 * 100),
+        # Kept, the sum so far, and what the convolution makes of it.
+        (Residual([Tied(2)]), (4, 5, 5), 3 * 100),
+        (Residual([ReLU(), Tied(2)]), (4, 5, 5), 3 * 100),
+        (Residual([Tied(1)]), (4, 5, 5), 2 * 100),
         (Tied(4), (4, 5, 5), 2 * 100),
         (DepthwiseConv(3, "valid"), (4, 5, 5), 100 + 36),
         (LearnedPool(), (4, 5, 5), 100 + 4),

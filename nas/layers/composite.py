@@ -66,11 +66,14 @@ class Residual(Layer):
 
     def peak_values(self, shape: Shape) -> int:
         """Beside what its layers hold, the input is kept for the addition."""
-        first, *others = self._steps(shape)
-        # The first layer reads the input that is kept, and cannot write over it.
-        peaks = [prod(shape) + prod(first[0].out_shape(shape))]
-        peaks += [prod(shape) + layer.peak_values(s) for layer, s in others]
-        return max(peaks)
+        # Dropout does nothing where memory counts.
+        steps = [step for step in self._steps(shape) if not isinstance(step[0], Dropout)]
+        peak = prod(shape)  # of the layers: what is added
+        for i, (layer, given) in enumerate(steps):
+            # The first layer reads the input that is kept, and cannot write over it.
+            is_once = i == 0 and not (isinstance(layer, Tied) and layer.times > 1)
+            peak = max(peak, prod(layer.out_shape(given)) if is_once else layer.peak_values(given))
+        return prod(shape) + peak
 
     def window(self, shape: Shape) -> tuple[int, int]:
         return 1 + sum(layer.window(s)[0] - 1 for layer, s in self._steps(shape)), 1

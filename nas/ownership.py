@@ -47,6 +47,7 @@ class Owner:
         self._asked: set[int] = set()  # the trials it was given
         self._unowned: dict[int, float] = {}  # trials without a name on them, and since when
         self._seen_beats: dict[str, tuple[int, float]] = {}  # and since when
+        self._last_look = 0.0  # at the beats
 
     def keep_alive(self) -> None:
         """Raise the beat, if it is time."""
@@ -151,6 +152,10 @@ class Owner:
     def _bury_lost(self) -> None:
         """Close the running trials of dead processes."""
         now = time.monotonic()
+        if now - self._last_look > LEASE_SECONDS / 2:
+            # The others may have waited for the database as long as this process has.
+            self._seen_beats.clear()
+        self._last_look = now
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             owner = trial.user_attrs.get(_OWNER)
             # One of its own that it was never given was begun twice by a database that broke off.

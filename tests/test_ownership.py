@@ -317,12 +317,28 @@ def test_process_of_another_machine_is_given_up_when_its_beat_stands_still_for_t
 ):
     other_machine(study, clock)
     owner = Owner(study)
-    assert owner.recover() == []
-    clock.now += LEASE_SECONDS - 1
-    assert owner.recover() == []
-    clock.now += 1
+    for _ in range(4):
+        assert owner.recover() == []
+        clock.now += LEASE_SECONDS / 4
     assert owner.recover() == [0]
     assert outcomes(study) == [LOST, ("WAITING", None)]
+
+
+def test_after_a_time_without_the_database_the_others_have_the_whole_lease_again(study, clock):
+    """They waited for it as well, and could not raise their beat."""
+    other, owner = other_machine(study, clock), Owner(study)
+    assert owner.recover() == []
+    for beat in (2, 3):
+        clock.now += 2 * LEASE_SECONDS
+        assert owner.recover() == []  # this process is the first that is back
+        clock.now += LEASE_SECONDS / 4
+        put_record(other, beat=beat)
+        assert owner.recover() == []
+    for _ in range(4):
+        clock.now += LEASE_SECONDS / 4
+        assert outcomes(study) == [("RUNNING", None)]
+        found = owner.recover()
+    assert found == [0]
 
 
 def test_lease_begins_when_this_process_first_looks(study, clock):

@@ -40,7 +40,7 @@ class RungPruner(BasePruner):
         values = [
             other.intermediate_values[step]
             for other in study.get_trials(deepcopy=False)
-            if _is_there(other, step) or other.number == trial.number
+            if self._is_there(other, step) or other.number == trial.number
         ]
         mine = trial.intermediate_values[step]
         return sum(value > mine for value in values) >= self._most(step, len(values))
@@ -48,6 +48,10 @@ class RungPruner(BasePruner):
     def _most(self, rung: int, num_there: int) -> int:
         """How many of those that have come to a rung may go on."""
         return max(num_there // self.kept, 1)
+
+    def _is_there(self, trial: FrozenTrial, rung: int) -> bool:
+        """Whether it came to a rung, and has not failed since."""
+        return rung in trial.intermediate_values and trial.state != TrialState.FAIL
 
 
 class SqueezedPruner(RungPruner):
@@ -83,6 +87,11 @@ class SqueezedPruner(RungPruner):
         is_second = rung == self.rungs[1]
         return 0 if is_second and num_there < self.first else super()._most(rung, num_there)
 
+    def _is_there(self, trial: FrozenTrial, rung: int) -> bool:
+        """Also not with the first epochs of a long schedule, which other pruners are told of."""
+        num_others = sum(step not in self.rungs for step in trial.intermediate_values)
+        return super()._is_there(trial, rung) and num_others <= 1  # that of the full schedule
+
     def next_up(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
         """The stopped trial that is to be taken up again, from the highest rung there is one.
 
@@ -92,18 +101,13 @@ class SqueezedPruner(RungPruner):
         """
         taken_up = _taken_up(trials)
         for rung in reversed(self.rungs):
-            there = [trial for trial in trials if _is_there(trial, rung)]
+            there = [trial for trial in trials if self._is_there(trial, rung)]
             there.sort(key=lambda trial: (-trial.intermediate_values[rung], trial.number))
             for trial in there if is_last else there[: self._most(rung, len(there))]:
                 was_stopped = reason_of(trial) == Reason.STOPPED_BY_PRUNER
                 if was_stopped and trial.last_step == rung and trial.number not in taken_up:
                     return trial
         return None
-
-
-def _is_there(trial: FrozenTrial, rung: int) -> bool:
-    """Whether it came to a rung, and has not failed since."""
-    return rung in trial.intermediate_values and trial.state != TrialState.FAIL
 
 
 def _taken_up(trials: Sequence[FrozenTrial]) -> set[int]:

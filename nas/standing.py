@@ -70,15 +70,14 @@ class Standing:
         if not isinstance(pruner, SqueezedPruner):
             return None
         trials = self.study.get_trials(deepcopy=False)
-        if any(t.state == TrialState.WAITING and is_retry(t) for t in trials):  # it comes first
+        is_retry_waiting = any(t.state == TrialState.WAITING and is_retry(t) for t in trials)
+        if is_retry_waiting and self._wants_new:  # it comes first
             return None
-        # More than are asked for had only short trainings: of those in work, some will not go on.
-        num_begun = count_trained(self.tally.counts) + self.tally.num_running
         num_finishing = self.tally.counts[TRAINED] + sum(
             CONTINUES in trials[number].user_attrs for number in self.tally.running
         )
         is_last = num_finishing < pruner.finished and (
-            num_begun >= self.num_trials or self.is_exhausted or self._is_time_to_finish(trials)
+            not self._wants_new or self._is_time_to_finish(trials)
         )
         return pruner.next_up(trials, is_last)
 
@@ -107,11 +106,13 @@ class Standing:
     @property
     def wants_more(self) -> bool:
         """Whether something is to be begun beside what is in work."""
-        if self.next_up is not None:
-            return True
-        if self.is_exhausted:
-            return False
-        return count_trained(self.tally.counts) + self.tally.num_running < self.num_trials
+        return self.next_up is not None or self._wants_new
+
+    @property
+    def _wants_new(self) -> bool:
+        """Whether a candidate is to be proposed that had no training yet."""
+        num_begun = count_trained(self.tally.counts) + self.tally.num_running
+        return num_begun < self.num_trials and not self.is_exhausted
 
     def ask(self) -> optuna.Trial | None:
         """The next trial; None when other processes began what was missing just before."""

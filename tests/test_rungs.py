@@ -239,6 +239,33 @@ def test_trial_over_which_two_processes_died_is_left_alone():
     assert next_up(study) is None
 
 
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING])
+def test_first_epochs_of_long_schedules_are_not_compared_with_squeezed_ones(state):
+    """A study may have been begun with another pruner; its first epochs score far lower."""
+    study = squeezed_study()
+    for epochs in (9, 19, 8):
+        value = 0.99 if state == TrialState.COMPLETE else None
+        reported = {epoch: 0.05 * epoch for epoch in range(1, epochs + 1)}
+        study.add_trial(create_trial(state=state, value=value, intermediate_values=reported))
+    for score in (0.5, 0.6, 0.7):
+        stop_at(study, {1: score})
+        assert next_up(study) is None
+    assert is_pruned(study, 0.65)
+    assert next_up(study) == 5
+
+
+def test_trials_that_climbed_to_their_full_schedule_are_compared_with_on_every_rung():
+    study = squeezed_study()
+    reported = {1: 0.9, 4: 0.95, 19: 0.99}
+    study.add_trial(
+        create_trial(state=TrialState.COMPLETE, value=0.99, intermediate_values=reported)
+    )
+    for score in (0.5, 0.6, 0.7):
+        stop_at(study, {1: score})
+    assert next_up(study) is None  # the best of four has gone on
+    assert is_pruned(study, 0.94, 4)
+
+
 def test_trials_that_failed_make_no_room_for_others():
     study = squeezed_study()
     stop_at(study, {1: 0.9})

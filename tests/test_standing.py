@@ -314,6 +314,24 @@ def test_the_best_goes_on_however_few_there_are_once_no_more_come(squeezed):
     assert Standing(squeezed, 1).next_up is None  # one was trained to its end
 
 
+@pytest.mark.parametrize("is_exhausted", [False, True])
+def test_retry_that_nobody_will_ask_for_does_not_keep_the_best_from_going_on(
+    squeezed, is_exhausted
+):
+    """It was broken off, and fewer candidates are asked for now, or others have trained them."""
+    standing = Standing(squeezed, 9)
+    stop_at_rung(squeezed, standing.owner, 0.5)
+    close(squeezed, begin(standing.owner), Reason.INTERRUPTED)
+    assert standing.look_around() == [1]
+    standing.refresh()
+    assert standing.next_up is None  # the retry comes first
+    if is_exhausted:
+        standing.exhaust()
+    else:
+        standing = Standing(squeezed, 1)
+    assert standing.next_up.number == 0
+
+
 def test_as_many_are_taken_up_at_the_end_as_are_to_be_finished(squeezed):
     squeezed.pruner.finished = 3
     standing = Standing(squeezed, 5)

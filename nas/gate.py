@@ -12,7 +12,14 @@ from nas.events import Observer, TrialEnded
 from nas.search_space import SearchSpace
 from nas.standing import Standing
 from nas.task import Task
-from nas.trials import CONTINUES, Reason, find_continued, record_reason, record_rejection
+from nas.trials import (
+    CONTINUES,
+    Reason,
+    find_continued,
+    num_rejected_last,
+    record_reason,
+    record_rejection,
+)
 
 
 class Gate:
@@ -39,7 +46,7 @@ class Gate:
         self.task = task
         self.standing = standing
         self.observer = observer
-        self.num_rejected = 0  # in a row
+        self.num_rejected = num_rejected_last(study)  # in a row
 
     def admit(self, trial: optuna.Trial) -> Candidate | None:
         """The trial's candidate, or None where it was turned away and the trial closed.
@@ -68,6 +75,7 @@ class Gate:
             raise
         if CONTINUES in trial.user_attrs:  # nothing new
             return candidate
+        self.standing.refresh()  # another process may have had the same idea meanwhile
         earlier = self.standing.tally.seen.get(candidate.fingerprint)
         if earlier is not None:
             detail = f"trial {earlier} is the same"

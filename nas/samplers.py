@@ -22,7 +22,7 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.rungs import RungPruner, SqueezedPruner, rungs_of
-from nas.trials import Reason, reason_of
+from nas.trials import Reason, reason_of, was_broken_off
 
 SamplerName = Literal["auto", "tpe", "gp", "cmaes", "nsga2", "random"]
 PrunerName = Literal["squeezed", "median", "halving", "none"]
@@ -142,7 +142,8 @@ def is_conditional(trials: Sequence[FrozenTrial]) -> bool:
 
 def is_stuck(trials: Sequence[FrozenTrial]) -> bool:
     """Whether the last few proposals were all trained before: their sampler has no more ideas."""
-    ended = [trial for trial in trials if trial.state.is_finished()][-STUCK:]
+    # What was broken off is none: it is proposed again, as if nothing had been.
+    ended = [t for t in trials if t.state.is_finished() and not was_broken_off(t)][-STUCK:]
     return len(ended) == STUCK and all(reason_of(t) == Reason.DUPLICATE for t in ended)
 
 

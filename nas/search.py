@@ -24,6 +24,7 @@ from nas.search_space import SearchSpace
 from nas.settings import SearchSettings
 from nas.standing import Standing
 from nas.stopping import StopRequest
+from nas.survey import asked
 from nas.tally import count_trained
 from nas.task import Task
 from nas.trainings import STORAGE_FAILURES, Trainings
@@ -81,16 +82,18 @@ class Search:
 
     def begin_with(self, proposals: list[dict[str, Any]]) -> None:
         """Propose these parameter values next, unless the study has had or awaits them already."""
+        trials = self.study.get_trials(deepcopy=False)
+        # Of two, one may hold what the space does not ask for on these images.
+        before = [
+            asked(self.space, self.task, t.system_attrs["fixed_params"])
+            for t in trials
+            if "fixed_params" in t.system_attrs
+        ]
         for params in proposals:
-            before = [
-                t.system_attrs.get("fixed_params") for t in self.study.get_trials(deepcopy=False)
-            ]
-            # Of two, one may leave out what the space does not ask for on these images.
-            if not any(
-                known and (known.items() <= params.items() or params.items() <= known.items())
-                for known in before
-            ):
+            mine = asked(self.space, self.task, params)
+            if mine not in before:
                 self.study.enqueue_trial(params)
+                before.append(mine)
 
     def run(self) -> SearchEnded:
         """Search until there are enough trained candidates, or a limit is reached.
@@ -111,6 +114,8 @@ class Search:
                 self._look_around()
                 if why is None and self.pool.num_idle and self.standing.wants_more:
                     self._propose()
+                    if self.trainings.is_busy:  # workers wait for an answer after each epoch
+                        self.trainings.listen(0)
                     continue
                 if self.stop():
                     self.pool.stop()

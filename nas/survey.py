@@ -142,6 +142,18 @@ def check_params(space: SearchSpace, task: Task, params: dict[str, Any]) -> None
     space.propose(DrawnTrial(fixed=stored), task)
 
 
+def asked(space: SearchSpace, task: Task, params: dict[str, Any]) -> dict[str, Any]:
+    """Those of the values that the space asks for when it is given them."""
+    trial = DrawnTrial(fixed=params)
+    try:
+        space.propose(trial, task)
+    except NotOfferedError:  # the gate will say so
+        return params
+    except InvalidCandidateError:
+        pass
+    return {name: value for name, value in params.items() if name in trial.params}
+
+
 def check_start(space: SearchSpace, task: Task) -> None:
     """Try out where the space says to begin.
 

@@ -117,9 +117,9 @@ class Trainings:
         left = tuple(e for e in epochs if e > len(before.history))
         return Running(trial, candidate, left, before.seed, rungs=[*before.rungs, before.last_rung])
 
-    def listen(self) -> None:
+    def listen(self, timeout_seconds: float = POLL_SECONDS) -> None:
         """Wait a moment for what the workers say, and record it."""
-        self._unheard += self.pool.wait(POLL_SECONDS)
+        self._unheard += self.pool.wait(timeout_seconds)
         while self._unheard:
             message = self._unheard.popleft()
             try:

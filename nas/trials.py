@@ -46,13 +46,10 @@ CONTINUES = "continues"  # a trial's attribute: the number of a stopped one that
 # Broken off from outside, so to be trained again.
 BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
 
+_REJECTED = (Reason.OVER_BUDGET, Reason.INVALID, Reason.DUPLICATE)  # before training
+
 # Told as PRUNED or, a duplicate, as COMPLETE. FAIL means that a process died before it told them.
-_TOLD_AS_RESULT = (
-    Reason.OVER_BUDGET,
-    Reason.INVALID,
-    Reason.DUPLICATE,
-    Reason.STOPPED_BY_PRUNER,
-)
+_TOLD_AS_RESULT = (*_REJECTED, Reason.STOPPED_BY_PRUNER)
 
 
 @dataclass(frozen=True)
@@ -137,6 +134,17 @@ def reason_of(trial: FrozenTrial) -> Reason | None:
 def was_broken_off(trial: FrozenTrial) -> bool:
     """Whether its training was cut off from outside."""
     return trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF
+
+
+def num_rejected_last(study: optuna.Study) -> int:
+    """How many of the newest proposals were turned away, one after another."""
+    num_rejected = 0
+    for trial in reversed(study.get_trials(deepcopy=False)):
+        if reason_of(trial) in _REJECTED:
+            num_rejected += 1
+        elif "fingerprint" in trial.user_attrs and CONTINUES not in trial.user_attrs:
+            break
+    return num_rejected
 
 
 def outcome_of(trial: FrozenTrial) -> str:

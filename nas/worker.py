@@ -63,9 +63,6 @@ class Failed:
     is_out_of_memory: bool = False  # of the device
 
 
-Answer = EpochDone | Trained | Failed
-
-
 def work(
     connections: Sequence[Connection],
     data: Dataset,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from optuna.trial import TrialState
 
@@ -120,8 +122,8 @@ def test_space_that_raises_ends_the_search_and_closes_its_trial(make_search, poo
 
 
 def test_same_candidate_is_not_trained_twice_not_even_in_a_later_run(make_search, pool):
-    for _ in range(2):
-        search = make_search(one_network_space(), max_rejected=3)
+    for max_rejected in (3, 6):
+        search = make_search(one_network_space(), max_rejected=max_rejected)
         search.run()
     assert len(pool.jobs) == 1
     assert search.counts == {"trained": 1, "duplicate": 6}
@@ -130,7 +132,7 @@ def test_same_candidate_is_not_trained_twice_not_even_in_a_later_run(make_search
 
 def test_duplicate_of_a_trained_candidate_is_told_with_its_score(make_search, pool):
     for run in range(2):  # the second run has the score from the study
-        search = make_search(one_network_space(), max_rejected=2)
+        search = make_search(one_network_space(), max_rejected=2 * (run + 1))
         search.run()
         first, *others = read_trials(search.study)
         assert len(others) == 2 * (run + 1)
@@ -142,11 +144,54 @@ def test_duplicate_of_a_trained_candidate_is_told_with_its_score(make_search, po
 
 
 def test_duplicate_of_a_duplicate_names_the_trial_that_was_trained(make_search, pool):
-    for _ in range(2):
-        search = make_search(one_network_space(), max_rejected=2)
+    for max_rejected in (2, 4):
+        search = make_search(one_network_space(), max_rejected=max_rejected)
         search.run()
-    details = {r.detail for r in read_trials(search.study)[1:]}
-    assert details == {"trial 0 is the same"}
+    details = [r.detail for r in read_trials(search.study)[1:]]
+    assert details == 4 * ["trial 0 is the same"]
+
+
+def test_search_that_found_nothing_new_ends_at_once_when_it_is_repeated(make_search, pool):
+    for _ in range(3):
+        search = make_search(one_network_space(), max_rejected=4)
+        assert "4 proposals in a row were turned away" in search.run().why
+        assert search.counts == {"trained": 1, "duplicate": 4}
+
+
+def test_rejections_in_a_row_are_counted_on_where_a_search_was_broken_off(make_search, pool):
+    """What is broken off before it was a candidate makes no difference."""
+    make_search(one_network_space(), max_rejected=2).run()
+    search = make_search(one_network_space(), max_rejected=5)
+    lost = search.standing.owner.ask()
+    search.study._storage.set_trial_user_attr(lost._trial_id, "owner", "nobody")
+    search = make_search(one_network_space(), max_rejected=5)
+    search.run()
+    assert search.counts == {"trained": 1, "duplicate": 5, "lost": 1}
+
+
+def test_rejections_before_a_candidate_that_fitted_do_not_count(make_search, pool):
+    search = make_search(make_space(), trials=9, max_rejected=50)
+    search.run()
+    rejected = [r.reason is not None for r in read_trials(search.study)]
+    assert any(rejected)
+    assert not rejected[-1]
+    assert make_search(make_space()).gate.num_rejected == 0
+
+
+def test_network_that_another_process_has_begun_meanwhile_is_not_trained_as_well(make_search, pool):
+    search = make_search(one_network_space(), max_rejected=3)
+    propose = search.gate.space.propose
+    other = make_search(one_network_space())
+
+    def slow(trial, task):
+        if not pool.jobs:
+            begun = other.standing.ask()
+            other.trainings.start(begun, other.gate.admit(begun))
+        return propose(trial, task)
+
+    search.gate.space = SimpleNamespace(propose=slow)
+    assert search.gate.admit(search.standing.ask()) is None
+    assert len(pool.jobs) == 1
 
 
 def test_duplicate_is_neither_best_nor_trained_and_has_no_weights(make_search, pool):

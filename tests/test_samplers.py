@@ -384,6 +384,9 @@ TWICE = Reason.DUPLICATE
         ([*[TWICE] * STUCK, None], False),
         ([*[TWICE] * (STUCK - 1), None, TWICE], False),
         ([*[TWICE] * STUCK, Reason.OVER_BUDGET], False),
+        ([TWICE, Reason.LOST, *[TWICE] * (STUCK - 1)], True),  # and proposed again
+        ([*[TWICE] * STUCK, Reason.INTERRUPTED], True),
+        ([Reason.LOST, *[TWICE] * (STUCK - 1)], False),
     ],
 )
 def test_sampler_is_stuck_after_so_many_duplicates_in_a_row(reasons, expected):

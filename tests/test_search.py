@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from itertools import pairwise
 
 import optuna
 import pytest
@@ -12,8 +13,10 @@ import torch
 from optuna.trial import TrialState
 
 from nas import search as search_module
+from nas.architecture import Architecture
 from nas.budget import Limits
 from nas.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded, TrialStarted
+from nas.layers import Conv
 from nas.stopping import StopRequest
 from nas.task import Task
 from nas.trials import Reason, best_trials, read_trials
@@ -156,6 +159,38 @@ def test_beginning_that_does_not_fit_is_turned_away_at_the_gate(make_search, poo
     reasons = [(r.params["width"], r.reason) for r in read_trials(search.study)]
     assert reasons == [(20, Reason.OVER_BUDGET), (4, None), (30, Reason.OVER_BUDGET), (5, None)]
     assert len(pool.jobs) == 2
+
+
+def test_beginning_that_leaves_something_open_is_not_taken_for_one_that_does_not(make_search):
+    def propose(trial, task):
+        candidate = suggest(trial, task)
+        rate = trial.suggest_float("rate", 0.01, 0.5)
+        return replace(candidate, recipe=replace(candidate.recipe, learning_rate=rate))
+
+    space = replace(make_space(propose), start=lambda task: {"width": 5})
+    for _ in range(2):
+        search = make_search(space, trials=3)
+        search.begin_with([{"width": 5}, {"width": 5, "rate": 0.25}, {"width": 5, "rate": 0.125}])
+        search.run()
+    assert widths(search) == [5, 5, 5]
+    assert [t.params["rate"] for t in search.study.trials][1:] == [0.25, 0.125]
+
+
+def test_workers_are_heard_while_proposals_are_turned_away(make_search):
+    """They wait for an answer after each epoch."""
+    heard = []
+
+    def propose(trial, task):
+        heard.append(sum(isinstance(event, EpochEnded) for event in search.events))
+        candidate = suggest(trial, task)  # so that something is asked
+        width = 30 if 1 <= trial.number <= 6 else 5 + trial.number % 2
+        layers = [Conv(width), *candidate.architecture.layers[1:]]
+        return replace(candidate, architecture=Architecture(task.input_shape, layers))
+
+    search = make_search(make_space(propose), pool=FakePool(2), epochs=9, trials=2)
+    search.run()
+    of_the_streak = heard[-7:]
+    assert all(later == before + 1 for before, later in pairwise(of_the_streak))
 
 
 def test_same_beginning_in_other_words_is_trained_once(make_search, pool):

@@ -22,7 +22,7 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.rungs import RungPruner, SqueezedPruner, rungs_of
-from nas.trials import Reason, reason_of, was_broken_off
+from nas.trials import REJECTED, Reason, reason_of, was_broken_off
 
 SamplerName = Literal["auto", "tpe", "gp", "cmaes", "nsga2", "random"]
 PrunerName = Literal["squeezed", "median", "halving", "none"]
@@ -30,7 +30,7 @@ PrunerName = Literal["squeezed", "median", "halving", "none"]
 # Optuna's hear of no candidate that was stopped (CMA-ES can be made to, but not where parameters
 # depend on others).
 LEARN_FROM_FULL_TRAININGS = ("gp", "cmaes", "nsga2")
-STUCK = 3  # duplicates in a row, after which the next proposal is drawn at random
+STUCK = 3  # proposals in a row that teach nothing, after which the next is drawn at random
 POPULATION = 20  # of NSGA-II, whose own default of 50 is a whole search here
 
 
@@ -66,8 +66,8 @@ class SeededSampler(BaseSampler):
         seed = derive_seed(self.study_seed, self.index_of(trial, trials), purpose)
         name = self.name
         if name == "auto":
-            name = "tpe" if is_conditional(trials) else "gp"
-        if is_stuck(trials):
+            name = "gp" if suits_gp(trials) else "tpe"
+        if is_stuck(trials, name):
             name = "random"
         return make_sampler(name, seed)
 
@@ -134,17 +134,25 @@ def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
             return tpe
 
 
-def is_conditional(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether some trained candidates were asked for other parameters than others."""
+def suits_gp(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether all trained candidates had the same parameters, and none was turned away unbuilt.
+
+    A Gaussian process never hears of what is over a limit, and proposes it again and again.
+    """
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    return len({frozenset(trial.params) for trial in done}) > 1
+    is_all_built = not any(reason_of(t) in (Reason.OVER_BUDGET, Reason.INVALID) for t in trials)
+    return is_all_built and len({frozenset(trial.params) for trial in done}) <= 1
 
 
-def is_stuck(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether the last few proposals were all trained before: their sampler has no more ideas."""
+def is_stuck(trials: Sequence[FrozenTrial], name: SamplerName) -> bool:
+    """Whether the sampler has learned nothing of the last few proposals.
+
+    All were trained before; of what did not fit, some samplers do not hear either.
+    """
+    unheard = REJECTED if name in LEARN_FROM_FULL_TRAININGS else (Reason.DUPLICATE,)
     # What was broken off is none: it is proposed again, as if nothing had been.
     ended = [t for t in trials if t.state.is_finished() and not was_broken_off(t)][-STUCK:]
-    return len(ended) == STUCK and all(reason_of(t) == Reason.DUPLICATE for t in ended)
+    return len(ended) == STUCK and all(reason_of(t) in unheard for t in ended)
 
 
 def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:

@@ -25,11 +25,11 @@ from nas.samplers import (
     STUCK,
     SeededSampler,
     derive_seed,
-    is_conditional,
     is_stuck,
     make_pruner,
     make_sampler,
     schedules,
+    suits_gp,
 )
 from nas.search import Search
 from nas.search_space import load_space
@@ -150,8 +150,19 @@ def test_trials_that_wait_or_have_just_been_asked_for_make_no_space_conditional(
     study.enqueue_trial({"x": 0.5})
     study.ask()
     study.enqueue_trial({"n": 3})
-    assert not is_conditional(study.trials)
-    assert is_conditional(study_of(conditional_trial).trials)
+    assert suits_gp(study.trials)
+    assert not suits_gp(study_of(conditional_trial).trials)
+
+
+@pytest.mark.parametrize("reason", [Reason.OVER_BUDGET, Reason.INVALID])
+def test_auto_takes_a_sampler_that_hears_of_what_does_not_fit_once_something_did_not(names, reason):
+    study = study_of(flat_trial)
+    ask_next(study, "auto", flat_trial)
+    assert set(names) == {"gp"}
+    end_all(study, [reason])
+    names.clear()
+    ask_next(study, "auto", flat_trial)
+    assert set(names) == {"tpe"}
 
 
 def blocks_proposals(name, num=14):
@@ -392,7 +403,21 @@ TWICE = Reason.DUPLICATE
 def test_sampler_is_stuck_after_so_many_duplicates_in_a_row(reasons, expected):
     study = study_of(flat_trial, num=0)
     end_all(study, reasons)
-    assert is_stuck(study.trials) is expected
+    assert is_stuck(study.trials, "tpe") is expected
+
+
+@pytest.mark.parametrize("name", ["gp", "cmaes", "nsga2"])
+def test_samplers_that_do_not_hear_of_what_does_not_fit_are_stuck_with_it_too(name):
+    for reasons, expected in (
+        ([Reason.OVER_BUDGET] * STUCK, True),
+        ([Reason.INVALID, TWICE] * STUCK, True),
+        ([*[Reason.OVER_BUDGET] * (STUCK - 1), None], False),
+        ([Reason.OVER_BUDGET] * (STUCK - 1), False),
+    ):
+        study = study_of(flat_trial, num=0)
+        end_all(study, reasons)
+        assert is_stuck(study.trials, name) is expected
+        assert not is_stuck(study.trials, "tpe")
 
 
 def test_trials_in_work_or_in_the_queue_change_nothing_about_being_stuck():
@@ -400,7 +425,7 @@ def test_trials_in_work_or_in_the_queue_change_nothing_about_being_stuck():
     end_all(study, [TWICE] * STUCK)
     study.ask()
     study.enqueue_trial({"x": 0.5})
-    assert is_stuck(study.trials)
+    assert is_stuck(study.trials, "tpe")
 
 
 @pytest.mark.parametrize("name", ["auto", "tpe", "gp"])

@@ -45,8 +45,15 @@ class Holdings:
     def num_over(self) -> int:
         return self.num_drawn - self.num_invalid - len(self.fitting)
 
+    def most_trained(self, num_trials: int) -> int:
+        """How many of so many candidates a search can train: none twice."""
+        num_distinct = len({candidate.fingerprint for candidate in self.fitting})
+        # When each was drawn ten times, hardly any was not.
+        has_no_more = 10 * num_distinct <= len(self.fitting)
+        return min(num_trials, num_distinct) if has_no_more else num_trials
+
     def estimate_distinct(self) -> tuple[int, bool]:
-        """How many networks there are as if all were equally likely, and whether that is known.
+        """How many networks there are if all are equally likely, else at least, and whether so.
 
         By how often two draws are equal, as with birthdays; where none are, the largest number
         that this would be surprising for (1 in 20) is a bound from below.
@@ -101,6 +108,7 @@ def _narrow(layer: Layer) -> Layer:
 class Forecast:
     """About how long trainings take here."""
 
+    num_trials: int  # that are trained
     seconds_each: float  # one full training beside others, of the mean candidate
     seconds_most: float  # the search, if every candidate is trained fully
     seconds_likely: float  # the search; the most where its pruner stops trainings halfway
@@ -158,7 +166,7 @@ def forecast(
 
     each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
     most, likely = (statistics.mean(seconds(c, climbs(c)[i]) for c in candidates) for i in range(2))
-    return Forecast(each, most, likely)
+    return Forecast(num_trials, each, most, likely)
 
 
 def _seconds_an_epoch(candidate: Candidate, pool: WorkerPool) -> float:

@@ -229,7 +229,7 @@ def summary_text(event: SearchEnded) -> str:
     lines = [f"search ended: {event.why}", f"trials: {counts_text(Counter(event.counts))}"]
     if event.best_trial is None:
         lines.append("no candidate was trained to its end")
-        if Reason.TIME_LIMIT in event.counts:
+        if Reason.TIME_LIMIT in event.counts or "time limit" in event.why:
             lines[-1] += ": give it more --timeout or fewer --epochs"
     else:
         lines.append(
@@ -252,5 +252,5 @@ def counts_text(counts: Counter[str]) -> str:
 def duration_text(seconds: float) -> str:
     minutes = seconds / 60
     if minutes < 1:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} s" if seconds >= 0.5 else "under 1 s"
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -16,7 +16,6 @@ from nas.trials import (
     CONTINUES,
     Reason,
     find_continued,
-    num_rejected_last,
     record_reason,
     record_rejection,
 )
@@ -46,7 +45,7 @@ class Gate:
         self.task = task
         self.standing = standing
         self.observer = observer
-        self.num_rejected = num_rejected_last(study)  # in a row
+        self.num_rejected = 0  # in a row
 
     def admit(self, trial: optuna.Trial) -> Candidate | None:
         """The trial's candidate, or None where it was turned away and the trial closed.

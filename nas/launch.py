@@ -57,6 +57,12 @@ class Launch:
                 f"no --space given: searching in the {DEFAULT} that came with nas, not in {other}; "
                 f"--space {DEFAULT} takes that"
             )
+        in_bytes = (options.max_weight_bytes, options.max_activation_bytes)
+        if options.bits != Limits.bits and in_bytes == (None, None) and options.verb != "check":
+            self.notes.append(
+                f"--bits {options.bits} limits nothing without --max-weight-bytes or "
+                "--max-activation-bytes"
+            )
         num_workers = options.workers or default_workers(self.device)
         self.num_workers = min(num_workers, options.trials)
 

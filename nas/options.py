@@ -6,6 +6,7 @@ import argparse
 import difflib
 import errno
 import functools
+import itertools
 import os
 import re
 from collections.abc import Callable
@@ -25,17 +26,24 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         match = re.match(r"unrecognized arguments: (-\S+)", message)
         if match:
-            known = [o for action in self._known_actions() for o in action.option_strings]
-            near = difflib.get_close_matches(match[1].partition("=")[0], known, n=1)
-            message += f" (did you mean {near[0]}?)" if near else ""
+            message += self._hint(match[1].partition("=")[0])
         self.exit(2, f"{self.prog}: {masked(' '.join(message.split()))}\n")
 
-    def _known_actions(self) -> list[argparse.Action]:
-        actions = list(self._actions)
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                actions += [a for p in action.choices.values() for a in p._actions]
-        return actions
+    def _hint(self, unknown: str) -> str:
+        """What may have been meant with an option that the verb does not have."""
+        verbs = {"": self, **self._verbs()}
+        options = {verb: [o for a in p._actions for o in a.option_strings]
+                   for verb, p in verbs.items()}  # fmt: skip
+        having = [f"nas {verb}".strip() for verb, known in options.items() if unknown in known]
+        if having:
+            return f" (an option of {', '.join(having)})"
+        every = list(itertools.chain(*options.values()))
+        near = difflib.get_close_matches(unknown, every, n=1)
+        return f" (did you mean {near[0]}?)" if near else ""
+
+    def _verbs(self) -> dict[str, argparse.ArgumentParser]:
+        found = [a for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        return dict(found[0].choices) if found else {}
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -182,13 +182,13 @@ def stock_report(launch: Launch, task: Task, holdings: Holdings) -> RenderableTy
         f"of {drawn:,} random draws {len(fitting):,} fit ({len(fitting) / drawn:.1%}), "
         f"{holdings.num_over:,} are over a limit, {holdings.num_invalid:,} cannot exist",
     ]
-    if holdings.num_over:
+    if holdings.num_fittable:
         fitted = len(fitting) + holdings.num_fittable
         parts.append(f"with widths solved by nas.fit {fitted:,} would fit ({fitted / drawn:.1%})")
     if not fitting:
         return Group(*parts, "networks that fit exist, but random draws do not find them")
     table = _table("of those that fit", ">smallest", ">median", ">largest")
-    networks, bits = [c.architecture for c in fitting], task.limits.bits
+    networks, bits = [c.architecture for c in fitting], launch.options.bits
     for name, values in (
         ("parameters", [n.num_params for n in networks]),
         ("multiply-accumulates", [n.num_macs for n in networks]),
@@ -202,7 +202,7 @@ def stock_report(launch: Launch, task: Task, holdings: Holdings) -> RenderableTy
     parts += [
         table,
         f"distinct networks: {holdings.num_distinct:,} drawn, of "
-        + (f"about {number:,}" if is_known else f"more than {number:,}"),
+        + (f"at least about {number:,}" if is_known else f"more than {number:,}"),
     ]
     return Group(*parts)
 
@@ -214,8 +214,10 @@ def forecast_report(launch: Launch, task: Task, expected: Forecast) -> Renderabl
     options, at_once = launch.options, f"{launch.num_workers} at a time"
     # How soon these stop a training depends on how candidates differ.
     about = "at most" if options.pruner in ("median", "halving") else "about"
+    is_all = expected.num_trials < options.trials
     search = (
-        f"{options.trials} candidates, {at_once}: {about} "
+        f"{expected.num_trials} candidates{' (the space has no more)' if is_all else ''}, "
+        f"{at_once}: {about} "
         f"{duration_text(expected.seconds_likely)} with --pruner {options.pruner}"
     )
     if expected.seconds_likely < expected.seconds_most:

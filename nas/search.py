@@ -28,7 +28,14 @@ from nas.survey import asked
 from nas.tally import count_trained
 from nas.task import Task
 from nas.trainings import STORAGE_FAILURES, Trainings
-from nas.trials import Reason, TrialRecord, best_trial
+from nas.trials import (
+    REJECTED,
+    Reason,
+    TrialRecord,
+    best_trial,
+    num_rejected_last,
+    reason_of,
+)
 from nas.weights import WeightsStore
 from nas.workers import POLL_SECONDS, WorkerPool
 
@@ -76,6 +83,10 @@ class Search:
         study.pruner = make_pruner(settings.pruner, task.epochs, num_train)
         self.standing = Standing(study, settings.trials, stop)
         self.gate = Gate(study, space, task, self.standing, observer)
+        # A search that was broken off in a row of rejections goes on with it; one that had ended
+        # with them tries again.
+        num_rejected = num_rejected_last(study)
+        self.gate.num_rejected = num_rejected if num_rejected < settings.max_rejected else 0
         self.trainings = Trainings(
             study, settings, num_train, pool, weights, self.journal, self.standing, observer, stop
         )
@@ -215,10 +226,23 @@ class Search:
             self.standing.exhaust()
             if self.standing.next_up is not None:
                 return None
-            over = self.counts[Reason.OVER_BUDGET]
             return (
-                f"{rejected} proposals in a row were turned away before training ({over} of all so "
-                f"far did not fit {self.task.budget.summary()}): raise --budget, or change the "
-                "space so that more of it fits"
+                f"{rejected} proposals in a row were turned away before training: "
+                f"{self._why_rejected()}, or try for longer with --max-rejected"
             )
         return None
+
+    def _why_rejected(self) -> str:
+        """What most of the last proposals have in common, and what to do."""
+        rejected = [t for t in self.study.get_trials(deepcopy=False) if reason_of(t) in REJECTED]
+        last = rejected[-self.settings.max_rejected :]
+        ((reason, count),) = Counter(reason_of(trial) for trial in last).most_common(1)
+        if reason == Reason.OVER_BUDGET:
+            return (
+                f"{count} did not fit {self.task.budget.summary()}; raise --budget, or change the "
+                "space so that more of it fits"
+            )
+        if reason == Reason.DUPLICATE:
+            return f"{count} had been trained before; make the space larger"
+        *_, why = (t.user_attrs["detail"] for t in last if reason_of(t) == reason)
+        return f"{count} cannot be built, the last because: {why}; change the space"

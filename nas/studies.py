@@ -165,7 +165,8 @@ def open_or_create_study(
     if difference:
         raise StudyError(
             f"study {name!r} cannot go on: {difference}. "
-            "Go back to what it was, or start another study with --study NAME"
+            "Go back to what it was, or start another study, with --study NAME or in another "
+            "--storage"
         )
     return study
 

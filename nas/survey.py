@@ -108,7 +108,7 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
     if not found:
         raise SpaceError(
             f"{space.path}: none of {len(starts)} proposals can be built for images of "
-            f"{task.input_shape}"
+            f"{task.input_shape}; one because: {next(draw(space, task, 0))}"
         )
 
     def cost(candidate: Candidate) -> tuple[float, int]:

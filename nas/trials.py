@@ -46,10 +46,10 @@ CONTINUES = "continues"  # a trial's attribute: the number of a stopped one that
 # Broken off from outside, so to be trained again.
 BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
 
-_REJECTED = (Reason.OVER_BUDGET, Reason.INVALID, Reason.DUPLICATE)  # before training
+REJECTED = (Reason.OVER_BUDGET, Reason.INVALID, Reason.DUPLICATE)  # before training
 
 # Told as PRUNED or, a duplicate, as COMPLETE. FAIL means that a process died before it told them.
-_TOLD_AS_RESULT = (*_REJECTED, Reason.STOPPED_BY_PRUNER)
+_TOLD_AS_RESULT = (*REJECTED, Reason.STOPPED_BY_PRUNER)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def num_rejected_last(study: optuna.Study) -> int:
     """How many of the newest proposals were turned away, one after another."""
     num_rejected = 0
     for trial in reversed(study.get_trials(deepcopy=False)):
-        if reason_of(trial) in _REJECTED:
+        if reason_of(trial) in REJECTED:
             num_rejected += 1
         elif "fingerprint" in trial.user_attrs and CONTINUES not in trial.user_attrs:
             break

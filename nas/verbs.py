@@ -125,7 +125,7 @@ def check(options: Namespace, arguments: list[str]) -> int:
     if not holdings.fitting:
         return 1
     expected = forecast(
-        holdings.fitting, launch.data, launch.precision, options.trials,
+        holdings.fitting, launch.data, launch.precision, holdings.most_trained(options.trials),
         launch.num_workers, options.pruner, launch.device,
     )  # fmt: skip
     print_report(forecast_report(launch, task, expected))
@@ -187,6 +187,8 @@ def export(options: Namespace, arguments: list[str]) -> int:
     with storage_errors(options.storage):
         study = open_study(open_storage(options.storage), options.study)
         record = find_trial(study, _number(options.trial))
+        if record.candidate is None:
+            raise NasError(f"trial {record.number} was never trained: {record.detail}")
         out = options.out or _export_folder(study, record.number)
         facts = study_data(study)
         weights = WeightsStore(study, default_artifact_dir(options.storage)).load(record.number)

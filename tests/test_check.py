@@ -86,6 +86,16 @@ def test_networks_are_the_same_whatever_their_recipes():
     assert holdings.num_equal_pairs == pairs
 
 
+def test_no_more_candidates_are_trained_than_there_are():
+    for num_drawn, expected in ((60, 3), (29, 20)):  # of few draws one cannot tell
+        holdings = take_stock(make_space(lambda t, task: suggest(t, task)), TASK, 1)
+        holdings = replace(holdings, fitting=tuple(network(1 + n % 3) for n in range(num_drawn)))
+        assert holdings.most_trained(20) == expected
+    assert holdings.most_trained(2) == 2
+    varied = tuple(network(3, 0.01 + 1e-4 * n) for n in range(60))  # recipes count as well
+    assert replace(holdings, fitting=varied).most_trained(20) == 20
+
+
 @pytest.mark.parametrize("num_networks", [2, 50, 300])
 def test_number_of_equally_likely_networks_is_estimated(num_networks):
     holdings = take_stock(space_of(num_networks), replace(TASK, max_params=10**6), 600)
@@ -368,6 +378,14 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
     assert list(folder.iterdir()) == []
 
 
+def test_check_says_how_many_bytes_networks_have_with_so_many_bits(folder, steady, capsys):
+    assert main([*CHECK, "--budget", "3k", "--bits", "8"]) == 0
+    out = capsys.readouterr().out
+    largest = re.search(r"^parameters .* ([\d,]+)$", out, re.MULTILINE)[1]
+    assert re.search(rf"^bytes of weights, 8 bits each .* {largest}$", out, re.MULTILINE)
+    assert "limits nothing" not in out
+
+
 @pytest.mark.parametrize(
     ("pruner", "about"),
     [("squeezed", "about"), ("none", "about"), ("median", "at most"), ("halving", "at most")],
@@ -395,7 +413,8 @@ def test_check_counts_what_is_over_and_the_distinct_networks(folder, steady, cap
     out = capsys.readouterr().out
     assert re.search(r"of 300 random draws 1[2-8]\d fit \(\d\d\.\d%\), 1\d\d are over a limit", out)
     assert "\nwith widths solved by nas.fit 300 would fit (100.0%)\n" in out
-    assert re.search(r"distinct networks: 5 drawn, of about 5\b", out)
+    assert re.search(r"distinct networks: 5 drawn, of at least about 5\b", out)
+    assert "\n5 candidates (the space has no more), 1 at a time: about " in out
     assert re.search(r"^parameters +29 +\d+ +105$", out, re.MULTILINE)
     assert re.search(r"^multiply-accumulates +[\d,]+ +[\d,]+ +[\d,]+$", out, re.MULTILINE)
 

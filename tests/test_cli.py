@@ -167,6 +167,19 @@ def test_mistyped_option_that_is_required_is_refused_with_the_nearest(refuse):
     assert "did you mean --budget?" in refuse("search", "--bugdet", "20000")
 
 
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("ladder --budgets 1k --study mine", "(an option of nas search, nas show, "),
+        ("check --budget 1k --timeout 5", "(an option of nas search, nas ladder)"),
+        ("search --budget 1k --budgets 1k,2k", "(an option of nas ladder)"),
+        ("studies --version", "(an option of nas)"),
+    ],
+)
+def test_option_of_another_verb_is_refused_with_the_verbs_that_have_it(refuse, line, hint):
+    assert hint in refuse(*line.split())
+
+
 def test_option_unlike_any_is_refused_without_a_guess(refuse):
     assert "did you mean" not in refuse(*DIGITS, "--xyzzy")
 
@@ -623,13 +636,16 @@ def test_code_in_the_current_folder_runs_only_when_it_is_named(copied, run, cwd)
     assert (cwd / "ran").exists()
 
 
-def test_certifying_a_proposal_that_was_turned_away_is_refused_with_the_reason(copied, refuse):
+def test_certifying_or_exporting_a_proposal_that_was_turned_away_is_refused_with_the_reason(
+    copied, refuse
+):
     study = open_study(open_storage(copied))
     trial = study.ask()
     record_rejection(trial, Reason.OVER_BUDGET, "20,001 parameters do not fit", 20_001)
     study.tell(trial, state=TrialState.PRUNED)
-    line = refuse("certify", "0", "1")
-    assert line == "nas: trial 1 was never trained: 20,001 parameters do not fit\n"
+    for arguments in (("certify", "0", "1"), ("export", "1")):
+        line = refuse(*arguments)
+        assert line == "nas: trial 1 was never trained: 20,001 parameters do not fit\n"
 
 
 def test_certifying_a_study_without_a_trained_trial_is_refused(copied, refuse):

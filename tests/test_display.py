@@ -144,12 +144,24 @@ def test_display_follows_the_options_and_the_terminal(monkeypatch):
 def test_search_without_a_winner_says_what_to_do(capsys):
     PlainDisplay()(SearchEnded("s", "the end", {"time limit": 1}, None, None, None))
     assert "--timeout" in capsys.readouterr().out
+    why = "the time limit of 1 s is reached"  # before anything had begun
+    PlainDisplay()(SearchEnded("s", why, {}, None, None, None))
+    assert "--timeout" in capsys.readouterr().out
     PlainDisplay()(SearchEnded("s", "the end", {"over budget": 1}, None, None, None))
     assert "--timeout" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(5, "5 s"), (120, "2 min"), (5000, "83 min"), (7200, "2.0 h")]
+    ("seconds", "text"),
+    [
+        (0, "under 1 s"),
+        (0.49, "under 1 s"),
+        (0.51, "1 s"),
+        (5, "5 s"),
+        (120, "2 min"),
+        (5000, "83 min"),
+        (7200, "2.0 h"),
+    ],
 )
 def test_durations_are_short(seconds, text):
     assert duration_text(seconds) == text

@@ -51,3 +51,10 @@ def test_sampler_that_would_hear_of_few_candidates_is_named(
 
 def test_where_nothing_is_stopped_no_sampler_is_named(search):
     assert "learns from candidates" not in search("--sampler", "nsga2")
+
+
+def test_bits_without_a_limit_in_bytes_are_said_to_limit_nothing(search):
+    assert "--bits 8 limits nothing without --max-weight-bytes or" in search("--bits", "8")
+    assert "limits nothing" not in search("--max-macs", "2M", "--study", "other")
+    limits = ("--max-weight-bytes", "2k", "--bits", "8")
+    assert "limits nothing" not in search(*limits, "--study", "bytes")

@@ -12,13 +12,7 @@ from nas.events import Observer, TrialEnded
 from nas.search_space import SearchSpace
 from nas.standing import Standing
 from nas.task import Task
-from nas.trials import (
-    CONTINUES,
-    Reason,
-    find_continued,
-    record_reason,
-    record_rejection,
-)
+from nas.trials import CONTINUES, Reason, find_continued, record_reason, record_rejection
 
 
 class Gate:

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Literal
 
 import optuna
@@ -140,8 +141,9 @@ def suits_gp(trials: Sequence[FrozenTrial]) -> bool:
     A Gaussian process never hears of what is over a limit, and proposes it again and again.
     """
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    is_all_built = not any(reason_of(t) in (Reason.OVER_BUDGET, Reason.INVALID) for t in trials)
-    return is_all_built and len({frozenset(trial.params) for trial in done}) <= 1
+    if len({frozenset(trial.params) for trial in done}) > 1:
+        return False
+    return not any(reason_of(t) in (Reason.OVER_BUDGET, Reason.INVALID) for t in trials)
 
 
 def is_stuck(trials: Sequence[FrozenTrial], name: SamplerName) -> bool:
@@ -151,8 +153,9 @@ def is_stuck(trials: Sequence[FrozenTrial], name: SamplerName) -> bool:
     """
     unheard = REJECTED if name in LEARN_FROM_FULL_TRAININGS else (Reason.DUPLICATE,)
     # What was broken off is none: it is proposed again, as if nothing had been.
-    ended = [t for t in trials if t.state.is_finished() and not was_broken_off(t)][-STUCK:]
-    return len(ended) == STUCK and all(reason_of(t) in unheard for t in ended)
+    ended = (t for t in reversed(trials) if t.state.is_finished() and not was_broken_off(t))
+    last = list(islice(ended, STUCK))
+    return len(last) == STUCK and all(reason_of(trial) in unheard for trial in last)
 
 
 def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:

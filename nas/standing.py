@@ -73,6 +73,7 @@ class Standing:
         is_retry_waiting = any(t.state == TrialState.WAITING and is_retry(t) for t in trials)
         if is_retry_waiting and self._wants_new:  # it comes first
             return None
+        # More than are asked for had only short trainings: of those in work, some will not go on.
         num_finishing = self.tally.counts[TRAINED] + sum(
             CONTINUES in trials[number].user_attrs for number in self.tally.running
         )

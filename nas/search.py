@@ -125,8 +125,6 @@ class Search:
                 self._look_around()
                 if why is None and self.pool.num_idle and self.standing.wants_more:
                     self._propose()
-                    if self.trainings.is_busy:  # workers wait for an answer after each epoch
-                        self.trainings.listen(0)
                     continue
                 if self.stop():
                     self.pool.stop()

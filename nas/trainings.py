@@ -117,9 +117,9 @@ class Trainings:
         left = tuple(e for e in epochs if e > len(before.history))
         return Running(trial, candidate, left, before.seed, rungs=[*before.rungs, before.last_rung])
 
-    def listen(self, timeout_seconds: float = POLL_SECONDS) -> None:
+    def listen(self) -> None:
         """Wait a moment for what the workers say, and record it."""
-        self._unheard += self.pool.wait(timeout_seconds)
+        self._unheard += self.pool.wait(POLL_SECONDS)
         while self._unheard:
             message = self._unheard.popleft()
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
-from itertools import pairwise
 
 import optuna
 import pytest
@@ -13,10 +12,8 @@ import torch
 from optuna.trial import TrialState
 
 from nas import search as search_module
-from nas.architecture import Architecture
 from nas.budget import Limits
 from nas.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded, TrialStarted
-from nas.layers import Conv
 from nas.stopping import StopRequest
 from nas.task import Task
 from nas.trials import Reason, best_trials, read_trials
@@ -174,23 +171,6 @@ def test_beginning_that_leaves_something_open_is_not_taken_for_one_that_does_not
         search.run()
     assert widths(search) == [5, 5, 5]
     assert [t.params["rate"] for t in search.study.trials][1:] == [0.25, 0.125]
-
-
-def test_workers_are_heard_while_proposals_are_turned_away(make_search):
-    """They wait for an answer after each epoch."""
-    heard = []
-
-    def propose(trial, task):
-        heard.append(sum(isinstance(event, EpochEnded) for event in search.events))
-        candidate = suggest(trial, task)  # so that something is asked
-        width = 30 if 1 <= trial.number <= 6 else 5 + trial.number % 2
-        layers = [Conv(width), *candidate.architecture.layers[1:]]
-        return replace(candidate, architecture=Architecture(task.input_shape, layers))
-
-    search = make_search(make_space(propose), pool=FakePool(2), epochs=9, trials=2)
-    search.run()
-    of_the_streak = heard[-7:]
-    assert all(later == before + 1 for before, later in pairwise(of_the_streak))
 
 
 def test_same_beginning_in_other_words_is_trained_once(make_search, pool):

@@ -58,7 +58,10 @@ class Launch:
                 f"--space {DEFAULT} takes that"
             )
         in_bytes = (options.max_weight_bytes, options.max_activation_bytes)
-        if options.bits != Limits.bits and in_bytes == (None, None) and options.verb != "check":
+        # Without a limit in bytes they mean nothing, and must not tell two searches apart.
+        bits = Limits.bits if in_bytes == (None, None) else options.bits
+        self.limits = Limits(options.max_macs, *in_bytes, bits)
+        if bits != options.bits and options.verb != "check":
             self.notes.append(
                 f"--bits {options.bits} limits nothing without --max-weight-bytes or "
                 "--max-activation-bytes"
@@ -73,12 +76,8 @@ class Launch:
             NasError: nothing in the space fits, or the space does not know where to begin.
         """
         options, data = self.options, self.data
-        in_bytes = (options.max_weight_bytes, options.max_activation_bytes)
-        # Without a limit in bytes they mean nothing, and must not tell two searches apart.
-        bits = Limits.bits if in_bytes == (None, None) else options.bits
-        limits = Limits(options.max_macs, *in_bytes, bits)
         num_classes = len(data.classes)
-        task = Task(data.input_shape, num_classes, budget, options.epochs, data.flips, limits)
+        task = Task(data.input_shape, num_classes, budget, options.epochs, data.flips, self.limits)
         smallest = survey.smallest(self.space, task).architecture
         try:
             task.budget.check(smallest)

@@ -28,14 +28,7 @@ from nas.survey import asked
 from nas.tally import count_trained
 from nas.task import Task
 from nas.trainings import STORAGE_FAILURES, Trainings
-from nas.trials import (
-    REJECTED,
-    Reason,
-    TrialRecord,
-    best_trial,
-    num_rejected_last,
-    reason_of,
-)
+from nas.trials import REJECTED, Reason, TrialRecord, best_trial, num_rejected_last, reason_of
 from nas.weights import WeightsStore
 from nas.workers import POLL_SECONDS, WorkerPool
 

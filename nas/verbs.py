@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from nas.datasets import Dataset
     from nas.studies import DataFacts
+    from nas.trials import TrialRecord
 
 MOST_UP = 3  # networks that a study of `nas ladder` takes over from the one below
 
@@ -132,6 +133,11 @@ def check(options: Namespace, arguments: list[str]) -> int:
     return 0
 
 
+def _check_trained(record: TrialRecord) -> None:
+    if record.candidate is None:
+        raise NasError(f"trial {record.number} was never trained: {record.detail}")
+
+
 def _go_on(arguments: list[str]) -> str:
     return f"go on with: nas {shlex.join(masked(word) for word in arguments)}"
 
@@ -187,8 +193,7 @@ def export(options: Namespace, arguments: list[str]) -> int:
     with storage_errors(options.storage):
         study = open_study(open_storage(options.storage), options.study)
         record = find_trial(study, _number(options.trial))
-        if record.candidate is None:
-            raise NasError(f"trial {record.number} was never trained: {record.detail}")
+        _check_trained(record)
         out = options.out or _export_folder(study, record.number)
         facts = study_data(study)
         weights = WeightsStore(study, default_artifact_dir(options.storage)).load(record.number)
@@ -233,8 +238,7 @@ def certify(options: Namespace, arguments: list[str]) -> int:
     else:
         records = shortlist(study, options.top, data_facts.num_valid)
     for record in records:
-        if record.candidate is None:
-            raise NasError(f"trial {record.number} was never trained: {record.detail}")
+        _check_trained(record)
     data_dir = options.data_dir or datasets.default_data_dir()
     datasets.check_test_images(data_facts.source, data_facts.classes)
     data = _study_images(study, data_facts, data_dir)

@@ -4,11 +4,11 @@
 
 Candidates are drawn at random from `blocks` under 20,000 parameters, but from 0.3 of the budget on,
 so that the least share can be decided too. They are trained on a third of MNIST (18,333 images) for
-19 epochs: the first 60 also with the whole schedule squeezed into 1, 2 and 4 epochs, the first 11
-and the 20 of those 60 that did best also with two more seeds. After each epoch the 5,000 validation
-images of a search are scored, and after some of a full schedule also with the moving average of the
-weights; at its end 30,000 further training images that nothing else used are, as the truth. No test
-image is read.
+19 epochs and with the whole schedule squeezed into 1, 2 and 4 epochs; of the first 60 the first 11
+and the 20 that did best also with two more seeds. After each epoch the 5,000 validation images of a
+search are scored, and after some of a full schedule also with the moving average of the weights; at
+its end 30,000 further training images that nothing else used are, as the truth. No test image is
+read.
 
 Each training is kept in benchmarks/results/curves.jsonl.gz when it ends, and the script goes on
 where it was broken off. On two CPU cores it takes some hours. `replay.py` reads the file.
@@ -44,8 +44,8 @@ from nas.training.engine import Engine, evaluate
 
 RESULTS = Path(__file__).parent / "results" / "curves.jsonl.gz"
 NUM_TRAIN, NUM_TRUTH = 18_333, 30_000  # images
-SQUEEZED, NUM_SQUEEZED = (1, 2, 4), 60
-NUM_SEEDED, NUM_BEST, SEEDS = 11, 20, (1, 2)
+SQUEEZED = (1, 2, 4)  # epochs
+NUM_FIRST, NUM_SEEDED, NUM_BEST, SEEDS = 60, 11, 20, (1, 2)
 DECAY = 0.99  # of the moving average, each step
 AVERAGED_AFTER = (1, 2, 4, 6, 9, 12, 15, 17, 19)  # epochs
 TASK = Task((1, 28, 28), 10, 20_000)
@@ -84,7 +84,7 @@ def main() -> None:
 def first_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
     """Schedules of every length for the first candidates."""
     found = []
-    for number in range(min(NUM_SQUEEZED, num_candidates)):
+    for number in range(min(NUM_FIRST, num_candidates)):
         found += [(number, epochs, 0) for epochs in (*SQUEEZED, TASK.epochs)]
         if number < NUM_SEEDED:
             found += [(number, TASK.epochs, seed) for seed in SEEDS]
@@ -94,14 +94,16 @@ def first_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
 def jobs_of_the_best(num_candidates: int, runs: list[Run]) -> list[Job]:
     """More seeds for those that a search would have to choose between."""
     ended = [run for run in runs if run["epochs"] == TASK.epochs and run["truth"]]
-    first = [run for run in ended if run["seed"] == 0 and run["candidate"] < NUM_SQUEEZED]
+    first = [run for run in ended if run["seed"] == 0 and run["candidate"] < NUM_FIRST]
     first.sort(key=lambda run: -run["history"][-1][2])
     return [(run["candidate"], TASK.epochs, seed) for run in first[:NUM_BEST] for seed in SEEDS]
 
 
 def last_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
-    """As many full schedules as are asked for."""
-    return [(number, TASK.epochs, 0) for number in range(NUM_SQUEEZED, num_candidates)]
+    """As many candidates as are asked for, the full schedules first."""
+    lengths = (TASK.epochs, *SQUEEZED)
+    numbers = range(NUM_FIRST, num_candidates)
+    return [(number, epochs, 0) for epochs in lengths for number in numbers]
 
 
 class WideTrial(DrawnTrial):

@@ -229,7 +229,7 @@ def summary_text(event: SearchEnded) -> str:
     lines = [f"search ended: {event.why}", f"trials: {counts_text(Counter(event.counts))}"]
     if event.best_trial is None:
         lines.append("no candidate was trained to its end")
-        if Reason.TIME_LIMIT in event.counts or "time limit" in event.why:
+        if Reason.TIME_LIMIT in (event.reason, *event.counts):
             lines[-1] += ": give it more --timeout or fewer --epochs"
     else:
         lines.append(

@@ -71,6 +71,7 @@ class TrialEnded:
 @dataclass(frozen=True)
 class SearchEnded:
     study: str
+    reason: Reason | None  # the time limit, or interrupted; None when it came to its own end
     why: str  # one sentence
     counts: dict[str, int]  # trials by what became of them
     best_trial: int | None

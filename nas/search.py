@@ -133,6 +133,7 @@ class Search:
         best = self.best()
         ended = SearchEnded(
             self.study.study_name,
+            self.stop.reason,
             why,
             dict(self.counts),
             best.number if best else None,

@@ -35,7 +35,7 @@ STORY = [
     EpochEnded(1, EpochMetrics(1, 0.5, 0.4, 0.91, 2.5), 19),
     EpochEnded(1, EpochMetrics(2, 0.4, 0.3, 0.93, 2.5), 19),
     TrialEnded(1, None, "", 12345, 0.93, 5.0, True),
-    SearchEnded("s", "done", {"trained": 1, "over budget": 1}, 1, 0.93, 12345),
+    SearchEnded("s", None, "done", {"trained": 1, "over budget": 1}, 1, 0.93, 12345),
 ]
 
 
@@ -142,12 +142,11 @@ def test_display_follows_the_options_and_the_terminal(monkeypatch):
 
 
 def test_search_without_a_winner_says_what_to_do(capsys):
-    PlainDisplay()(SearchEnded("s", "the end", {"time limit": 1}, None, None, None))
+    PlainDisplay()(SearchEnded("s", None, "the end", {"time limit": 1}, None, None, None))
     assert "--timeout" in capsys.readouterr().out
-    why = "the time limit of 1 s is reached"  # before anything had begun
-    PlainDisplay()(SearchEnded("s", why, {}, None, None, None))
+    PlainDisplay()(SearchEnded("s", Reason.TIME_LIMIT, "the end", {}, None, None, None))
     assert "--timeout" in capsys.readouterr().out
-    PlainDisplay()(SearchEnded("s", "the end", {"over budget": 1}, None, None, None))
+    PlainDisplay()(SearchEnded("s", None, "the end", {"over budget": 1}, None, None, None))
     assert "--timeout" not in capsys.readouterr().out
 
 

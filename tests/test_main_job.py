@@ -110,6 +110,7 @@ def test_json_prints_nothing_but_json_on_standard_output(capsys):
     assert events[0]["event"] == "search_started"
     assert events[-1]["event"] == "search_ended"
     assert events[-1]["best_trial"] is not None
+    assert events[-1]["reason"] is None
 
 
 def test_quiet_prints_the_summary_alone(capsys):

@@ -200,6 +200,7 @@ def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, po
     search = make_search(stop=stop)
     ended = search.run()
     assert ended.why == "the time limit of 3,600 s is reached"
+    assert ended.reason == Reason.TIME_LIMIT
     last = read_trials(search.study)[-1]
     assert (last.state, last.reason) == (TrialState.FAIL, Reason.TIME_LIMIT)
     assert last.epochs == 1

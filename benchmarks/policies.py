@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from curves import TASK
@@ -16,15 +15,16 @@ from nas.rungs import FIRST, KEPT, LOWEST_KEPT
 ORDERS = 2_000  # random orders in which a search could have met the candidates
 BUDGETS = (2, 3, 4, 5, 6, 8, 12)  # full trainings' worth of epochs
 
-Policy = Callable[[Sequence[int]], list[tuple[float, int | None]]]
+Step = tuple[int, int]  # a candidate, and for how many epochs it is trained
+Policy = Callable[[Sequence[int]], Iterator[Step]]  # of an order in which candidates come
 
 
 def pruners(record: Record) -> None:
     """Meet the candidates in random order; what is the winner worth after so many epochs?"""
     numbers = record.with_rungs()
     policies: dict[str, Policy] = {
-        "none": lambda order: [(TASK.epochs, n) for n in order],
-        "median within the schedule": lambda order: median_stops(record, order),
+        "none": never_stops,
+        "median within the schedule": partial(median_stops, record),
     }
     names = {(LOWEST_KEPT, KEPT, FIRST): ", as it is by default"}
     for rungs in ((1,), (2,), (4,), (1, 2), (1, 4), (1, 2, 4)):
@@ -48,7 +48,7 @@ def shares(record: Record) -> None:
     for least in (0.3, 0.45, 0.6, 0.75):
         drawn = [n for n in numbers if record.full(n)["params"]["share"] >= least]
         name = f"{least}, {len(drawn)} candidates, trained in full"
-        print_row(record, name, drawn, lambda order: [(TASK.epochs, n) for n in order])
+        print_row(record, name, drawn, never_stops)
         kept = (LOWEST_KEPT, KEPT, FIRST)
         squeezed = partial(climb, record, rungs=(1, 4), kept=kept)
         print_row(record, f"{least}, squeezed into 1, 4", drawn, squeezed)
@@ -63,31 +63,45 @@ def print_head(title: str, numbers: Sequence[int]) -> None:
 
 def print_row(record: Record, name: str, numbers: Sequence[int], policy: Policy) -> None:
     """What a policy's winner is worth after each of the budgets."""
-    errors: dict[int, list[float]] = defaultdict(list)
-    costs = []
     rng = random.Random(0)
-    for _ in range(ORDERS):
-        order = rng.sample(numbers, len(numbers))
-        steps = policy(order)
-        costs.append(sum(cost for cost, _ in steps) / len(order))
-        for budget in BUDGETS:
-            errors[budget].append(100 * (1 - winner(record, steps, budget * TASK.epochs)))
-    cells = [f"{statistics.mean(errors[b]):.3f}" for b in BUDGETS]
-    print(f"| {name} | {' | '.join(cells)} | {statistics.mean(costs):.1f} |")
+    orders = (rng.sample(numbers, len(numbers)) for _ in range(ORDERS))
+    found = [winners(record, policy(order)) for order in orders]
+    cells = []
+    for truths in zip(*(truths for truths, _ in found), strict=True):
+        ended = [truth for truth in truths if truth is not None]
+        is_known = len(ended) == ORDERS  # something was trained in full in each order
+        cells.append(f"{100 * (1 - statistics.mean(ended)):.3f}" if is_known else "-")
+    cost = statistics.mean(cost for _, cost in found)
+    print(f"| {name} | {' | '.join(cells)} | {cost:.1f} |")
 
 
-def winner(record: Record, steps: Sequence[tuple[float, int | None]], budget: float) -> float:
-    """The truth of the best fully trained candidate, chosen on validation images."""
-    spent, best, truth = 0.0, -1.0, min(record.truth.values())
-    for cost, number in steps:
-        spent += cost
-        if spent > budget:
+def winners(record: Record, steps: Iterator[Step]) -> tuple[list[float | None], float]:
+    """The truth of the best fully trained candidate, chosen on validation images.
+
+    Returns:
+        it after each of the budgets, None before there is one; and the epochs spent on a candidate
+        until the last of them.
+    """
+    truths: list[float | None] = []
+    spent, best, truth = 0, -1.0, None
+    met = set()
+    for number, epochs in steps:
+        while len(truths) < len(BUDGETS) and spent + epochs > BUDGETS[len(truths)] * TASK.epochs:
+            truths.append(truth)
+        if len(truths) == len(BUDGETS):
             break
-        if number is not None:
+        spent += epochs
+        met.add(number)
+        if epochs == TASK.epochs:
             score = record.full(number)["history"][-1][ACCURACY]
             if score > best:
                 best, truth = score, record.truth[number]
-    return truth
+    truths += [truth] * (len(BUDGETS) - len(truths))
+    return truths, spent / len(met)
+
+
+def never_stops(order: Sequence[int]) -> Iterator[Step]:
+    return ((number, TASK.epochs) for number in order)
 
 
 def climb(
@@ -96,7 +110,7 @@ def climb(
     rungs: Sequence[int],
     kept: tuple[int, int, int],
     again: bool = True,
-) -> list[tuple[float, int | None]]:
+) -> Iterator[Step]:
     """Each candidate's trainings, as `nas.rungs` lets it climb.
 
     Args:
@@ -106,7 +120,6 @@ def climb(
     levels = (*rungs, TASK.epochs)
     reached: list[dict[int, float]] = [{} for _ in rungs]
     has_gone_on: list[set[int]] = [set() for _ in rungs]
-    steps: list[tuple[float, int | None]] = []
     lowest, above, first_ones = kept
 
     def best(rung: int) -> list[int]:
@@ -120,11 +133,10 @@ def climb(
             most = max(num_there // above, 1) if rung > 1 or num_there >= first_ones else 0
         return sorted(reached[rung], key=lambda n: -reached[rung][n])[:most]
 
-    def train(number: int, first: int) -> None:
+    def train(number: int, first: int) -> Iterator[Step]:
         for rung, epochs in enumerate(levels[first:], first):
-            is_full = epochs == TASK.epochs
-            steps.append((epochs, number if is_full else None))
-            if is_full:
+            yield number, epochs
+            if epochs == TASK.epochs:
                 return
             score = record.by_key[number, epochs, 0]["history"][-1][ACCURACY]
             reached[rung][number] = score
@@ -140,18 +152,17 @@ def climb(
         return None
 
     for number in order:
-        train(number, 0)
+        yield from train(number, 0)
         while again and (found := next_up()):
             stopped, rung = found
             has_gone_on[rung].add(stopped)
-            train(stopped, rung + 1)
-    return steps
+            yield from train(stopped, rung + 1)
 
 
-def median_stops(record: Record, order: Sequence[int]) -> list[tuple[float, int | None]]:
+def median_stops(record: Record, order: Sequence[int]) -> Iterator[Step]:
     """Optuna's median pruner after the first third, as `--pruner median` sets it."""
-    first, done = TASK.epochs // 3 + 1, []
-    steps: list[tuple[float, int | None]] = []
+    first = TASK.epochs // 3 + 1
+    done: list[list[float]] = []
     for number in order:
         scores = [row[ACCURACY] for row in record.full(number)["history"]]
         stop = TASK.epochs
@@ -160,7 +171,6 @@ def median_stops(record: Record, order: Sequence[int]) -> list[tuple[float, int 
                 if max(scores[:epoch]) < statistics.median(other[epoch - 1] for other in done):
                     stop = epoch
                     break
-        steps.append((stop, number if stop == TASK.epochs else None))
+        yield number, stop
         if stop == TASK.epochs:
             done.append(scores)
-    return steps

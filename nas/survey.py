@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import random
@@ -128,8 +129,11 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
     return best
 
 
-def check_params(space: SearchSpace, task: Task, params: dict[str, Any]) -> None:
+def check_params(space: SearchSpace, task: Task, params: dict[str, Any]) -> set[str]:
     """Try out parameter values before they are proposed to a study.
+
+    Returns:
+        The names that the space asks for when it is given them.
 
     Raises:
         NotOfferedError: a value is out of range, or of a kind that cannot be stored.
@@ -139,7 +143,9 @@ def check_params(space: SearchSpace, task: Task, params: dict[str, Any]) -> None
         stored = json.loads(json.dumps(params))
     except (TypeError, ValueError) as error:
         raise NotOfferedError(str(error)) from error
-    space.propose(DrawnTrial(fixed=stored), task)
+    trial = DrawnTrial(fixed=stored)
+    space.propose(trial, task)
+    return set(trial.params)
 
 
 def asked(space: SearchSpace, task: Task, params: dict[str, Any]) -> dict[str, Any]:
@@ -158,15 +164,24 @@ def check_start(space: SearchSpace, task: Task) -> None:
     """Try out where the space says to begin.
 
     Raises:
-        SpaceError: a value is of the wrong kind or out of range, or nothing of it can be built.
+        SpaceError: a value is of the wrong kind or out of range, a name is misspelt, or nothing of
+            it can be built.
     """
     proposals = space.first_proposals(task)
     problems: list[InvalidCandidateError] = []
     for params in proposals:
         try:
-            check_params(space, task, params)
+            names = check_params(space, task, params)
         except InvalidCandidateError as error:
             problems.append(error)
+            continue
+        # Others that are not asked for may be meant for larger images.
+        for name in sorted(params.keys() - names):
+            if near := difflib.get_close_matches(name, sorted(names - params.keys()), n=1):
+                raise SpaceError(
+                    f"{space.path}: start(task) gives {name!r}, which suggest does not ask for: "
+                    f"did you mean {near[0]!r}?"
+                )
     faults = [error for error in problems if isinstance(error, NotOfferedError)]
     # Of several, some may be for other images: the search turns them away.
     if faults or (problems and len(problems) == len(proposals)):

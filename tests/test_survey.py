@@ -322,3 +322,18 @@ def test_start_of_which_something_can_be_built_passes(sizes):
 def test_start_with_a_value_out_of_range_or_nothing_to_build_is_refused(sizes, words):
     with pytest.raises(SpaceError, match=r"made\.py: start\(task\) cannot be proposed: .*" + words):
         check_start(start_at(*sizes), make_task())
+
+
+def start_with(params):
+    return replace(make_space(suggest_kernel), start=lambda task: params)
+
+
+@pytest.mark.parametrize("name", ["siz", "sizes", "Size"])
+def test_start_with_a_misspelt_name_is_refused_with_the_right_one(name):
+    with pytest.raises(SpaceError, match=rf"gives '{name}', .* did you mean 'size'\?"):
+        check_start(start_with([{"size": 3}, {name: 3}]), make_task())
+
+
+@pytest.mark.parametrize("params", [{"depth": 3}, {"size": 3, "size2": 5}])
+def test_start_may_name_what_is_asked_for_other_images_only(params):
+    check_start(start_with(params), make_task())

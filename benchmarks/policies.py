@@ -13,6 +13,8 @@ from record import ACCURACY, Record
 from nas.rungs import FIRST, KEPT, LOWEST_KEPT
 
 ORDERS = 2_000  # random orders in which a search could have met the candidates
+HALVES = 100  # random halves of the candidates
+ORDERS_OF_HALF = 50
 BUDGETS = (2, 3, 4, 5, 6, 8, 12)  # full trainings' worth of epochs
 
 Step = tuple[int, int]  # a candidate, and for how many epochs it is trained
@@ -39,19 +41,38 @@ def pruners(record: Record) -> None:
     print_head("pruner", numbers)
     for name, policy in policies.items():
         print_row(record, name, numbers, policy)
+    default = default_climb(record)
+    ten = partial(climb, record, rungs=(1, 4), kept=(10, KEPT, FIRST))
+    medians = policies["median within the schedule"]
+    beside = {"none": never_stops, "median": medians, "one in 10": ten}
+    print_leads(record, numbers, "the default", default, beside)
 
 
 def shares(record: Record) -> None:
     """The same for searches that draw no share of the budget below so much."""
     numbers = record.with_rungs()
+    default = default_climb(record)
     print_head("least share of the budget", numbers)
     for least in (0.3, 0.45, 0.6, 0.75):
-        drawn = [n for n in numbers if record.full(n)["params"]["share"] >= least]
-        name = f"{least}, {len(drawn)} candidates, trained in full"
-        print_row(record, name, drawn, never_stops)
-        kept = (LOWEST_KEPT, KEPT, FIRST)
-        squeezed = partial(climb, record, rungs=(1, 4), kept=kept)
-        print_row(record, f"{least}, squeezed into 1, 4", drawn, squeezed)
+        name = f"{least}, {len(above(record, least, numbers))} candidates"
+        print_row(record, f"{name}, trained in full", numbers, drawn(record, least, never_stops))
+        print_row(record, f"{name}, as by default", numbers, drawn(record, least, default))
+    beside = {f"{least}": drawn(record, least, default) for least in (0.3, 0.45, 0.75)}
+    print_leads(record, numbers, "0.6", drawn(record, 0.6, default), beside)
+
+
+def default_climb(record: Record) -> Policy:
+    return partial(climb, record, rungs=(1, 4), kept=(LOWEST_KEPT, KEPT, FIRST))
+
+
+def above(record: Record, least: float, numbers: Sequence[int]) -> list[int]:
+    """Those that take at least this share of the budget."""
+    return [n for n in numbers if record.full(n)["params"]["share"] >= least]
+
+
+def drawn(record: Record, least: float, policy: Policy) -> Policy:
+    """The policy in a space that draws nothing smaller."""
+    return lambda order: policy(above(record, least, order))
 
 
 def print_head(title: str, numbers: Sequence[int]) -> None:
@@ -73,6 +94,49 @@ def print_row(record: Record, name: str, numbers: Sequence[int], policy: Policy)
         cells.append(f"{100 * (1 - statistics.mean(ended)):.3f}" if is_known else "-")
     cost = statistics.mean(cost for _, cost in found)
     print(f"| {name} | {' | '.join(cells)} | {cost:.1f} |")
+
+
+def print_leads(
+    record: Record, numbers: Sequence[int], title: str, policy: Policy, others: dict[str, Policy]
+) -> None:
+    """By how much the policy's winner is ahead of others'.
+
+    The interval is for the choice of candidates that were recorded: what is found on random halves
+    of them scatters about what is found on all as that does about the truth.
+    """
+    rng = random.Random(0)
+    leads: dict[str, list[list[float]]] = {name: [[] for _ in BUDGETS] for name in others}
+    for _ in range(HALVES):
+        half = rng.sample(numbers, len(numbers) // 2)
+        orders = [rng.sample(half, len(half)) for _ in range(ORDERS_OF_HALF)]
+        mine = mean_truths(record, policy, orders)
+        for name, other in others.items():
+            pairs = zip(mine, mean_truths(record, other, orders), leads[name], strict=True)
+            for truth, beside, column in pairs:
+                if truth is not None and beside is not None:
+                    column.append(100 * (truth - beside))
+    print(f"\n{title} is ahead by points, mean of {HALVES} random halves of the candidates, "
+          "95 % of them between\n")  # fmt: skip
+    print(f"| beside |{''.join(f' {b} |' for b in BUDGETS)}")
+    print("| --- |" + " --- |" * len(BUDGETS))
+    for name, columns in leads.items():
+        print(f"| {name} | {' | '.join(map(middle, columns))} |")
+
+
+def mean_truths(
+    record: Record, policy: Policy, orders: Sequence[Sequence[int]]
+) -> list[float | None]:
+    """The truth of the winners after each budget; None where some order has none yet."""
+    found = zip(*(winners(record, policy(order))[0] for order in orders), strict=True)
+    return [None if None in truths else statistics.mean(truths) for truths in found]
+
+
+def middle(leads: Sequence[float]) -> str:
+    """Their mean, and what 95 % of them are between; `-` where some half has none."""
+    if len(leads) < HALVES:
+        return "-"
+    cut = statistics.quantiles(leads, n=40)
+    return f"{statistics.mean(leads):.3f} ({cut[0]:.3f} to {cut[-1]:.3f})"
 
 
 def winners(record: Record, steps: Iterator[Step]) -> tuple[list[float | None], float]:

@@ -1,6 +1,6 @@
 """Compare signals, pruners and samplers on recorded learning curves, without training anything.
 
-    python benchmarks/replay.py [signals] [choice] [pruners] [shares] [samplers]
+    python benchmarks/replay.py [signals] [choice] [pruners] [shares] [samplers] [--from 60]
 
 Reads benchmarks/results/curves.jsonl.gz, which `curves.py` records: networks of `blocks` under
 20,000 parameters, trained on a third of MNIST. The truth about a candidate is its accuracy after
@@ -8,7 +8,8 @@ the full schedule on 30,000 images that nothing else used, averaged over its see
 
 signals: how well what is known early ranks candidates by the truth (Spearman's correlation).
 choice: whether accuracy, loss or both, of one training, picks the best candidate.
-pruners: what the truth of a search's winner is worth for the epochs that were trained.
+pruners: what the truth of a search's winner is worth for the epochs that were trained, and by how
+    much the default is ahead of others.
 shares: the same for searches that draw no network below some share of the budget.
 samplers: the same for proposals, on a model of the truth that is fitted to the record.
 """
@@ -16,6 +17,7 @@ samplers: the same for proposals, on a model of the truth that is fitted to the 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import warnings
 from collections import defaultdict
@@ -96,8 +98,10 @@ def extrapolated(history: Sequence[Sequence[float]]) -> float:
 
 
 def ceiling(record: Record) -> float:
-    """How well the truth of one seed ranks by that of another."""
+    """How well the truth of one seed ranks by that of another; not a number where all have one."""
     several = [n for n, count in record.seeds.items() if count >= 2]
+    if not several:
+        return math.nan
     pairs = [[record.full(n, seed)["truth"][1] for n in several] for seed in (0, 1)]
     return float(spearmanr(*pairs).statistic)
 
@@ -108,6 +112,9 @@ def choice(record: Record) -> None:
     The best of the record were chosen by the figures of seed 0, so that seed does not rank them.
     """
     several = [n for n, count in record.seeds.items() if count >= 3]
+    if not several:
+        print("no candidate has three seeds")
+        return
     best = sorted(several, key=lambda n: -record.full(n)["history"][-1][ACCURACY])[:NUM_BEST]
     rank_by(record, f"{len(several)} candidates, 3 seeds", several, (0, 1, 2))
     rank_by(record, f"the {len(best)} best of them by seed 0, 2 seeds", best, (1, 2))
@@ -158,8 +165,16 @@ def main() -> None:
              "samplers": samplers}  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="default: all")
+    parser.add_argument(
+        "--from",
+        type=int,
+        default=0,
+        dest="first",
+        metavar="NUMBER",
+        help="leave out those before: 60 were there when the rungs were settled",
+    )
     options = parser.parse_args()
-    record = Record(read())
+    record = Record([run for run in read() if run["candidate"] >= options.first])
     warnings.simplefilter("ignore")
     for name in options.parts or parts:
         print(f"\n## {name}\n")

@@ -50,12 +50,13 @@ class Attributes(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._values:
-            text = self._texts[name]
-            try:
-                self._values[name] = json.loads(text)
-            except (ValueError, TypeError) as error:
-                raise damaged(error) from error
+            self._values[name] = _parsed(self._texts[name])
         return self._values[name]
+
+    def check(self) -> None:
+        """Read them all, and keep none."""
+        for text in self._texts.values():
+            _parsed(text)
 
     def __contains__(self, name: object) -> bool:
         return name in self._texts
@@ -68,6 +69,25 @@ class Attributes(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+def check_attributes(trials: Iterable[FrozenTrial]) -> None:
+    """Read all that is otherwise read when it is needed.
+
+    Raises:
+        StudyError: something is damaged.
+    """
+    for trial in trials:
+        for attributes in (trial.user_attrs, trial.system_attrs):
+            if isinstance(attributes, Attributes):  # a proxy's server has read them
+                attributes.check()
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError) as error:
+        raise damaged(error) from error
 
 
 class ReadingStorage(RDBStorage):

@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 
 from nas.budget import Budget, Limits
 from nas.errors import StudyError
+from nas.reading import check_attributes
 
 METRIC = "valid_accuracy"
 MAKING_SECONDS = 5.0  # that a process may take from a study's name to its facts
@@ -143,7 +144,7 @@ def open_or_create_study(
     """The study to search in, made when there is none of that name.
 
     Raises:
-        StudyError: a study of this name searched something else.
+        StudyError: a study of this name searched something else, or is damaged.
     """
     if name not in study_names(storage):
         with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):  # made just now
@@ -168,6 +169,7 @@ def open_or_create_study(
             "Go back to what it was, or start another study, with --study NAME or in another "
             "--storage"
         )
+    check_attributes(study.get_trials(deepcopy=False))  # before anything is written
     return study
 
 

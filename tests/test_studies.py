@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from dataclasses import asdict, replace
 
 import optuna
@@ -39,6 +41,21 @@ def test_study_is_created_once_and_then_continued(storage):
     assert study_data(study) == DATA
     assert study.user_attrs["space_source"] == "text"
     assert study.metric_names == ["valid_accuracy"]
+
+
+@pytest.mark.parametrize("table", ["trial_user_attributes", "trial_system_attributes"])
+def test_study_with_a_damaged_attribute_is_refused_before_anything_is_written(tmp_path, table):
+    path = tmp_path / "s.db"
+    storage = open_storage(f"sqlite:///{path}", create=True)
+    study = open_or_create_study(storage, "s", FACTS, DATA, "text")
+    study.enqueue_trial({"width": 3}, user_attrs={"index": 0})
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"UPDATE {table} SET value_json = '{{\"width\": 3S}}'")
+    before = path.read_bytes()
+    storage = open_storage(f"sqlite:///{path}", create=True)
+    with pytest.raises(StudyError, match="the database is damaged"):
+        open_or_create_study(storage, "s", FACTS, DATA, "text")
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

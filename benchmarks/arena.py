@@ -87,6 +87,9 @@ class ToyPool:
     def stop(self) -> None:
         self.is_stopped = True
 
+    def ended(self, number: int) -> None:
+        """Nothing is to be done."""
+
     def answer(self, number: int, stop: bool) -> None:
         self.is_stopped = self.is_stopped or stop
 
@@ -110,14 +113,26 @@ class MortalPool(WorkerPool):
     """Two processes that train in earnest; now and then one is killed, as out of memory.
 
     Three candidates in a row that cost their process end a search, as they should: so no more than
-    two are killed before one comes to its end.
+    two are killed before one comes to its end that was begun after them. (One that was in work
+    before may end before it is heard that another's process is dead.)
     """
 
     def __init__(self, hits: Path) -> None:
         super().__init__(DATA, torch.device("cpu"), torch.float32, num_workers=2)
         self.hits = hits
         self.rng = random.Random(str(hits))
-        self.num_killed = 0  # since a candidate came to its end
+        self.num_killed = 0  # since such a candidate came to its end
+        self.begun: dict[int, int] = {}  # how many had been killed by then
+
+    def start(self, job: Job) -> None:
+        self.begun[job.number] = self.num_killed
+        super().start(job)
+
+    def ended(self, number: int) -> None:
+        """A candidate came to its end."""
+        if self.begun[number] == self.num_killed:
+            self.num_killed = 0
+            self.begun = dict.fromkeys(self.begun, -1)
 
     def wait(self, timeout_seconds: float) -> list[Message]:
         messages = super().wait(timeout_seconds)
@@ -177,7 +192,7 @@ class Arena:
 
         def observe(event: Event) -> None:
             if isinstance(event, TrialEnded) and event.reason in (None, Reason.STOPPED_BY_PRUNER):
-                pool.num_killed = 0
+                pool.ended(event.trial)
             if isinstance(event, TrialEnded) and event.reason is None:
                 assert event.valid_accuracy is not None
                 tell(event.trial, event.valid_accuracy)

@@ -159,7 +159,7 @@ def workers(count: int, seed: int) -> Score:
                 process = place.start()
                 process.join(120)
                 if process.is_alive() or process.exitcode not in (0, 3):
-                    score.note("exit code", place, str(process.exitcode))
+                    score.note("exit code", place, f"{process.exitcode} {place.said}")
                     process.kill()
                 if process.exitcode == 0:
                     break

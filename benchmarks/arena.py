@@ -121,8 +121,9 @@ class MortalPool(WorkerPool):
         super().__init__(DATA, torch.device("cpu"), torch.float32, num_workers=2)
         self.hits = hits
         self.rng = random.Random(str(hits))
-        self.num_killed = 0  # since such a candidate came to its end
-        self.begun: dict[int, int] = {}  # how many had been killed by then
+        self.num_killed = 0
+        self.num_forgiven = 0  # of these, when such a candidate came to its end
+        self.begun: dict[int, int] = {}  # for each candidate, how many had been killed by then
 
     def start(self, job: Job) -> None:
         self.begun[job.number] = self.num_killed
@@ -131,12 +132,11 @@ class MortalPool(WorkerPool):
     def ended(self, number: int) -> None:
         """A candidate came to its end."""
         if self.begun[number] == self.num_killed:
-            self.num_killed = 0
-            self.begun = dict.fromkeys(self.begun, -1)
+            self.num_forgiven = self.num_killed
 
     def wait(self, timeout_seconds: float) -> list[Message]:
         messages = super().wait(timeout_seconds)
-        if messages and self.num_killed < 2 and self.rng.random() < 0.05:
+        if messages and self.num_killed - self.num_forgiven < 2 and self.rng.random() < 0.05:
             self.num_killed += 1
             with contextlib.suppress(ProcessLookupError):  # it has just been replaced
                 os.kill(self.rng.choice(self._workers).process.pid, signal.SIGKILL)

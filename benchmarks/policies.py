@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from functools import partial
 
 from curves import TASK
@@ -24,10 +24,8 @@ Policy = Callable[[Sequence[int]], Iterator[Step]]  # of an order in which candi
 def pruners(record: Record) -> None:
     """Meet the candidates in random order; what is the winner worth after so many epochs?"""
     numbers = record.with_rungs()
-    policies: dict[str, Policy] = {
-        "none": never_stops,
-        "median within the schedule": partial(median_stops, record),
-    }
+    median = partial(median_stops, record)
+    policies: dict[str, Policy] = {"none": never_stops, "median within the schedule": median}
     names = {(LOWEST_KEPT, KEPT, FIRST): ", as it is by default"}
     for rungs in ((1,), (2,), (4,), (1, 2), (1, 4), (1, 2, 4)):
         for kept in ((4, 4, 1), (6, 4, 2), (8, 4, 1), (8, 4, 2), (10, 4, 2)):
@@ -41,38 +39,33 @@ def pruners(record: Record) -> None:
     print_head("pruner", numbers)
     for name, policy in policies.items():
         print_row(record, name, numbers, policy)
-    default = default_climb(record)
-    ten = partial(climb, record, rungs=(1, 4), kept=(10, KEPT, FIRST))
-    medians = policies["median within the schedule"]
-    beside = {"none": never_stops, "median": medians, "one in 10": ten}
-    print_leads(record, numbers, "the default", default, beside)
+    ten = default_climb(record, lowest=10)
+    beside = {"none": never_stops, "median": median, "one in 10": ten}
+    print_leads(record, numbers, "the default", default_climb(record), beside)
 
 
 def shares(record: Record) -> None:
     """The same for searches that draw no share of the budget below so much."""
     numbers = record.with_rungs()
     default = default_climb(record)
+    beside: dict[str, Policy] = {}
     print_head("least share of the budget", numbers)
     for least in (0.3, 0.45, 0.6, 0.75):
-        name = f"{least}, {len(above(record, least, numbers))} candidates"
-        print_row(record, f"{name}, trained in full", numbers, drawn(record, least, never_stops))
-        print_row(record, f"{name}, as by default", numbers, drawn(record, least, default))
-    beside = {f"{least}": drawn(record, least, default) for least in (0.3, 0.45, 0.75)}
-    print_leads(record, numbers, "0.6", drawn(record, 0.6, default), beside)
+        drawn = {n for n in numbers if record.full(n)["params"]["share"] >= least}
+        name = f"{least}, {len(drawn)} candidates"
+        print_row(record, f"{name}, trained in full", numbers, only(drawn, never_stops))
+        beside[f"{least}"] = only(drawn, default)
+        print_row(record, f"{name}, as by default", numbers, beside[f"{least}"])
+    print_leads(record, numbers, "0.6", beside.pop("0.6"), beside)
 
 
-def default_climb(record: Record) -> Policy:
-    return partial(climb, record, rungs=(1, 4), kept=(LOWEST_KEPT, KEPT, FIRST))
+def default_climb(record: Record, lowest: int = LOWEST_KEPT) -> Policy:
+    return partial(climb, record, rungs=(1, 4), kept=(lowest, KEPT, FIRST))
 
 
-def above(record: Record, least: float, numbers: Sequence[int]) -> list[int]:
-    """Those that take at least this share of the budget."""
-    return [n for n in numbers if record.full(n)["params"]["share"] >= least]
-
-
-def drawn(record: Record, least: float, policy: Policy) -> Policy:
-    """The policy in a space that draws nothing smaller."""
-    return lambda order: policy(above(record, least, order))
+def only(drawn: Set[int], policy: Policy) -> Policy:
+    """The policy in a space that draws no other candidates."""
+    return lambda order: policy([n for n in order if n in drawn])
 
 
 def print_head(title: str, numbers: Sequence[int]) -> None:
@@ -87,11 +80,8 @@ def print_row(record: Record, name: str, numbers: Sequence[int], policy: Policy)
     rng = random.Random(0)
     orders = (rng.sample(numbers, len(numbers)) for _ in range(ORDERS))
     found = [winners(record, policy(order)) for order in orders]
-    cells = []
-    for truths in zip(*(truths for truths, _ in found), strict=True):
-        ended = [truth for truth in truths if truth is not None]
-        is_known = len(ended) == ORDERS  # something was trained in full in each order
-        cells.append(f"{100 * (1 - statistics.mean(ended)):.3f}" if is_known else "-")
+    means = mean_truths(truths for truths, _ in found)
+    cells = ["-" if mean is None else f"{100 * (1 - mean):.3f}" for mean in means]
     cost = statistics.mean(cost for _, cost in found)
     print(f"| {name} | {' | '.join(cells)} | {cost:.1f} |")
 
@@ -109,12 +99,14 @@ def print_leads(
     for _ in range(HALVES):
         half = rng.sample(numbers, len(numbers) // 2)
         orders = [rng.sample(half, len(half)) for _ in range(ORDERS_OF_HALF)]
-        mine = mean_truths(record, policy, orders)
-        for name, other in others.items():
-            pairs = zip(mine, mean_truths(record, other, orders), leads[name], strict=True)
-            for truth, beside, column in pairs:
-                if truth is not None and beside is not None:
-                    column.append(100 * (truth - beside))
+        mine, *theirs = (
+            mean_truths(winners(record, one(order))[0] for order in orders)
+            for one in (policy, *others.values())
+        )
+        for columns, means in zip(leads.values(), theirs, strict=True):
+            for column, truth, other in zip(columns, mine, means, strict=True):
+                if truth is not None and other is not None:
+                    column.append(100 * (truth - other))
     print(f"\n{title} is ahead by points, mean of {HALVES} random halves of the candidates, "
           "95 % of them between\n")  # fmt: skip
     print(f"| beside |{''.join(f' {b} |' for b in BUDGETS)}")
@@ -123,12 +115,13 @@ def print_leads(
         print(f"| {name} | {' | '.join(map(middle, columns))} |")
 
 
-def mean_truths(
-    record: Record, policy: Policy, orders: Sequence[Sequence[int]]
-) -> list[float | None]:
-    """The truth of the winners after each budget; None where some order has none yet."""
-    found = zip(*(winners(record, policy(order))[0] for order in orders), strict=True)
-    return [None if None in truths else statistics.mean(truths) for truths in found]
+def mean_truths(found: Iterable[Sequence[float | None]]) -> list[float | None]:
+    """The truth of the winners after each budget; None where in some order there was none yet."""
+    means: list[float | None] = []
+    for truths in zip(*found, strict=True):
+        ended = [truth for truth in truths if truth is not None]
+        means.append(statistics.mean(ended) if len(ended) == len(truths) else None)
+    return means
 
 
 def middle(leads: Sequence[float]) -> str:

@@ -5,10 +5,12 @@
 Candidates are drawn at random from `blocks` under 20,000 parameters, but from 0.3 of the budget on,
 so that the least share can be decided too. They are trained on a third of MNIST (18,333 images) for
 19 epochs and with the whole schedule squeezed into 1, 2 and 4 epochs; of the first 60 the first 11
-and the 20 that did best also with two more seeds. After each epoch the 5,000 validation images of a
-search are scored, and after some of a full schedule also with the moving average of the weights; at
-its end 30,000 further training images that nothing else used are, as the truth. No test image is
-read.
+and the 20 that did best also with two more seeds. The first proposal of the space stands beside
+them as candidate -1, with three seeds; it and some of the others also have 8 epochs. After each
+epoch the 5,000 validation images of a search are scored, and after some of a full schedule also
+with the moving average of the weights; at its end 30,000 further training images that nothing else
+used are, as the truth (of squeezed schedules only in the trainings that were recorded last). No
+test image is read.
 
 Each training is kept in benchmarks/results/curves.jsonl.gz when it ends, and the script goes on
 where it was broken off. On two CPU cores it takes some hours. `replay.py` reads the file.
@@ -45,11 +47,14 @@ from nas.training.engine import Engine, evaluate
 RESULTS = Path(__file__).parent / "results" / "curves.jsonl.gz"
 NUM_TRAIN, NUM_TRUTH = 18_333, 30_000  # images
 SQUEEZED = (1, 2, 4)  # epochs
+LONGER = 8  # epochs of a squeezed schedule that some have
+START = -1  # the first proposal of the space
 NUM_FIRST, NUM_SEEDED, NUM_BEST, SEEDS = 60, 11, 20, (1, 2)
 DECAY = 0.99  # of the moving average, each step
 AVERAGED_AFTER = (1, 2, 4, 6, 9, 12, 15, 17, 19)  # epochs
 TASK = Task((1, 28, 28), 10, 20_000)
 LEAST_SHARE = 0.3  # of the budget
+TODAYS_SHARE = 0.6  # that the space itself draws from
 
 Job = tuple[int, int, int]  # candidate, epochs, seed
 Run = dict[str, Any]
@@ -67,7 +72,7 @@ def main() -> None:
     context = get_context("spawn")
     arguments = (options.data_dir,)
     with ProcessPoolExecutor(options.workers, context, prepare, arguments) as pool:
-        for choose in (first_jobs, jobs_of_the_best, last_jobs):
+        for choose in (first_jobs, jobs_of_the_best, last_jobs, start_jobs, longer_jobs):
             done = {(run["candidate"], run["epochs"], run["seed"]) for run in runs}
             todo = [job for job in choose(options.candidates, runs) if job not in done]
             for ended in as_completed([pool.submit(record, job, until) for job in todo]):
@@ -106,6 +111,20 @@ def last_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
     return [(number, epochs, 0) for epochs in lengths for number in numbers]
 
 
+def start_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
+    """The first proposal with schedules of every length, with as many seeds as the best have."""
+    lengths = (TASK.epochs, LONGER, *reversed(SQUEEZED))
+    return [(START, epochs, seed) for seed in (0, *SEEDS) for epochs in lengths]
+
+
+def longer_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
+    """A longer squeezed schedule for those that a search of today would draw."""
+    ended = {run["candidate"]: run for run in runs if run["epochs"] == TASK.epochs}
+    shares = {number: run["params"].get("share", 0) for number, run in ended.items()}
+    numbers = (number for number in range(num_candidates) if shares.get(number, 0) >= TODAYS_SHARE)
+    return [(number, LONGER, 0) for number in numbers]
+
+
 class WideTrial(DrawnTrial):
     """Draws smaller networks than a search does."""
 
@@ -118,6 +137,15 @@ def candidates(number: int) -> list[tuple[Candidate, dict[str, Any]]]:
     rng, space = random.Random(0), load_space("blocks")
     trials = [WideTrial(rng) for _ in range(number)]
     return [(space.propose(trial, TASK), trial.params) for trial in trials]
+
+
+def candidate_of(number: int) -> tuple[Candidate, dict[str, Any]]:
+    """A candidate of the record, with the parameters that make it."""
+    if number != START:
+        return candidates(number + 1)[number]
+    space = load_space("blocks")
+    trial = DrawnTrial(random.Random(0), fixed=space.first_proposals(TASK)[0])
+    return space.propose(trial, TASK), trial.params
 
 
 def read() -> list[Run]:
@@ -172,7 +200,7 @@ def record(job: Job, until: float) -> Run | None:
     if time.time() > until:
         return None
     number, epochs, seed = job
-    candidate, params = candidates(number + 1)[number]
+    candidate, params = candidate_of(number)
     recipe = replace(candidate.recipe, epochs=epochs)
     data, truth = DATA
     started = time.perf_counter()
@@ -192,7 +220,7 @@ def record(job: Job, until: float) -> Run | None:
             row += evaluate(average.model, data)
         history.append([round(value, 5) for value in row])
     has_ended = len(history) == epochs
-    measured = evaluate(engine.model, truth) if is_full and has_ended else ()
+    measured = evaluate(engine.model, truth) if has_ended else ()
     return {
         "candidate": number,
         "epochs": epochs,

@@ -1,6 +1,6 @@
 """Compare signals, pruners and samplers on recorded learning curves, without training anything.
 
-    python benchmarks/replay.py [signals] [choice] [pruners] [shares] [samplers] [--from 60]
+    python benchmarks/replay.py [signals] [choice] [pruners] [shares] [samplers] [budgets] [--from 60]
 
 Reads benchmarks/results/curves.jsonl.gz, which `curves.py` records: networks of `blocks` under
 20,000 parameters, trained on a third of MNIST. The truth about a candidate is its accuracy after
@@ -12,6 +12,8 @@ pruners: what the truth of a search's winner is worth for the epochs that were t
     much the default is ahead of others.
 shares: the same for searches that draw no network below some share of the budget.
 samplers: the same for proposals, on a model of the truth that is fitted to the record.
+budgets: what a user holds after few epochs in all, by the plan of a search with a time limit and by
+    others; here alone the first proposal of the space takes part.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from curves import AVERAGED_AFTER, NUM_BEST, SQUEEZED, TASK, read
+from budgets import budgets
+from curves import AVERAGED_AFTER, NUM_BEST, SQUEEZED, START, TASK, read
 from policies import pruners, shares
 from proposals import samplers
 from record import ACCURACY, AVERAGED_ACCURACY, AVERAGED_LOSS, LOSS, Record
@@ -162,7 +165,7 @@ def rank_by(record: Record, title: str, several: Sequence[int], seeds: Sequence[
 
 def main() -> None:
     parts = {"signals": signals, "choice": choice, "pruners": pruners, "shares": shares,
-             "samplers": samplers}  # fmt: skip
+             "samplers": samplers, "budgets": budgets}  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="default: all")
     parser.add_argument(
@@ -174,11 +177,15 @@ def main() -> None:
         help="leave out those before: 60 were there when the rungs were settled",
     )
     options = parser.parse_args()
-    record = Record([run for run in read() if run["candidate"] >= options.first])
+    runs = read()
+    drawn = Record([run for run in runs if run["candidate"] >= options.first])
+    with_start = Record(
+        [r for r in runs if r["candidate"] >= options.first or r["candidate"] == START]
+    )
     warnings.simplefilter("ignore")
     for name in options.parts or parts:
         print(f"\n## {name}\n")
-        parts[name](record)
+        parts[name](with_start if name == "budgets" else drawn)
 
 
 if __name__ == "__main__":

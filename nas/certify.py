@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import optuna
 from torch import Tensor, nn
 
-from nas.certainty import Answers, choice_order
+from nas.certainty import Answers
 from nas.certificates import (
     Protocol,
     Run,
@@ -32,25 +32,22 @@ from nas.samplers import derive_seed
 from nas.stopping import StopRequest
 from nas.training import TrainResult, examine
 from nas.training.device import device_name
-from nas.trials import TrialRecord, best_trials
+from nas.trials import TrialRecord, best_trials, no_network
 from nas.weights import WeightsStore, fill
 from nas.worker import Failed, Job
 from nas.workers import WorkerPool, train_all
 
 
-def shortlist(study: optuna.Study, num_trials: int, num_valid: int) -> list[TrialRecord]:
+def shortlist(study: optuna.Study, num_trials: int) -> list[TrialRecord]:
     """The trials of a study that are likeliest the best, the likeliest first.
 
     Raises:
-        StudyError: no trial has been completed yet.
+        StudyError: no trial has a network yet.
     """
-    records = best_trials(study)
+    records = best_trials(study, num_trials)
     if not records:
-        raise StudyError(f"study {study.study_name!r} has no completed trial yet")
-    accuracies = [r.valid_accuracy or 0.0 for r in records]
-    losses = [r.history[-1].valid_loss for r in records]
-    order = choice_order(accuracies, losses, num_valid)
-    return [records[i] for i in order[:num_trials]]
+        raise StudyError(no_network(study))
+    return records
 
 
 @dataclass(frozen=True)
@@ -116,6 +113,7 @@ class Certification:
         Raises:
             SearchError: a candidate could not be trained again.
         """
+        self._say_full()
         if len(self.records) > 1:
             self._train(Protocol.VALIDATION, self.records, self.data)
             if self.stop():
@@ -129,8 +127,18 @@ class Certification:
         self._open_test(best)
         return best
 
+    def _say_full(self) -> None:
+        for record in self.records:
+            if record.is_short:
+                full = record.candidate.recipe.epochs if record.candidate else 0
+                self.say(
+                    f"trial {record.number} was trained for {record.schedule_text} in the search; "
+                    f"here it is trained with its full schedule, {full} epochs"
+                )
+
     def run_watched(self) -> bool:
         """Train every candidate with an eye on the test images; False when it was stopped."""
+        self._say_full()
         todo = [r for r in self.records if self._todo(Protocol.WATCHED, [r])]
         if todo:
             data = with_test(self.data, self.load_test())

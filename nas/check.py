@@ -14,7 +14,9 @@ from nas.architecture import Architecture
 from nas.candidate import Candidate
 from nas.datasets import Dataset
 from nas.errors import InvalidCandidateError, SearchError
+from nas.events import PlanMade
 from nas.layers import Conv, Layer, Linear, Residual
+from nas.planning import FORWARD_SHARE, TimePlan
 from nas.rungs import FINISHED, KEPT, LOWEST_KEPT
 from nas.samplers import PrunerName, schedules
 from nas.search_space import SearchSpace
@@ -26,7 +28,6 @@ from nas.workers import POLL_SECONDS, Restarted, WorkerPool
 PROBE_SECONDS = 1.0  # of each of two candidates
 PROBE_BATCHES = 20  # in an epoch of a probe
 SMALLEST_RATIO = 1.2  # of the two candidates' multiply-accumulates
-FORWARD_SHARE = 1 / 3  # of a training step's work is what validating costs
 GOING_ON = 2  # times the share that a rung keeps go on from it, as who comes late is often better
 
 
@@ -167,6 +168,34 @@ def forecast(
     each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
     most, likely = (statistics.mean(seconds(c, climbs(c)[i]) for c in candidates) for i in range(2))
     return Forecast(num_trials, each, most, likely)
+
+
+def foresee(
+    expected: Forecast,
+    data: Dataset,
+    epochs: int,
+    num_workers: int,
+    pruner: PrunerName,
+    timeout_seconds: float,
+    *,
+    has_start: bool,
+) -> PlanMade:
+    """What a search with a time limit is likely to come to.
+
+    Args:
+        epochs: of the full schedule.
+        has_start: the space says where to begin.
+    """
+    plan = TimePlan(
+        timeout_seconds, len(data.train_index), len(data.valid_index), epochs,
+        with_rungs=pruner == "squeezed",
+    )  # fmt: skip
+    image_seconds = expected.seconds_each / plan.seconds(epochs, 1)
+    outlook = plan.outlook(image_seconds, num_workers, expected.num_trials, has_start=has_start)
+    return PlanMade(
+        timeout_seconds, outlook.num_candidates, outlook.epochs, epochs,
+        plan.seconds(1, image_seconds), plan.least_seconds(image_seconds),
+    )  # fmt: skip
 
 
 def _seconds_an_epoch(candidate: Candidate, pool: WorkerPool) -> float:

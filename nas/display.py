@@ -22,6 +22,7 @@ from nas.events import (
     EpochEnded,
     Event,
     Note,
+    PlanMade,
     SearchEnded,
     SearchStarted,
     TrialEnded,
@@ -29,7 +30,7 @@ from nas.events import (
     to_json,
 )
 from nas.tally import TAKEN_UP, count_trained
-from nas.trials import TRAINED, Reason
+from nas.trials import TRAINED, Reason, epochs_text
 
 _BAR_WIDTH = 20
 
@@ -60,6 +61,8 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
             self.print(event.text)
         elif isinstance(event, SearchStarted):
             self.print(start_text(event))
+        elif isinstance(event, PlanMade):
+            self.print(plan_text(event))
         elif isinstance(event, TrialEnded):
             self.print(trial_text(event))
         elif isinstance(event, EpochEnded) and not self._has_shown_epoch:
@@ -111,6 +114,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
             case SearchStarted():
                 self.console.print(Text(start_text(event)))
                 self._begin(event)
+            case PlanMade():
+                self.console.print(Text(plan_text(event)))
             case TrialStarted():
                 self._running[event.trial] = (event, None)
                 if event.continues is not None:
@@ -197,6 +202,27 @@ def start_text(event: SearchStarted) -> str:
     return text
 
 
+def plan_text(plan: PlanMade) -> str:
+    """For example `10 min: about 8 candidates, the best for 7 of 19 epochs`."""
+    seconds = plan.seconds_left
+    time = f"{seconds:.0f} s" if seconds < 120 else duration_text(seconds)
+    if not plan.longest_epochs:
+        return (
+            f"{time}: too short to train anything here, where an epoch takes about "
+            f"{duration_text(plan.epoch_seconds)}"
+        )
+    if not plan.num_candidates:
+        return f"{time}: no new candidates, the best for {_epochs(plan)}"
+    candidates = "candidate" if plan.num_candidates == 1 else "candidates"
+    return f"{time}: about {plan.num_candidates} {candidates}, the best for {_epochs(plan)}"
+
+
+def _epochs(plan: PlanMade) -> str:
+    if plan.longest_epochs == plan.epochs:
+        return f"all {plan.epochs} epochs"
+    return epochs_text(plan.longest_epochs, plan.epochs)
+
+
 def trial_line(trial: TrialStarted, epoch: EpochEnded | None, max_params: int) -> str:
     """A candidate in work, with its parameters as a bar."""
     filled = round(_BAR_WIDTH * min(trial.num_params / max_params, 1))
@@ -205,7 +231,7 @@ def trial_line(trial: TrialStarted, epoch: EpochEnded | None, max_params: int) -
     if epoch:
         number, epochs, score = epoch.metrics.epoch, epoch.epochs, epoch.metrics.valid_accuracy
     return (
-        f"now    trial {trial.trial}  epoch {number}/{epochs}  {bar} {trial.num_params:,} "
+        f"now    trial {trial.trial}  epoch {number}/{epochs:.2g}  {bar} {trial.num_params:,} "
         f"of {max_params:,} parameters" + (f"  {score:.2%}" if score is not None else "")
     )
 
@@ -220,6 +246,8 @@ def trial_text(event: TrialEnded) -> str:
         parts.append(f"{event.train_seconds:.1f} s")
     if event.reason is not None:
         parts.append(f"{event.reason} ({event.detail})")
+    elif event.detail:
+        parts.append(event.detail)
     if event.is_best:
         parts.append("best so far")
     return "  ".join(parts)
@@ -228,14 +256,15 @@ def trial_text(event: TrialEnded) -> str:
 def summary_text(event: SearchEnded) -> str:
     lines = [f"search ended: {event.why}", f"trials: {counts_text(Counter(event.counts))}"]
     if event.best_trial is None:
-        lines.append("no candidate was trained to its end")
-        if Reason.TIME_LIMIT in (event.reason, *event.counts):
-            lines[-1] += ": give it more --timeout or fewer --epochs"
+        lines.append("no network yet: no candidate has come to the end of a schedule")
     else:
-        lines.append(
+        best = (
             f"best: trial {event.best_trial}, validation accuracy {event.best_accuracy:.2%}, "
             f"{event.best_num_params:,} parameters"
         )
+        if event.best_schedule:
+            best += f", trained for {event.best_schedule}"
+        lines.append(best)
     return "\n".join(lines)
 
 

@@ -41,11 +41,23 @@ class SearchStarted:
 
 
 @dataclass(frozen=True)
+class PlanMade:
+    """What is likely to fit into the time that is left; every decision plans anew."""
+
+    seconds_left: float
+    num_candidates: int  # new ones
+    longest_epochs: float  # of the longest schedule; 0 where none fits
+    epochs: int  # of the full schedule
+    epoch_seconds: float  # of a usual candidate, forecast
+    least_seconds: float  # the least time in which anything can be trained
+
+
+@dataclass(frozen=True)
 class TrialStarted:
     trial: int
     num_params: int
     num_macs: int
-    epochs: int
+    epochs: float  # of its first schedule
     recipe: str
     continues: int | None = None  # the stopped trial it goes on with
 
@@ -54,13 +66,13 @@ class TrialStarted:
 class EpochEnded:
     trial: int
     metrics: EpochMetrics
-    epochs: int  # of the schedule it is in now
+    epochs: float  # of the schedule it is in now; below 1 it is a part of the images
 
 
 @dataclass(frozen=True)
 class TrialEnded:
     trial: int
-    reason: Reason | None  # None: trained to its end
+    reason: Reason | None  # None: it has ended the longest schedule that was meant for it
     detail: str
     num_params: int | None
     valid_accuracy: float | None  # 0..1
@@ -77,9 +89,11 @@ class SearchEnded:
     best_trial: int | None
     best_accuracy: float | None
     best_num_params: int | None
+    best_schedule: str = ""  # of the best, where it was short: `7 of 19 epochs`
+    seconds_needed: float | None = None  # where the time was too short for anything
 
 
-Event = Note | SearchStarted | TrialStarted | EpochEnded | TrialEnded | SearchEnded
+Event = Note | SearchStarted | PlanMade | TrialStarted | EpochEnded | TrialEnded | SearchEnded
 Observer = Callable[[Event], None]
 
 

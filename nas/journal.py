@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nas.metrics import EpochMetrics
 from nas.parts import part_folder
-from nas.trials import Rung, rank_key, training_attrs
+from nas.trials import RESULT, Rung, result_attrs, training_attrs
 from nas.weights import WeightsStore
 
 NEEDED = {"number", "fingerprint", "score", "attrs"}
@@ -46,7 +46,7 @@ class Journal:
         self,
         number: int,
         fingerprint: str,
-        score: float,
+        result: Rung,
         history: Sequence[EpochMetrics],
         train_seconds: float,
         rungs: Sequence[Rung],
@@ -60,8 +60,8 @@ class Journal:
         entry = {
             "number": number,
             "fingerprint": fingerprint,
-            "score": score,
-            "attrs": training_attrs(history, train_seconds, rungs),
+            "score": result.valid_accuracy,
+            "attrs": training_attrs(history, train_seconds, rungs) | result_attrs(result),
         }
         with part_folder(self.folder) as part:
             path = part / f"{self._stem}-{fingerprint}-{number}.unsaved.json"
@@ -98,12 +98,11 @@ class Journal:
     def _store_weights(
         self, study: optuna.Study, trial: FrozenTrial, entry: dict[str, Any], path: Path
     ) -> None:
-        """As a search does before it tells the score, unless it came that far itself."""
-        weights, score = WeightsStore(study, self.folder), float(entry["score"])
-        rank = rank_key(score, trial.user_attrs.get("num_params", 0), trial.number)
-        if not weights.holds(trial):
+        """As a search does before it tells the score."""
+        if RESULT in entry["attrs"]:
+            result = Rung(*entry["attrs"][RESULT])
             with contextlib.suppress(OSError, SafetensorError):  # they must not cost the score
-                weights.keep(trial, load(path.read_bytes()), rank)
+                WeightsStore(study, self.folder).keep(trial, load(path.read_bytes()), result)
 
     def _store(self, study: optuna.Study, trial: FrozenTrial, entry: dict[str, Any]) -> None:
         storage, attrs, score = study._storage, entry["attrs"], float(entry["score"])

@@ -76,6 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_budget(check)
     _add_task(check)
     _add_trials(check)
+    _add_timeout(check)
     _add_pruner(check)
     _add_device(check)
     check.add_argument(
@@ -281,11 +282,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         help="end the search after this many proposals in a row that do not fit "
         "(default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--timeout", type=_checked(parse_seconds), metavar="TIME",
-        help="end the search after this time: seconds, or with a unit as in 90s, 15m, 2h; "
-        "several budgets share it (default: none)",
-    )  # fmt: skip
+    _add_timeout(parser)
     _add_storage(parser)
     parser.add_argument(
         "--seed", type=_whole(0, 2**32 - 1), default=0, metavar="SEED",
@@ -299,6 +296,15 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "should be able to write to (default: %(default)s)",
     )  # fmt: skip
     _add_pruner(parser)
+
+
+def _add_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", type=_checked(parse_seconds), metavar="TIME",
+        help="end the search after this time: seconds, or with a unit as in 90s, 15m, 2h; how many "
+        "candidates are trained, and for how long, is planned so that the best one ends its "
+        "schedule inside it; several budgets share it (default: none)",
+    )  # fmt: skip
 
 
 def _add_trials(parser: argparse.ArgumentParser) -> None:

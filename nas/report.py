@@ -21,7 +21,7 @@ from nas.frontier import Point, best_under, drawing
 from nas.metrics import EpochMetrics
 from nas.studies import study_facts, study_names
 from nas.tally import take_tally
-from nas.trials import TrialRecord, best_trial, best_trials
+from nas.trials import TrialRecord, best_trial, best_trials, no_network
 
 if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
     from nas.architecture import Architecture
@@ -42,13 +42,14 @@ def print_report(report: RenderableType) -> None:
 
 def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
     """The best trials of a study, and what became of all of them."""
-    table = _table("trial", ">accuracy", ">parameters", ">MACs", ">seconds", "recipe")
+    table = _table("trial", ">accuracy", ">parameters", ">MACs", "epochs", ">seconds", "recipe")
     for record in best_trials(study, num_rows):
         table.add_row(
             str(record.number),
             f"{record.valid_accuracy:.2%}",
             _number(record.num_params),
             _number(record.num_macs),
+            record.schedule_text.removesuffix(" epochs") if record.is_short else _epochs(record),
             f"{record.train_seconds:.1f}" if record.train_seconds is not None else "-",
             record.candidate.recipe.summary() if record.candidate else "-",
         )
@@ -66,7 +67,7 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
         spent = sorted(tally.seconds.items(), key=lambda item: -item[1])
         parts = [f"{duration_text(s)} {name} ({s / total:.0%})" for name, s in spent if s]
         counts += f"\ntime spent training: {duration_text(total)}: {', '.join(parts)}"
-    body = table if table.row_count else "no candidate was trained to its end yet"
+    body = table if table.row_count else no_network(study)
     return Group(head, counts, body, *_certificate_parts(study))
 
 
@@ -75,8 +76,11 @@ def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
     parts: list[RenderableType] = [f"study {study.study_name}, trial {record.number}"]
     if record.reason:
         parts.append(f"{record.reason}: {record.detail}")
-    elif record.valid_accuracy is not None:
-        parts.append(f"validation accuracy {record.valid_accuracy:.2%}, of the last epoch")
+    if record.result is not None:
+        accuracy = f"validation accuracy {record.result.valid_accuracy:.2%}, of the last epoch"
+        parts.append(
+            accuracy + (f" of a schedule of {record.schedule_text}" if record.is_short else "")
+        )
     if record.candidate is None:
         if record.num_params is not None:
             parts.append(f"{record.num_params:,} parameters")
@@ -233,15 +237,16 @@ def forecast_report(launch: Launch, task: Task, expected: Forecast) -> Renderabl
 def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> RenderableType:
     """The best network under each budget, whichever study found it, and the frontier."""
     if not points:
-        return "no candidate was trained to its end yet"
-    table = _table(">budget", ">accuracy", ">parameters", "found in study", ">trial")
+        return "no network yet: no candidate has come to the end of a schedule"
+    table = _table(">budget", ">accuracy", ">parameters", "epochs", "found in study", ">trial")
     for budget in budgets:
         best = best_under(points, budget)
         if best is None:
-            table.add_row(f"{budget:,}", "-", "-", "-", "-")
+            table.add_row(f"{budget:,}", "-", "-", "-", "-", "-")
             continue
         table.add_row(
-            f"{budget:,}", f"{best.accuracy:.2%}", _number(best.num_params), best.study,
+            f"{budget:,}", f"{best.accuracy:.2%}", _number(best.num_params),
+            best.record.schedule_text.removesuffix(" epochs"), best.study,
             str(best.record.number),
         )  # fmt: skip
     head = "validation accuracy under each budget, of one training each"
@@ -278,6 +283,10 @@ def _table(*columns: str) -> Table:
             no_wrap=is_number, overflow="fold",
         )  # fmt: skip
     return table
+
+
+def _epochs(record: TrialRecord) -> str:
+    return "-" if record.result is None else f"{record.result.epochs:g}"
 
 
 def _number(value: int | None) -> str:

@@ -9,7 +9,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.trials import CONTINUES, Reason, reason_of, was_broken_off
+from nas.trials import CONTINUES, Reason, reason_of, was_broken_off, was_shortened
 
 FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
 LOWEST_KEPT = 8  # of so many candidates on the lowest rung one goes on to the next
@@ -29,7 +29,7 @@ class RungPruner(BasePruner):
         rungs: steps at which it is decided, the lowest first.
     """
 
-    def __init__(self, rungs: Sequence[int], kept: int) -> None:
+    def __init__(self, rungs: Sequence[float], kept: int) -> None:
         self.rungs = tuple(rungs)
         self.kept = kept
 
@@ -43,13 +43,13 @@ class RungPruner(BasePruner):
             if self._is_there(other, step) or other.number == trial.number
         ]
         mine = trial.intermediate_values[step]
-        return sum(value > mine for value in values) >= self._most(step, len(values))
+        return sum(value > mine for value in values) >= self.num_going_on(step, len(values))
 
-    def _most(self, rung: int, num_there: int) -> int:
+    def num_going_on(self, rung: float, num_there: int) -> int:
         """How many of those that have come to a rung may go on."""
         return max(num_there // self.kept, 1)
 
-    def _is_there(self, trial: FrozenTrial, rung: int) -> bool:
+    def _is_there(self, trial: FrozenTrial, rung: float) -> bool:
         """Whether it came to a rung, and has not failed since."""
         return rung in trial.intermediate_values and trial.state != TrialState.FAIL
 
@@ -69,7 +69,7 @@ class SqueezedPruner(RungPruner):
 
     def __init__(
         self,
-        rungs: Sequence[int],
+        rungs: Sequence[float],
         lowest_kept: int = LOWEST_KEPT,
         kept: int = KEPT,
         first: int = FIRST,
@@ -80,14 +80,16 @@ class SqueezedPruner(RungPruner):
         self.first = first
         self.finished = finished
 
-    def _most(self, rung: int, num_there: int) -> int:
+    def num_going_on(self, rung: float, num_there: int) -> int:
         if rung == self.rungs[0]:
             most = num_there // self.lowest_kept
             return most if most >= self.first else 0
         is_second = rung == self.rungs[1]
-        return 0 if is_second and num_there < self.first else super()._most(rung, num_there)
+        if is_second and num_there < self.first:
+            return 0
+        return super().num_going_on(rung, num_there)
 
-    def _is_there(self, trial: FrozenTrial, rung: int) -> bool:
+    def _is_there(self, trial: FrozenTrial, rung: float) -> bool:
         """Also not with the first epochs of a long schedule, which other pruners are told of."""
         num_others = sum(step not in self.rungs for step in trial.intermediate_values)
         return super()._is_there(trial, rung) and num_others <= 1  # that of the full schedule
@@ -99,18 +101,30 @@ class SqueezedPruner(RungPruner):
             trials: all of a study.
             is_last: no more candidates will come: the best of a rung goes on in any case.
         """
-        taken_up = _taken_up(trials)
+        gone_on = taken_up(trials)
+        left = [trial for trial in trials if trial.number not in gone_on]
+        stopped = [trial for trial in left if reason_of(trial) == Reason.STOPPED_BY_PRUNER]
+        if is_last:
+            # What a search with a time limit has trained for as long as it could.
+            shortened = [
+                trial for trial in left if trial.value is not None and was_shortened(trial)
+            ]
+            if shortened:
+                return max(shortened, key=lambda trial: (trial.value, -trial.number))
         for rung in reversed(self.rungs):
             there = [trial for trial in trials if self._is_there(trial, rung)]
-            there.sort(key=lambda trial: (-trial.intermediate_values[rung], trial.number))
-            for trial in there if is_last else there[: self._most(rung, len(there))]:
-                was_stopped = reason_of(trial) == Reason.STOPPED_BY_PRUNER
-                if was_stopped and trial.last_step == rung and trial.number not in taken_up:
+            there.sort(key=lambda trial: (-trial.intermediate_values[int(rung)], trial.number))
+            going_on = there if is_last else there[: self.num_going_on(rung, len(there))]
+            for trial in going_on:
+                if trial in stopped and trial.last_step == rung:
                     return trial
-        return None
+        # Such a search also stops candidates below the lowest rung: that is where they go on to.
+        return next(
+            (t for t in stopped if was_shortened(t) and t.last_step not in self.rungs), None
+        )
 
 
-def _taken_up(trials: Sequence[FrozenTrial]) -> set[int]:
+def taken_up(trials: Sequence[FrozenTrial]) -> set[int]:
     """Stopped trials that another has gone on with, or that twice ended the process that did."""
     found, num_lost = set(), dict[int, int]()
     for trial in trials:

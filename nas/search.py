@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
+from nas.candidate import Recipe
 from nas.datasets import Dataset
-from nas.events import Note, Observer, SearchEnded, SearchStarted
+from nas.errors import SearchError
+from nas.events import Note, Observer, PlanMade, SearchEnded, SearchStarted
 from nas.gate import Gate
 from nas.journal import Journal
 from nas.ownership import index_of
+from nas.pace import Pace
+from nas.planning import TimePlan
+from nas.probe import candidates, probe
 from nas.running import versions
 from nas.samplers import SeededSampler, make_pruner
 from nas.search_space import SearchSpace
@@ -27,7 +33,8 @@ from nas.stopping import StopRequest
 from nas.survey import asked
 from nas.tally import count_trained
 from nas.task import Task
-from nas.trainings import STORAGE_FAILURES, Trainings
+from nas.timetable import Timetable
+from nas.trainings import MAX_ERRORS_IN_A_ROW, STORAGE_FAILURES, Trainings
 from nas.trials import REJECTED, Reason, TrialRecord, best_trial, num_rejected_last, reason_of
 from nas.weights import WeightsStore
 from nas.workers import POLL_SECONDS, WorkerPool
@@ -74,15 +81,17 @@ class Search:
         study.sampler = SeededSampler(settings.sampler, settings.seed, index_of)
         num_train = len(data.train_index)
         study.pruner = make_pruner(settings.pruner, task.epochs, num_train)
-        self.standing = Standing(study, settings.trials, stop)
+        self.standing = Standing(study, settings.trials)
         self.gate = Gate(study, space, task, self.standing, observer)
         # A search that was broken off in a row of rejections goes on with it; one that had ended
         # with them tries again.
         num_rejected = num_rejected_last(study)
         self.gate.num_rejected = num_rejected if num_rejected < settings.max_rejected else 0
+        self.pace = Pace(len(data.valid_index))
         self.trainings = Trainings(
-            study, settings, num_train, pool, weights, self.journal, self.standing, observer, stop
-        )
+            study, settings, num_train, pool, weights, self.journal, self.standing, observer, stop,
+            self.pace,
+        )  # fmt: skip
 
     def begin_with(self, proposals: list[dict[str, Any]]) -> None:
         """Propose these parameter values next, unless the study has had or awaits them already."""
@@ -113,6 +122,7 @@ class Search:
         self._look_around()
         self.weights.tidy_up()
         self.begin_with(self.first_proposals)
+        self._plan()
         try:
             while (why := self._why_end()) is None or self.trainings.running:
                 self._look_around()
@@ -131,14 +141,17 @@ class Search:
         finally:  # on an error, or the second Ctrl-C: close what is still in work
             self.trainings.close_all()
         best = self.best()
+        is_timed = self.standing.timetable is not None and why == self._no_time
         ended = SearchEnded(
             self.study.study_name,
-            self.stop.reason,
+            self.stop.reason or (Reason.TIME_LIMIT if is_timed else None),
             why,
             dict(self.counts),
             best.number if best else None,
             best.valid_accuracy if best else None,
             best.num_params if best else None,
+            best.schedule_text if best and best.is_short else "",
+            self._seconds_needed if best is None else None,
         )
         self.observer(ended)
         return ended
@@ -164,6 +177,58 @@ class Search:
                 seconds_left=self.stop.seconds_left,
             )
         )
+
+    def _plan(self) -> None:
+        """With a time limit: measure how fast this machine is, and say what will fit."""
+        if self.stop.seconds_left is None:
+            return
+        num_train, why = len(self.data.train_index), ""
+        batch_size = Recipe.batch_size
+        tried = candidates(self.space, self.task, self.first_proposals)
+        for candidate in islice(tried, MAX_ERRORS_IN_A_ROW):
+            why = probe(self.pool, candidate, num_train, self.pace, self.stop)
+            if not why or self.stop():
+                batch_size = candidate.recipe.batch_size
+                break
+        left, image_seconds = self.stop.seconds_left, self.pace.image_seconds
+        if image_seconds is None:
+            if why and not self.stop():
+                raise SearchError(f"{MAX_ERRORS_IN_A_ROW} candidates in a row failed: {why}")
+            return  # stopped meanwhile; or random draws find nothing, as the gate will say
+        plan = TimePlan(
+            left, num_train, len(self.data.valid_index), self.task.epochs, batch_size,
+            with_rungs=self.settings.pruner == "squeezed",
+        )  # fmt: skip
+        table = Timetable(
+            self.study, plan, self.pace, self.stop, has_start=bool(self.first_proposals)
+        )
+        self.standing.timetable = table
+        self.standing.refresh()
+        num_new = max(self.settings.trials - count_trained(self.counts), 0)
+        outlook = table.outlook(self.pool.num_workers, num_new)
+        self.observer(
+            PlanMade(
+                left, outlook.num_candidates, outlook.epochs, self.task.epochs,
+                plan.seconds(1, image_seconds), table.least_seconds,
+            )
+        )  # fmt: skip
+
+    @property
+    def _no_time(self) -> str:
+        """Why the search ends where the timetable has nothing more to train."""
+        return (
+            f"nothing that could still win would end within the {self.stop.timeout_seconds:,.0f} s "
+            "of --timeout"
+        )
+
+    @property
+    def _seconds_needed(self) -> float | None:
+        """The least --timeout that trains something, where this one was too short."""
+        table = self.standing.timetable
+        limit, left = self.stop.timeout_seconds, self.stop.seconds_left
+        if table is None or limit is None or left is None:
+            return None
+        return max(2 * limit, 2 * table.least_seconds)
 
     def _tell_other_versions(self) -> None:
         """Scores of other versions compare, but are not equal to the last digit."""
@@ -191,13 +256,20 @@ class Search:
 
     def _propose(self) -> None:
         """Ask for one proposal, or take up a stopped one, and gate it; train what fits."""
+        step, table = self.standing.step, self.standing.timetable
         trial = self.standing.ask()
         if trial is None:
             return
         try:
             candidate = self.gate.admit(trial)
-            if candidate is not None:
-                self.trainings.start(trial, candidate)
+            if candidate is None:
+                return
+            if step is not None and table is not None:
+                step = table.fitted(step, candidate)
+                if step is None:
+                    self.trainings.give_up(trial, candidate)
+                    return
+            self.trainings.start(trial, candidate, step)
         except UpdateFinishedTrialError:
             self.trainings.drop(trial.number)
 
@@ -212,17 +284,25 @@ class Search:
         if self.stop.reason == Reason.TIME_LIMIT:
             return f"the time limit of {self.stop.timeout_seconds:,.0f} s is reached"
         num_trained = count_trained(self.counts)
+        if self.standing.timetable is not None and self.standing.wants_more:
+            return self._why_exhausted()
         if num_trained >= self.settings.trials and self.standing.next_up is None:
             return f"the study holds {num_trained} trained candidates, as asked with --trials"
-        if (rejected := self.gate.num_rejected) >= self.settings.max_rejected:
-            self.standing.exhaust()
-            if self.standing.next_up is not None:
-                return None
-            return (
-                f"{rejected} proposals in a row were turned away before training: "
-                f"{self._why_rejected()}, or try for longer with --max-rejected"
-            )
-        return None
+        if (why := self._why_exhausted()) is not None:
+            return why
+        return self._no_time if self.standing.timetable is not None else None
+
+    def _why_exhausted(self) -> str | None:
+        """Why there are no more proposals, if that is so and nothing is to be taken up either."""
+        if (rejected := self.gate.num_rejected) < self.settings.max_rejected:
+            return None
+        self.standing.exhaust()
+        if self.standing.next_up is not None:
+            return None
+        return (
+            f"{rejected} proposals in a row were turned away before training: "
+            f"{self._why_rejected()}, or try for longer with --max-rejected"
+        )
 
     def _why_rejected(self) -> str:
         """What most of the last proposals have in common, and what to do."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.ownership import Owner, is_retry
+from nas.planning import Step
 from nas.rungs import SqueezedPruner
-from nas.stopping import StopRequest
 from nas.storage import FileGuard
 from nas.tally import count_trained, take_tally
-from nas.trials import CONTINUES, TRAINED, Reason, find_trial, record_reason
+from nas.timetable import Timetable
+from nas.trials import CONTINUES, TRAINED, Reason, record_reason, was_shortened
 
-MARGIN = 1.3  # of the time that finishing the best takes, for a worker to become idle in
 REFRESH_SECONDS = 2.0  # after which what other processes have done is read again
 RECOVERY_SECONDS = 30.0  # after which their dead are looked for again
 
@@ -25,15 +24,12 @@ class Standing:
 
     Args:
         num_trials: trained candidates that the study is to hold, whoever trains them.
-        stop: how long there is.
     """
 
-    def __init__(
-        self, study: optuna.Study, num_trials: int, stop: StopRequest | None = None
-    ) -> None:
+    def __init__(self, study: optuna.Study, num_trials: int) -> None:
         self.study = study
         self.num_trials = num_trials
-        self.stop = stop or StopRequest()
+        self.timetable: Timetable | None = None  # where there is a time limit
         self.is_exhausted = False
         self.owner = Owner(study)
         self.file = FileGuard(study._storage)
@@ -48,7 +44,15 @@ class Standing:
         """
         self.file.check()
         self.tally = take_tally(self.study)
-        self.next_up = self._next_up()
+        self.step: Step | None = None  # what the timetable says comes next
+        if self.timetable is not None:
+            trials = self.study.get_trials(deepcopy=False)
+            num_new = max(self.num_trials - self._num_begun, 0) if not self.is_exhausted else 0
+            self.step = self.timetable.next_step(num_new)
+            number = self.step.number if self.step else None
+            self.next_up = None if number is None else trials[number]
+        else:
+            self.next_up = self._next_up()
         self._next_refresh = time.monotonic() + REFRESH_SECONDS
 
     def look_around(self) -> list[int]:
@@ -77,26 +81,12 @@ class Standing:
         num_finishing = self.tally.counts[TRAINED] + sum(
             CONTINUES in trials[number].user_attrs for number in self.tally.running
         )
-        is_last = num_finishing < pruner.finished and (
-            not self._wants_new or self._is_time_to_finish(trials)
+        num_finishing -= sum(
+            number in self.tally.scores and was_shortened(trials[number])
+            for number in self.tally.trained
         )
+        is_last = num_finishing < pruner.finished and not self._wants_new
         return pruner.next_up(trials, is_last)
-
-    def _is_time_to_finish(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether the best that was stopped can be trained in full now, but hardly later."""
-        left, pruner = self.stop.seconds_left, self.study.pruner
-        assert isinstance(pruner, SqueezedPruner)
-        best = None if left is None else pruner.next_up(trials, is_last=True)
-        if left is None or best is None:
-            return False
-        record = find_trial(self.study, best.number)
-        if record.candidate is None or not record.history:
-            return False
-        last = record.last_rung
-        longer = sum(rung for rung in pruner.rungs if rung > last.epochs)
-        epochs = longer + record.candidate.recipe.epochs
-        seconds = epochs * last.train_seconds / last.epochs
-        return seconds <= left < MARGIN * seconds
 
     def exhaust(self) -> None:
         """No more candidates will come: the space has no other that fits."""
@@ -107,13 +97,18 @@ class Standing:
     @property
     def wants_more(self) -> bool:
         """Whether something is to be begun beside what is in work."""
+        if self.timetable is not None:
+            return self.step is not None
         return self.next_up is not None or self._wants_new
+
+    @property
+    def _num_begun(self) -> int:
+        return count_trained(self.tally.counts) + self.tally.num_running
 
     @property
     def _wants_new(self) -> bool:
         """Whether a candidate is to be proposed that had no training yet."""
-        num_begun = count_trained(self.tally.counts) + self.tally.num_running
-        return num_begun < self.num_trials and not self.is_exhausted
+        return self._num_begun < self.num_trials and not self.is_exhausted
 
     def ask(self) -> optuna.Trial | None:
         """The next trial; None when other processes began what was missing just before."""

@@ -16,6 +16,8 @@ from nas.errors import SearchError, StorageFailedError, StudyError
 from nas.events import EpochEnded, Note, Observer, TrialEnded, TrialStarted
 from nas.journal import Journal
 from nas.ownership import index_of
+from nas.pace import Pace
+from nas.planning import Step
 from nas.running import Running, versions
 from nas.samplers import derive_seed, schedules
 from nas.settings import SearchSettings
@@ -25,13 +27,15 @@ from nas.training import TrainResult
 from nas.training.device import device_name
 from nas.trials import (
     CONTINUES,
+    SQUEEZED_INTO,
     Reason,
     Rung,
-    best_trial,
     find_continued,
-    rank_key,
+    is_better,
+    ranked,
     record_candidate,
     record_reason,
+    record_result,
     record_training,
 )
 from nas.weights import WeightsStore
@@ -57,6 +61,7 @@ class Trainings:
         standing: read again when a trial has been told.
         observer: told of everything that happens.
         stop: why a training that was stopped has ended.
+        pace: told how long each epoch took.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class Trainings:
         standing: Standing,
         observer: Observer,
         stop: StopRequest,
+        pace: Pace,
     ) -> None:
         self.study = study
         self.settings = settings
@@ -80,42 +86,66 @@ class Trainings:
         self.standing = standing
         self.observer = observer
         self.stop = stop
+        self.pace = pace
         self.device = device_name(pool.device, pool.precision)
         self.running: dict[int, Running] = {}  # by the number of the trial
         self.num_errors = 0  # in a row
         self._unheard: deque[Message] = deque()
 
-    def start(self, trial: optuna.Trial, candidate: Candidate) -> None:
-        """Give a candidate to an idle worker."""
-        running = self._prepare(trial, candidate)
+    def start(self, trial: optuna.Trial, candidate: Candidate, step: Step | None = None) -> None:
+        """Give a candidate to an idle worker.
+
+        Args:
+            step: its schedule, where a time limit has chosen it.
+        """
+        running = self._prepare(trial, candidate, step)
         architecture, recipe = candidate.architecture, candidate.recipe
         self.running[trial.number] = running  # from here on it is closed whatever happens
-        record_candidate(trial, candidate, running.seed, self.device, versions())
+        schedule = None if step is None else step.epochs
+        record_candidate(trial, candidate, running.seed, self.device, versions(), schedule)
         self.observer(
             TrialStarted(
                 trial.number,
                 architecture.num_params,
                 architecture.num_macs,
-                recipe.epochs,
+                running.schedules[0],
                 recipe.summary(),
                 trial.user_attrs.get(CONTINUES),
             )
         )
-        self.pool.start(running.job)
+        self.pool.start(running.job(self.num_train))
 
-    def _prepare(self, trial: optuna.Trial, candidate: Candidate) -> Running:
+    def _prepare(self, trial: optuna.Trial, candidate: Candidate, step: Step | None) -> Running:
         """A candidate with its schedules and its seed; one taken up again has those it had."""
-        epochs = schedules(self.settings.pruner, candidate.recipe.epochs, self.num_train)
+        epochs: tuple[float, ...] = (
+            schedules(self.settings.pruner, candidate.recipe.epochs, self.num_train)
+            if step is None
+            else (step.epochs,)
+        )
+        is_short = step is not None and not step.is_longest
         before = find_continued(self.study, trial)
         if before is None or before.seed is None:
             trials = self.study.get_trials(deepcopy=False)
             index = index_of(trials[trial.number], trials)
             seed = derive_seed(self.settings.seed, index, "training")
-            return Running(trial, candidate, epochs, seed)
+            return Running(trial, candidate, epochs, seed, is_short=is_short)
         what = f"trial {trial.number} goes on with trial {before.number}, one of the best by now"
         self.observer(Note(what))
-        left = tuple(e for e in epochs if e > len(before.history))
-        return Running(trial, candidate, left, before.seed, rungs=[*before.rungs, before.last_rung])
+        if step is None:
+            epochs = tuple(e for e in epochs if e > before.last_rung.epochs)
+        rungs = list(dict.fromkeys([*before.rungs, before.last_rung]))
+        return Running(trial, candidate, epochs, before.seed, rungs=rungs, is_short=is_short)
+
+    def give_up(self, trial: optuna.Trial, candidate: Candidate) -> None:
+        """Close a trial whose candidate is too slow to be trained in the time that is left."""
+        detail = "no schedule of it would end in time"
+        record_reason(trial, Reason.TIME_LIMIT, detail)
+        self.study.tell(trial, state=TrialState.FAIL)
+        self.standing.refresh()
+        num_params = candidate.architecture.num_params
+        self.observer(
+            TrialEnded(trial.number, Reason.TIME_LIMIT, detail, num_params, None, None, False)
+        )
 
     def listen(self) -> None:
         """Wait a moment for what the workers say, and record it."""
@@ -168,13 +198,13 @@ class Trainings:
 
     def _save(self, running: Running, result: TrainResult) -> None:
         """Put a candidate into the journal, if it was trained to its end."""
-        if result.is_finished and running.is_full:
+        if result.is_finished and running.is_full and not running.is_short:
             number, fingerprint = running.trial.number, running.candidate.fingerprint
-            history, seconds = result.history, running.seconds + result.train_seconds
-            score = history[-1].valid_accuracy
+            seconds = running.seconds + result.train_seconds
             self.journal.add(
-                number, fingerprint, score, history, seconds, running.rungs, result.state_dict
-            )
+                number, fingerprint, _rung(running, result), result.history, seconds,
+                running.rungs, result.state_dict,
+            )  # fmt: skip
 
     def close_all(self) -> None:
         """Tell the study what has ended already, and that the rest was interrupted."""
@@ -210,12 +240,19 @@ class Trainings:
         match message:
             case EpochDone(number, metrics):
                 running.history.append(metrics)
+                num_images = round(min(running.schedules[0], 1) * self.num_train)
+                self.pace.add(running.candidate, num_images, metrics.seconds)
                 self.observer(EpochEnded(number, metrics, running.schedules[0]))
                 # Rungs are compared by what they come to, not by the epochs on the way there.
                 if self.settings.pruner != "squeezed":
                     running.trial.report(metrics.valid_accuracy, metrics.epoch)
                     running.is_pruned = running.trial.should_prune()
                 self.pool.answer(number, running.is_pruned)
+            case Trained(_, result) if result.is_finished and running.is_short:
+                last = result.history[-1]
+                running.trial.report(last.valid_accuracy, int(running.schedules[0]))
+                detail = f"{SQUEEZED_INTO} {running.schedule_text}"
+                self._end(running, Reason.STOPPED_BY_PRUNER, detail, result)
             case Trained(_, result) if result.is_finished and running.is_full:
                 self._end(running, None, "", result)
             case Trained(_, result) if result.is_finished:
@@ -223,7 +260,7 @@ class Trainings:
             case Trained(_, result):
                 pruned = Reason.STOPPED_BY_PRUNER if running.is_pruned else None
                 reason = pruned or self.stop.reason or Reason.INTERRUPTED
-                detail = f"after {len(result.history)} of {running.schedules[0]} epochs"
+                detail = f"after {len(result.history)} of {running.schedules[0]:.2g} epochs"
                 self._end(running, reason, detail, result)
             case Restarted(number, detail):
                 running.history.clear()
@@ -238,18 +275,18 @@ class Trainings:
 
     def _climb(self, running: Running, result: TrainResult) -> None:
         """After a squeezed schedule: train again with the next longer one, or stop there."""
-        epochs, last = running.schedules[0], result.history[-1]
-        running.trial.report(last.valid_accuracy, epochs)
+        epochs, rung = running.schedules[0], _rung(running, result)
+        running.trial.report(rung.valid_accuracy, int(epochs))
         if running.trial.should_prune():
-            detail = f"its schedule squeezed into {epochs} of {running.schedules[-1]} epochs"
+            detail = f"{SQUEEZED_INTO} {epochs:g} of {running.schedules[-1]:g} epochs"
             self._end(running, Reason.STOPPED_BY_PRUNER, detail, result)
             return
-        seconds = round(result.train_seconds, 3)
-        running.rungs.append(Rung(epochs, last.valid_loss, last.valid_accuracy, seconds))
-        running.seconds += seconds
+        self._keep_weights(running, result)
+        running.rungs.append(rung)
+        running.seconds += rung.train_seconds
         running.schedules = running.schedules[1:]
         running.history.clear()
-        self.pool.start(running.job)  # to the worker that has just become idle
+        self.pool.start(running.job(self.num_train))  # to the worker that has just become idle
 
     def _end(
         self,
@@ -268,12 +305,15 @@ class Trainings:
         num_params = running.candidate.architecture.num_params
         is_best = False
         record_training(trial, history, seconds, running.rungs)
+        if result is not None and result.is_finished:
+            is_best = self._keep_weights(running, result)
         if reason is None:
-            assert result is not None
             assert score is not None
-            is_best = self._keep_weights(running, result, score)
+            epochs = running.schedules[-1]
             if running.rungs:
-                trial.report(score, running.schedules[-1])  # for plots, beside the rungs' own
+                trial.report(score, int(epochs))  # for plots, beside the rungs' own
+            if epochs < running.candidate.recipe.epochs:
+                detail = f"with a schedule of {running.schedule_text}"
             self.study.tell(trial, score)
         else:
             record_reason(trial, reason, detail)
@@ -284,13 +324,21 @@ class Trainings:
         self.num_errors = self.num_errors + 1 if reason == Reason.ERROR else 0
         self.observer(TrialEnded(trial.number, reason, detail, num_params, score, seconds, is_best))
 
-    def _keep_weights(self, running: Running, result: TrainResult, score: float) -> bool:
-        """Keep the weights of a good candidate; returns whether it is the best so far."""
-        trial = running.trial
-        best = best_trial(self.study)
-        rank = rank_key(score, running.candidate.architecture.num_params, trial.number)
+    def _keep_weights(self, running: Running, result: TrainResult) -> bool:
+        """Keep what an ended schedule came to; returns whether it is the best so far."""
+        number, rung = running.trial.number, _rung(running, result)
+        if not is_better(self.study, rung, running.result):
+            return False
         try:
-            self.weights.keep(trial, result.state_dict, rank)
+            self.weights.keep(running.trial, result.state_dict, rung)
         except (OSError, SafetensorError) as error:  # a full disk must not cost the score
-            self.observer(Note(f"weights of trial {trial.number} not kept: {error}"))
-        return best is None or rank < best.rank
+            self.observer(Note(f"weights of trial {number} not kept: {error}"))
+        record_result(running.trial, rung)
+        running.result = rung
+        return ranked(self.study)[0][0].number == number
+
+
+def _rung(running: Running, result: TrainResult) -> Rung:
+    last = result.history[-1]
+    seconds = round(result.train_seconds, 3)
+    return Rung(running.schedules[0], last.valid_loss, last.valid_accuracy, seconds)

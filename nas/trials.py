@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
+from nas.certainty import choice_order
 from nas.errors import StudyError, describe
 from nas.metrics import EpochMetrics
 
@@ -36,12 +37,15 @@ class Reason(StrEnum):
     TIME_LIMIT = "time limit"
 
 
-Rank = tuple[float, int, int]
-
 TRAINED = "trained"  # in counts, beside the reasons: trained to its end
 UNFINISHED = "unfinished"  # in counts: in work, or its process died and nobody has looked yet
 
-CONTINUES = "continues"  # a trial's attribute: the number of a stopped one that it goes on with
+CONTINUES = "continues"  # a trial's attribute: the number of an earlier one that it goes on with
+SCHEDULE = "schedule"  # a trial's: epochs of its schedule, where a time limit has chosen them
+RESULT = "result"  # a trial's: what the schedule that its weights have ended came to
+
+SQUEEZED_INTO = "its schedule squeezed into"  # how the detail of a stopped trial begins
+UNKNOWN_NUM_VALID = 1_000  # in studies that do not say so
 
 # Broken off from outside, so to be trained again.
 BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
@@ -54,9 +58,9 @@ _TOLD_AS_RESULT = (*REJECTED, Reason.STOPPED_BY_PRUNER)
 
 @dataclass(frozen=True)
 class Rung:
-    """What a training with a squeezed schedule came to."""
+    """What a training came to that has ended its schedule."""
 
-    epochs: int
+    epochs: float  # of the schedule; below 1 it is a part of the images
     valid_loss: float
     valid_accuracy: float
     train_seconds: float
@@ -68,7 +72,7 @@ class TrialRecord:
 
     number: int
     state: TrialState
-    valid_accuracy: float | None  # 0..1, of the last epoch that was trained
+    valid_accuracy: float | None  # 0..1, of its network; without one, of its last epoch
     reason: Reason | None
     detail: str  # one sentence beside the reason
     params: dict[str, Any]
@@ -80,6 +84,7 @@ class TrialRecord:
     epochs: int | None  # trained
     history: tuple[EpochMetrics, ...]
     rungs: tuple[Rung, ...]  # trainings with squeezed schedules, before the one of `history`
+    result: Rung | None  # of the schedule that its weights have ended; None: it has ended none
     continues: int | None  # the trial in which those were, if it is another
     train_seconds: float | None  # of all that were in this trial
     device: str | None
@@ -92,13 +97,24 @@ class TrialRecord:
 
     @property
     def last_rung(self) -> Rung:
-        """What the training of `history` came to."""
-        last, seconds = self.history[-1], sum(metrics.seconds for metrics in self.history)
-        return Rung(len(self.history), last.valid_loss, last.valid_accuracy, round(seconds, 3))
+        """What the schedule came to that it has ended last."""
+        return self.result or _rung_of(len(self.history), self.history)
 
     @property
-    def rank(self) -> Rank:
-        return rank_key(self.valid_accuracy or 0.0, self.num_params or 0, self.number)
+    def schedule_text(self) -> str:
+        """How much of the full schedule its network had, for example `1 of 19 epochs`."""
+        if self.result is None or self.spec is None:
+            return ""
+        return epochs_text(self.result.epochs, self.spec["recipe"]["epochs"])
+
+    @property
+    def is_short(self) -> bool:
+        """Whether its network ended a schedule that is shorter than its recipe's."""
+        return (
+            self.result is not None
+            and self.spec is not None
+            and self.result.epochs < self.spec["recipe"]["epochs"]
+        )
 
     @property
     def outcome(self) -> str:
@@ -136,6 +152,12 @@ def was_broken_off(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF
 
 
+def was_shortened(trial: FrozenTrial) -> bool:
+    """Whether a time limit had chosen a schedule for it that is shorter than its recipe's."""
+    attrs = trial.user_attrs
+    return SCHEDULE in attrs and attrs[SCHEDULE] < attrs["recipe"]["epochs"]
+
+
 def num_rejected_last(study: optuna.Study) -> int:
     """How many of the newest proposals were turned away, one after another."""
     num_rejected = 0
@@ -161,21 +183,90 @@ def read_trials(study: optuna.Study) -> list[TrialRecord]:
     return [_record(trial) for trial in study.get_trials(deepcopy=False)]
 
 
-def rank_key(valid_accuracy: float, num_params: int, number: int) -> Rank:
-    """Sorts the best first: by accuracy, then by fewer parameters, then by age."""
-    return -valid_accuracy, num_params, number
+def result_of(trial: FrozenTrial) -> Rung | None:
+    """What the best schedule that a trial has ended came to; None where it has ended none.
+
+    It does not depend on what became of the trial later: one that was cut off in its second
+    schedule, or whose process died, has ended the first.
+    """
+    attrs = trial.user_attrs
+    if RESULT in attrs:
+        return Rung(*attrs[RESULT])
+    # Studies from before it was stored: there each training that was not cut off ended a schedule.
+    history = [EpochMetrics(*row) for row in attrs.get("history", ())]
+    reason = reason_of(trial)
+    was_squeezed = reason == Reason.STOPPED_BY_PRUNER and SQUEEZED_INTO in attrs.get("detail", "")
+    if history and was_squeezed:
+        return _rung_of(len(history), history)
+    if trial.state == TrialState.COMPLETE and reason is None and trial.value is not None:
+        epochs = attrs.get("recipe", {}).get("epochs", len(history))
+        if history:
+            return _rung_of(epochs, history)
+        return Rung(epochs, 1 - trial.value, trial.value, 0.0)  # nothing but the score is known
+    rungs = attrs.get("rungs", ())
+    return Rung(*rungs[-1]) if rungs else None
+
+
+def _rung_of(epochs: float, history: Sequence[EpochMetrics]) -> Rung:
+    last, seconds = history[-1], sum(metrics.seconds for metrics in history)
+    return Rung(epochs, last.valid_loss, last.valid_accuracy, round(seconds, 3))
+
+
+def is_better(study: optuna.Study, new: Rung, old: Rung | None) -> bool:
+    """Whether a result is to be preferred to an earlier one of the same candidate."""
+    return old is None or _order([new, old], study)[0] == 0
+
+
+def ranked(
+    study: optuna.Study, also: tuple[int, Rung] | None = None
+) -> list[tuple[FrozenTrial, Rung]]:
+    """The trials that have ended a schedule with what it came to, the likeliest best first.
+
+    They are ordered by error times loss, as `choice_order` says, whatever their schedules; equal
+    ones by longer schedules, fewer parameters, then by age. Of trials with the same candidate the best stands for
+    all.
+
+    Args:
+        also: the number of a trial, and a result that is not stored yet.
+    """
+    found = []
+    for trial in study.get_trials(deepcopy=False):
+        try:
+            result = also[1] if also and trial.number == also[0] else result_of(trial)
+        except (TypeError, ValueError, IndexError) as error:
+            raise _damaged(trial, error) from error
+        if result is not None:
+            found.append((trial, result))
+
+    def before_results(pair: tuple[FrozenTrial, Rung]) -> tuple[float, int, int]:
+        trial, result = pair
+        return -result.epochs, trial.user_attrs.get("num_params") or 0, trial.number
+
+    found.sort(key=before_results)
+    best: dict[Any, tuple[FrozenTrial, Rung]] = {}
+    for place in _order([result for _, result in found], study):
+        trial = found[place][0]
+        best.setdefault(trial.user_attrs.get("fingerprint", trial.number), found[place])
+    return list(best.values())
+
+
+def _order(results: Sequence[Rung], study: optuna.Study) -> list[int]:
+    if not results:
+        return []
+    data = study.user_attrs.get("data")
+    num_valid = data.get("num_valid", 0) if isinstance(data, dict) else 0
+    accuracies = [result.valid_accuracy for result in results]
+    losses = [result.valid_loss for result in results]
+    return choice_order(accuracies, losses, num_valid or UNKNOWN_NUM_VALID)
 
 
 def best_trials(study: optuna.Study, most: int | None = None) -> list[TrialRecord]:
-    """Trials that were trained to their end, best first, no more than `most` of them."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    done = [t for t in complete if reason_of(t) is None and t.value is not None]
-    done.sort(key=lambda t: rank_key(t.value or 0.0, t.user_attrs.get("num_params") or 0, t.number))
-    return [_record(trial) for trial in done[:most]]
+    """Trials with a network, that is with an ended schedule, best first, at most `most`."""
+    return [_record(trial) for trial, _ in ranked(study)[:most]]
 
 
 def best_trial(study: optuna.Study) -> TrialRecord | None:
-    """The best of those trained to their end, if there is one."""
+    """The best of those with a network, if there is one."""
     return next(iter(best_trials(study, 1)), None)
 
 
@@ -183,12 +274,12 @@ def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
     """The trial of that number, or the best one.
 
     Raises:
-        StudyError: no such trial, none completed yet, or one that was never built.
+        StudyError: no such trial, or none has ended a schedule yet.
     """
     if number is None:
         best = best_trial(study)
         if best is None:
-            raise StudyError(f"study {study.study_name!r} has no completed trial yet")
+            raise StudyError(no_network(study))
         return best
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
@@ -199,6 +290,16 @@ def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
     return _record(trials[number])
 
 
+def no_network(study: optuna.Study) -> str:
+    """What to say of a study in which no candidate has ended a schedule."""
+    return f"study {study.study_name!r} has no trained network yet: search on in it, for longer"
+
+
+def epochs_text(epochs: float, of: int) -> str:
+    """For example `7 of 19 epochs`, `0.27 of 19 epochs`."""
+    return f"{epochs:.2g} of {of} epochs" if epochs < 1 else f"{epochs:g} of {of} epochs"
+
+
 def find_continued(study: optuna.Study, trial: optuna.Trial) -> TrialRecord | None:
     """The stopped trial that this one goes on with, if there is one."""
     number = trial.user_attrs.get(CONTINUES)
@@ -206,9 +307,20 @@ def find_continued(study: optuna.Study, trial: optuna.Trial) -> TrialRecord | No
 
 
 def record_candidate(
-    trial: optuna.Trial, candidate: Candidate, seed: int, device: str, versions: dict[str, str]
+    trial: optuna.Trial,
+    candidate: Candidate,
+    seed: int,
+    device: str,
+    versions: dict[str, str],
+    schedule: float | None = None,
 ) -> None:
-    """Store what is about to be trained, and everything needed to train it again."""
+    """Store what is about to be trained, and everything needed to train it again.
+
+    Args:
+        schedule: epochs of it that a time limit has chosen.
+    """
+    if schedule is not None:
+        _set(trial, **{SCHEDULE: schedule})
     _set(
         trial,
         num_params=candidate.architecture.num_params,
@@ -242,6 +354,16 @@ def record_training(
 ) -> None:
     """Store what came of a training, finished or not."""
     _set(trial, **training_attrs(history, train_seconds, rungs))
+
+
+def result_attrs(result: Rung) -> dict[str, Any]:
+    """What an ended schedule came to, as it is stored."""
+    return {RESULT: list(asdict(result).values())}
+
+
+def record_result(trial: optuna.Trial, result: Rung) -> None:
+    """Store what an ended schedule came to, when its weights are kept."""
+    _set(trial, **result_attrs(result))
 
 
 def record_reason(trial: optuna.Trial, reason: Reason, detail: str) -> None:
@@ -282,10 +404,12 @@ def _record_of(trial: FrozenTrial) -> TrialRecord:
     has_spec = "architecture" in attrs and "recipe" in attrs
     reason = reason_of(trial)
     is_lost = reason == Reason.LOST
+    result = result_of(trial)
+    accuracy = trial.value if trial.state != TrialState.FAIL else None
     return TrialRecord(
         number=trial.number,
         state=trial.state,
-        valid_accuracy=trial.value if trial.state != TrialState.FAIL else None,
+        valid_accuracy=accuracy if result is None else result.valid_accuracy,
         reason=reason,
         detail="its process ended without a word" if is_lost else attrs.get("detail", ""),
         params=trial.params,
@@ -297,6 +421,7 @@ def _record_of(trial: FrozenTrial) -> TrialRecord:
         epochs=attrs.get("epochs"),
         history=tuple(EpochMetrics(*row) for row in attrs.get("history", ())),
         rungs=tuple(Rung(*row) for row in attrs.get("rungs", ())),
+        result=result,
         continues=attrs.get(CONTINUES),
         train_seconds=attrs.get("train_seconds"),
         device=attrs.get("device"),

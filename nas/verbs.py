@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shlex
 import sys
@@ -56,6 +57,10 @@ def search(options: Namespace, arguments: list[str]) -> int:
         # Not among JSON lines or a bare summary, but to be seen all the same.
         out = sys.stderr if options.json or options.quiet else sys.stdout
         print(_go_on(arguments), file=out, flush=True)
+    elif not (options.json or options.quiet) and (ended.best_trial is None or ended.best_schedule):
+        if ended.seconds_needed is not None:
+            arguments = _with_timeout(arguments, ended.seconds_needed)
+        print(_go_on(arguments), flush=True)
     if ended.best_trial is not None and not (options.json or options.quiet):
         _print_next_steps(options, name)
     if stop.exit_code:
@@ -97,8 +102,8 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
                     with contextlib.suppress(SpaceError):  # a space may offer others here
                         warm = proposals_from(smaller.study_name, launch.space, task, storage)
                 with display.make_display(False, options.quiet) as show:
-                    launch.run(studies[budget], task, pool, show, stop, warm[:MOST_UP])
-                is_cut = is_cut or stop()
+                    ended = launch.run(studies[budget], task, pool, show, stop, warm[:MOST_UP])
+                is_cut = is_cut or ended.reason is not None
                 if stop.signal_number is not None:
                     break
                 smaller = studies[budget]
@@ -113,7 +118,8 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
 
 def check(options: Namespace, arguments: list[str]) -> int:
     """Say what a search would find and how long it would take; writes nothing."""
-    from nas.check import forecast, take_stock
+    from nas.check import forecast, foresee, take_stock
+    from nas.display import plan_text
     from nas.launch import Launch
     from nas.report import forecast_report, print_report, stock_report
 
@@ -130,6 +136,12 @@ def check(options: Namespace, arguments: list[str]) -> int:
         launch.num_workers, options.pruner, launch.device,
     )  # fmt: skip
     print_report(forecast_report(launch, task, expected))
+    if options.timeout is not None:
+        has_start = bool(launch.space.first_proposals(task))
+        print(plan_text(foresee(
+            expected, launch.data, task.epochs, launch.num_workers, options.pruner,
+            options.timeout, has_start=has_start,
+        )))  # fmt: skip
     return 0
 
 
@@ -140,6 +152,17 @@ def _check_trained(record: TrialRecord) -> None:
 
 def _go_on(arguments: list[str]) -> str:
     return f"go on with: nas {shlex.join(masked(word) for word in arguments)}"
+
+
+def _with_timeout(arguments: list[str], seconds: float) -> list[str]:
+    """The same command line with another time limit, in whole minutes."""
+    kept, words = [], iter(arguments)
+    for word in words:
+        if word == "--timeout":
+            next(words, None)
+        elif not word.startswith("--timeout="):
+            kept.append(word)
+    return [*kept, "--timeout", f"{math.ceil(seconds / 60)}m"]
 
 
 def _print_next_steps(options: Namespace, study: str) -> None:
@@ -236,7 +259,7 @@ def certify(options: Namespace, arguments: list[str]) -> int:
     if options.trials:
         records = [find_trial(study, number) for number in dict.fromkeys(options.trials)]
     else:
-        records = shortlist(study, options.top, data_facts.num_valid)
+        records = shortlist(study, options.top)
     for record in records:
         _check_trained(record)
     data_dir = options.data_dir or datasets.default_data_dir()

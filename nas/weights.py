@@ -27,10 +27,11 @@ from torch import Tensor, nn
 from nas.errors import StudyError, describe
 from nas.parts import part_folder, remove_dead_parts
 from nas.storage import sqlite_path
-from nas.trials import Rank, rank_key
+from nas.trials import Rung, ranked, result_of
 
 NUM_KEPT = 5
 FILENAME = "weights.safetensors"
+ARTIFACT_PREFIX = "artifacts:"  # of the system attributes in which Optuna notes artifacts
 
 _TYPE, _HASH = "application/octet-stream", "sha256="  # a file's type, with its hash as a parameter
 
@@ -55,25 +56,36 @@ class WeightsStore:
         self._store = FileSystemArtifactStore(str(artifact_dir))
 
     def keep(
-        self, trial: optuna.Trial | FrozenTrial, state_dict: dict[str, Tensor], rank: Rank
+        self, trial: optuna.Trial | FrozenTrial, state_dict: dict[str, Tensor], result: Rung
     ) -> None:
-        """Keep the weights of a trial that is about to complete, if its rank is good enough.
+        """Keep the weights that a trial has ended a schedule with, if they are good enough.
 
-        What it pushes out of the best `NUM_KEPT` is deleted.
+        What they push out of the best `NUM_KEPT` is deleted, and so are earlier ones of the trial.
         """
-        ranked = sorted(self._kept(), key=_rank)
-        if len(ranked) >= NUM_KEPT and rank > _rank(ranked[NUM_KEPT - 1]):
+        places = {
+            other.number: place
+            for place, (other, _) in enumerate(ranked(self.study, (trial.number, result)))
+        }
+        kept = {other.number: other for other in self._kept()}
+        in_order = sorted({trial.number, *kept}, key=lambda number: places.get(number, len(places)))
+        if trial.number not in places or trial.number not in in_order[:NUM_KEPT]:
             return
+        earlier = self._metas(kept[trial.number]) if trial.number in kept else iter(())
+        outdated = list(earlier)
         self._upload(state_dict, trial)
-        for loser in ranked[NUM_KEPT - 1 :]:
-            self._remove(loser)
+        for number in in_order[NUM_KEPT:]:
+            outdated += self._metas(kept[number])
+        for meta in outdated:
+            self._remove(meta)
 
     def tidy_up(self) -> None:
         """Remove what processes that were killed have left: half written files, and weights of
-        trials that were never told."""
+        trials that are closed and have ended no schedule."""
         remove_dead_parts(self.artifact_dir)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-            self._remove(trial)
+            if result_of(trial) is None:
+                for meta in self._metas(trial):
+                    self._remove(meta)
 
     def holds(self, trial: FrozenTrial) -> bool:
         """Whether the weights of a trial are there."""
@@ -152,23 +164,23 @@ class WeightsStore:
         except (OSError, LookupError, ValueError, TypeError) as error:  # an odd type of numbers
             raise SafetensorError(describe(error)) from error
 
-    def _remove(self, trial: FrozenTrial) -> None:
-        meta = self._meta(trial)
-        if meta:
-            # Another process was faster, or the folder is read-only by now.
-            with contextlib.suppress(ArtifactNotFound, OSError):
-                self._store.remove(meta.artifact_id)
+    def _remove(self, meta: ArtifactMeta) -> None:
+        # Another process was faster, or the folder is read-only by now.
+        with contextlib.suppress(ArtifactNotFound, OSError):
+            self._store.remove(meta.artifact_id)
 
     def _kept(self) -> list[FrozenTrial]:
-        """Completed trials whose weights are still there."""
-        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [t for t in done if self.holds(t)]
+        """Trials whose weights are still there."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if self.holds(trial)]
 
     def _meta(self, trial: FrozenTrial) -> ArtifactMeta | None:
         """The trial's weights, if their file is still there."""
         return next(self._metas(trial), None)
 
     def _metas(self, study_or_trial: optuna.Study | FrozenTrial) -> Iterator[ArtifactMeta]:
+        attrs = study_or_trial.system_attrs if isinstance(study_or_trial, FrozenTrial) else None
+        if attrs is not None and not any(ARTIFACT_PREFIX in name for name in attrs):
+            return  # Optuna would ask the database for each trial
         for meta in get_all_artifact_meta(study_or_trial, storage=self.study._storage):
             name = meta.artifact_id
             # A name in a stranger's database may lead elsewhere.
@@ -193,7 +205,3 @@ def fill(model: nn.Module, state_dict: dict[str, Tensor], whose: str) -> None:
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise StudyError(f"{whose} are damaged: not all numbers of {name} are finite")
-
-
-def _rank(trial: FrozenTrial) -> Rank:
-    return rank_key(trial.value or 0.0, trial.user_attrs.get("num_params", 0), trial.number)

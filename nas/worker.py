@@ -35,6 +35,13 @@ class Job:
     architecture: Architecture
     recipe: Recipe
     seed: int
+    num_images: int | None = None
+    """Train images of each epoch, the first of all; None: every one."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker has started, and waits for jobs."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ def work(
 def _serve(connection: Connection, data: Dataset, precision: torch.dtype, stop: Any) -> None:
     torch.set_num_threads(1)  # counts for this thread alone
     try:
+        connection.send(Ready())
         while True:
             job: Job = connection.recv()
             answer = _train(job, connection, data, precision, stop)
@@ -120,7 +128,7 @@ def _train(
         result = train(
             job.architecture,
             job.recipe,
-            data,
+            replace(data, train_index=data.train_index[: job.num_images]),
             seed=job.seed,
             precision=precision,
             on_epoch_end=on_epoch_end,

@@ -2,6 +2,8 @@
 
     start(Job) ... wait() -> EpochDone -> answer(stop?) ... -> Trained or Failed
 
+A worker first says that it is ready: the time that it takes to start is no silence.
+
 On a CPU each worker is a process of one thread: a small network keeps one core busy, and two
 threads mostly wait for each other. On a GPU the workers are threads of one process with a stream
 each: one process alone would be served at a time. A candidate that takes its process down, or finds
@@ -27,7 +29,7 @@ import torch
 
 from nas.datasets import Dataset
 from nas.errors import DataError
-from nas.worker import EpochDone, Failed, Job, Trained, work
+from nas.worker import EpochDone, Failed, Job, Ready, Trained, work
 
 JOIN_SECONDS = 5  # that a worker is given to end by itself
 POLL_SECONDS = 0.2  # how soon a signal or the time limit is noticed while all workers train
@@ -60,6 +62,7 @@ class _Worker:
     process: Any  # of the context that starts it; several workers may share one
     connection: Connection
     job: Job | None = None  # in work
+    is_ready: bool = False  # it has started
     heard: float = 0.0  # when it last said or was told something, by the monotonic clock
 
 
@@ -180,6 +183,8 @@ class WorkerPool:
             worker = busy[connection]
             if worker.connection is connection:  # not replaced meanwhile with its process
                 messages += self._receive(worker)
+        if ready and not messages:  # one has just started, which is nobody's business
+            return self.wait(timeout_seconds)
         return messages + self._end_hung()
 
     def _end_hung(self) -> list[Message]:
@@ -190,7 +195,8 @@ class WorkerPool:
         if now - before > GAP_SECONDS:
             for worker in busy:
                 worker.heard = now
-        hung = next((w for w in busy if now - w.heard > SILENCE_SECONDS), None)
+        silent = (w for w in busy if w.is_ready and now - w.heard > SILENCE_SECONDS)
+        hung = next(silent, None)
         if hung is None:
             return []
         hung.process.kill()
@@ -203,6 +209,9 @@ class WorkerPool:
         except (EOFError, OSError):
             return self._bury(worker)
         worker.heard = time.monotonic()
+        if isinstance(message, Ready):
+            worker.is_ready = True
+            return []
         if isinstance(message, EpochDone):
             return [message]
         was_beside_others = len(self._jobs_of(worker)) > 1
@@ -242,6 +251,7 @@ class WorkerPool:
         for old, fresh in zip(shared, self._start_process(len(shared)), strict=True):
             old.connection.close()
             old.process, old.connection, old.job = fresh.process, fresh.connection, None
+            old.is_ready = False
 
     def _start_process(self, num_workers: int) -> list[_Worker]:
         pipes = [self._context.Pipe() for _ in range(num_workers)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,68 @@ class FakePool:
                 break
         weights = {"0.weight": torch.full((2,), float(job.number))}
         yield Trained(job.number, TrainResult(tuple(history), weights, 0.1, not is_stopped))
+
+
+class ClockPool(FakePool):
+    """A pool on a clock of its own, which moves as long as its trainings would take.
+
+    Every epoch of all images takes `epoch_seconds`, a part of the images its share of that; `slower`
+    is by how many times the machine is slower than before. Longer schedules have better scores.
+    """
+
+    def __init__(self, num_train: int, epoch_seconds: float, num_workers: int = 1) -> None:
+        super().__init__(num_workers, lambda _: 1 - 0.5 / (1 + self.epochs_of(self.current)))
+        self.current: Any = None  # the job that has its turn
+        self.num_train = num_train
+        self.epoch_seconds = epoch_seconds
+        self.slower = 1.0
+        self.now = 1000.0
+        self._ends: dict[int, float] = {}  # of the epoch that a job is in
+        self._epochs_left: dict[int, int] = {}
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def epochs_of(self, job: Job) -> float:
+        return job.recipe.epochs * (job.num_images or self.num_train) / self.num_train
+
+    def seconds_of(self, job: Job) -> float:
+        """Of one of its epochs."""
+        return self.epochs_of(job) / job.recipe.epochs * self.epoch_seconds * self.slower
+
+    def start(self, job: Job) -> None:
+        super().start(job)
+        self._epochs_left[job.number] = job.recipe.epochs
+        self._ends[job.number] = self.now + self.seconds_of(job)
+
+    def answer(self, number: int, stop: bool) -> None:
+        super().answer(number, stop)
+        self._epochs_left[number] -= 1
+        is_last = stop or not self._epochs_left[number]
+        job = self._job(number)
+        self._ends[number] = self.now + (0 if is_last else self.seconds_of(job))
+
+    def wait(self, timeout_seconds: float) -> list[Message]:
+        """Whoever ends its epoch first says so."""
+        number = min(self._talks, key=lambda number: self._ends[number])
+        self.now = max(self.now, self._ends[number])
+        talk, self.current = self._talks[number], self._job(number)
+        has_answer = number in self._answers
+        message = talk.send(self._answers.pop(number)) if has_answer else next(talk)
+        seconds = self.seconds_of(self.current)
+        if isinstance(message, EpochDone):
+            return [EpochDone(number, replace(message.metrics, seconds=seconds))]
+        del self._talks[number]
+        if isinstance(message, Trained):
+            history = [replace(m, seconds=seconds) for m in message.result.history]
+            result = replace(
+                message.result, history=tuple(history), train_seconds=seconds * len(history)
+            )
+            return [Trained(number, result)]
+        return [message]
+
+    def _job(self, number: int) -> Job:
+        return next(job for job in reversed(self.jobs) if job.number == number)
 
 
 def train_alone(

@@ -445,24 +445,26 @@ def empty():
 
 
 def test_shortlist_has_close_trials_by_loss_and_then_the_others_by_accuracy(empty):
-    for accuracy, loss in ((0.95, 0.01), (0.99, 0.05), (0.9895, 0.03), (0.97, 0.01)):
-        add_trial(empty, GOOD, accuracy, loss)
-    assert [r.number for r in shortlist(empty, 3, 5000)] == [2, 1, 3]
-    assert [r.number for r in shortlist(empty, 1, 5000)] == [2]
-    assert len(shortlist(empty, 9, 5000)) == 4
+    scores = ((0.95, 0.01), (0.99, 0.05), (0.9895, 0.03), (0.97, 0.01))
+    for place, (accuracy, loss) in enumerate(scores):
+        candidate = replace(GOOD, recipe=replace(RECIPE, learning_rate=0.01 * (place + 1)))
+        add_trial(empty, candidate, accuracy, loss)
+    assert [r.number for r in shortlist(empty, 3)] == [2, 1, 3]
+    assert [r.number for r in shortlist(empty, 1)] == [2]
+    assert len(shortlist(empty, 9)) == 4
 
 
-def test_shortlist_has_only_trials_that_were_trained_to_their_end(empty):
+def test_shortlist_has_only_trials_that_have_ended_a_schedule(empty):
     add_trial(empty, GOOD, 0.5)
     trial = empty.ask()
     trial.report(0.99, 1)
     record_reason(trial, Reason.STOPPED_BY_PRUNER, "after 1 of 2 epochs")
     empty.tell(trial, state=TrialState.PRUNED)
     empty.ask()
-    assert [r.number for r in shortlist(empty, 3, 5000)] == [0]
+    assert [r.number for r in shortlist(empty, 3)] == [0]
 
 
 def test_study_without_a_trained_trial_has_no_shortlist(empty):
     empty.ask()
-    with pytest.raises(StudyError, match="'s' has no completed trial yet"):
-        shortlist(empty, 3, 5000)
+    with pytest.raises(StudyError, match="'s' has no trained network yet"):
+        shortlist(empty, 3)

@@ -18,7 +18,15 @@ from nas.display import (
     duration_text,
     make_display,
 )
-from nas.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded, TrialStarted
+from nas.events import (
+    EpochEnded,
+    Note,
+    PlanMade,
+    SearchEnded,
+    SearchStarted,
+    TrialEnded,
+    TrialStarted,
+)
 from nas.metrics import EpochMetrics
 from nas.tally import count_trained
 from nas.trials import Reason
@@ -141,13 +149,31 @@ def test_display_follows_the_options_and_the_terminal(monkeypatch):
     assert isinstance(make_display(False, False), LiveDisplay)
 
 
-def test_search_without_a_winner_says_what_to_do(capsys):
+def test_search_without_a_network_says_so(capsys):
     PlainDisplay()(SearchEnded("s", None, "the end", {"time limit": 1}, None, None, None))
-    assert "--timeout" in capsys.readouterr().out
-    PlainDisplay()(SearchEnded("s", Reason.TIME_LIMIT, "the end", {}, None, None, None))
-    assert "--timeout" in capsys.readouterr().out
-    PlainDisplay()(SearchEnded("s", None, "the end", {"over budget": 1}, None, None, None))
-    assert "--timeout" not in capsys.readouterr().out
+    assert "no network yet" in capsys.readouterr().out
+
+
+def test_summary_says_how_long_the_best_was_trained_where_that_was_short(capsys):
+    PlainDisplay()(SearchEnded("s", None, "the end", {}, 3, 0.9912, 900, "7 of 19 epochs"))
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "best: trial 3, validation accuracy 99.12%, 900 parameters, trained for 7 of 19 epochs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_candidates", "longest", "text"),
+    [
+        (8, 7, "10 min: about 8 candidates, the best for 7 of 19 epochs"),
+        (1, 19, "10 min: about 1 candidate, the best for all 19 epochs"),
+        (2, 0.2666, "10 min: about 2 candidates, the best for 0.27 of 19 epochs"),
+        (0, 19, "10 min: no new candidates, the best for all 19 epochs"),
+        (0, 0, "10 min: too short to train anything here, where an epoch takes about 2 min"),
+    ],
+)
+def test_plan_is_one_sentence(capsys, num_candidates, longest, text):
+    PlainDisplay()(PlanMade(600.0, num_candidates, longest, 19, 120.0, 60.0))
+    assert capsys.readouterr().out == text + "\n"
 
 
 @pytest.mark.parametrize(

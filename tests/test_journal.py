@@ -22,7 +22,7 @@ from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.tally import take_tally
 from nas.task import Task
-from nas.trials import Reason, Rung, read_trials, record_reason
+from nas.trials import Reason, Rung, read_trials, record_reason, record_result
 from nas.weights import WeightsStore
 from nas.worker import Failed, Trained
 from tests.fakes import FakePool, make_space
@@ -68,7 +68,8 @@ def weights_of(study, journal, number):
 
 
 def add(journal, trial, fingerprint="abc", score=0.625):
-    journal.add(trial.number, fingerprint, score, HISTORY, 0.4251, RUNGS, WEIGHTS)
+    result = Rung(2, 0.75, score, 0.3)
+    journal.add(trial.number, fingerprint, result, HISTORY, 0.4251, RUNGS, WEIGHTS)
 
 
 def test_trial_of_a_dead_process_is_complete_with_all_that_came_of_its_training(study, journal):
@@ -97,13 +98,15 @@ def test_weights_are_the_trials_once_it_is_stored(study, journal):
     assert len(list(journal.folder.iterdir())) == 1
 
 
-def test_weights_that_the_trial_has_already_are_not_kept_twice(study, journal):
+def test_weights_take_the_place_of_those_of_a_shorter_schedule(study, journal):
     trial = begin(study)
-    WeightsStore(study, journal.folder).keep(trial, {"w": torch.ones(1)}, (0.0, 0, 0))
+    WeightsStore(study, journal.folder).keep(trial, {"w": torch.ones(1)}, RUNGS[0])
+    record_result(trial, RUNGS[0])
     add(journal, trial)
     journal.replay(study)
-    assert weights_of(study, journal, 0).keys() == {"w"}
+    assert torch.equal(weights_of(study, journal, 0)["w"], WEIGHTS["w"])
     assert len(list(journal.folder.iterdir())) == 1
+    assert read_trials(study)[0].result == Rung(2, 0.75, 0.625, 0.3)
 
 
 @pytest.mark.parametrize("text", [None, "", "damaged"])

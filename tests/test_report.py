@@ -81,7 +81,7 @@ def test_leaderboard_says_what_the_time_went_into():
 def test_study_without_a_winner_says_so():
     study = optuna.create_study()
     study.ask()
-    assert "no candidate was trained to its end yet" in text_of(leaderboard(study, 10))
+    assert "has no trained network yet" in text_of(leaderboard(study, 10))
 
 
 def test_page_of_a_trained_trial_shows_network_recipe_and_curve(study):

@@ -23,7 +23,7 @@ from nas.settings import SearchSettings
 from nas.stopping import StopRequest
 from nas.tally import count_trained
 from nas.task import Task
-from nas.trials import Reason, Rung, read_trials
+from nas.trials import Reason, Rung, best_trials, read_trials
 from nas.weights import WeightsStore
 from nas.workers import Restarted
 from tests.fakes import FakePool, LocalPool, make_space, train_alone
@@ -159,7 +159,7 @@ def test_record_of_a_full_training_holds_its_rungs_and_all_of_its_seconds(make_s
     _, record = read_trials(search.study)
     assert (record.outcome, record.continues) == ("trained", 0)
     assert record.rungs == (
-        Rung(1, pytest.approx(0.1), GOOD, 0.01),  # in the trial that it goes on with
+        Rung(1, pytest.approx(0.1), GOOD, 0.1),  # in the trial that it goes on with
         Rung(4, pytest.approx(0.1), GOOD, 0.1),
     )
     assert (record.epochs, len(record.history)) == (19, 19)
@@ -179,13 +179,12 @@ def test_scores_of_its_rungs_stand_in_the_trial_for_plots(make_search):
     assert trial.value == pytest.approx(0.69)
 
 
-def test_weights_are_kept_of_full_trainings_alone(make_search):
+def test_weights_of_every_schedule_are_kept_of_each_candidate_the_best(make_search):
     search = make_search(scored(GOOD, WEAK), trials=2)
     search.run()
+    assert [trial.number for trial in best_trials(search.study)] == [2, 1]
     assert search.weights.load(2)
-    for number in (0, 1):
-        with pytest.raises(StudyError):
-            search.weights.load(number)
+    assert search.weights.load(1)
 
 
 def test_stopped_candidates_count_as_trials_and_are_not_the_best(make_search):
@@ -305,7 +304,8 @@ def test_interrupt_between_two_schedules_ends_the_candidate_before_the_next(make
     _, record = read_trials(search.study)
     assert record.outcome == Reason.INTERRUPTED
     assert [rung.epochs for rung in record.rungs] == [1, 4]
-    assert (record.epochs, record.valid_accuracy) == (0, None)
+    assert (record.epochs, record.result.epochs, record.valid_accuracy) == (0, 4, GOOD)
+    assert search.weights.load(1)  # of the schedule that it has ended
     assert search.trainings.running == {}
 
 
@@ -375,12 +375,13 @@ def test_events_tell_of_one_trial_with_the_epochs_of_each_schedule(make_search):
     search = make_search(scored(GOOD, WEAK), trials=2)
     search.run()
     started = [(e.epochs, e.continues) for e in search.events if isinstance(e, TrialStarted)]
-    assert started == [(19, None), (19, None), (19, 0)]
+    assert started == [(1, None), (1, None), (4, 0)]
     epochs = [(e.trial, e.epochs) for e in search.events if isinstance(e, EpochEnded)]
     assert epochs == [(0, 1), (1, 1), *[(2, 4)] * 4, *[(2, 19)] * 19]
     ended = [e for e in search.events if isinstance(e, TrialEnded)]
-    stopped = (Reason.STOPPED_BY_PRUNER, False)
-    assert [(e.reason, e.is_best) for e in ended] == [stopped, stopped, (None, True)]
+    stopped = Reason.STOPPED_BY_PRUNER
+    are_best = [(e.reason, e.is_best) for e in ended]
+    assert are_best == [(stopped, True), (stopped, False), (None, True)]
     assert [e.train_seconds for e in ended] == pytest.approx([0.1, 0.1, 0.2])
     notes = [e.text for e in search.events if isinstance(e, Note)]
     assert notes == ["trial 2 goes on with trial 0, one of the best by now"]

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from types import SimpleNamespace
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from nas import standing as module
-from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe
 from nas.errors import StorageFailedError
-from nas.layers import Flatten, Linear
-from nas.metrics import EpochMetrics
 from nas.ownership import Owner
 from nas.rungs import SqueezedPruner
 from nas.standing import Standing
 from nas.storage import open_storage
-from nas.trials import Reason, record_candidate, record_reason, record_training
+from nas.trials import Reason, record_reason
 
 
 @pytest.fixture
@@ -356,24 +351,6 @@ def test_stopped_ones_go_on_when_the_space_has_no_more(squeezed):
     standing.exhaust()
     assert standing.ask().user_attrs["continues"] == 0
     assert not standing.wants_more
-
-
-@pytest.mark.parametrize(
-    ("seconds_left", "is_time"),
-    [(None, False), (1000.0, False), (230.0, True), (191.0, True), (189.0, False)],
-)
-def test_the_best_goes_on_while_there_is_just_time_for_it(squeezed, seconds_left, is_time):
-    recipe = Recipe(epochs=19)
-    candidate = Candidate(Architecture((1, 8, 8), [Flatten(), Linear(10)]), recipe)
-    for score in (0.5, 0.6, 0.7):
-        trial = squeezed.ask()
-        record_candidate(trial, candidate, 0, "cpu", {})
-        record_training(trial, [EpochMetrics(1, 0.1, 0.1, score, 10.0)], 10.0)
-        trial.report(score, 1)
-        close(squeezed, trial, Reason.STOPPED_BY_PRUNER, TrialState.PRUNED)
-    squeezed.pruner.lowest_kept = 8
-    next_up = Standing(squeezed, 9, SimpleNamespace(seconds_left=seconds_left)).next_up
-    assert (next_up is not None and next_up.number == 2) == is_time
 
 
 def test_stopped_one_waits_while_what_was_broken_off_is_in_the_queue(squeezed):

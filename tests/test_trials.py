@@ -13,7 +13,7 @@ from nas.trials import Reason, best_trials, find_trial, read_trials, reason_of, 
 
 def test_trial_is_found_by_number_or_as_the_best():
     study = optuna.create_study(direction="maximize")
-    with pytest.raises(StudyError, match="no completed trial"):
+    with pytest.raises(StudyError, match="no trained network"):
         find_trial(study, None)
     for value in (0.5, 0.9, 0.7):
         study.tell(study.ask(), value)

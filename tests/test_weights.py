@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import nn
 
 from nas.errors import StudyError
-from nas.trials import best_trials, rank_key
+from nas.trials import Rung, best_trials, record_result
 from nas.weights import FILENAME, NUM_KEPT, WeightsStore, default_artifact_dir, fill
 
 
@@ -29,10 +29,16 @@ def store(tmp_path):
 def complete(store, value, num_params=100):
     trial = store.study.ask()
     trial.set_user_attr("num_params", num_params)
-    rank = rank_key(value, num_params, trial.number)
-    store.keep(trial, {"w": torch.full((3,), value), "n": torch.tensor(7)}, rank)
+    keep(store, trial, value)
     store.study.tell(trial, value)
     return trial.number
+
+
+def keep(store, trial, value, epochs=19):
+    """As a search does when the trial has ended a schedule."""
+    result = Rung(epochs, 1 - value, value, 1.0)
+    store.keep(trial, {"w": torch.full((3,), value), "n": torch.tensor(7)}, result)
+    record_result(trial, result)
 
 
 def test_weights_come_back_as_they_were(store):
@@ -67,6 +73,36 @@ def test_weights_of_the_best_trial_are_always_there_also_among_equals(store):
         complete(store, 0.99, num_params)
     for record in best_trials(store.study)[:NUM_KEPT]:
         assert store.load(record.number)
+
+
+def test_weights_of_a_longer_schedule_take_the_place_of_those_of_a_shorter_one(store):
+    trial = store.study.ask()
+    keep(store, trial, 0.25, epochs=1)
+    keep(store, trial, 0.5, epochs=4)
+    assert store.load(trial.number)["w"][0] == 0.5
+    assert len(list(store.artifact_dir.iterdir())) == 1
+
+
+@pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.PRUNED, TrialState.FAIL])
+def test_weights_of_an_ended_schedule_stay_whatever_becomes_of_the_trial(store, state):
+    trial = store.study.ask()
+    keep(store, trial, 0.5, epochs=1)
+    if state != TrialState.RUNNING:
+        store.study.tell(trial, state=state)
+    store.tidy_up()
+    assert store.load(trial.number)["w"][0] == 0.5
+
+
+def test_of_trials_with_one_candidate_the_best_has_weights_and_no_other(store):
+    for value in (0.5, 0.75, 0.25):
+        trial = store.study.ask()
+        trial.set_user_attr("fingerprint", "abc")
+        keep(store, trial, value)
+        store.study.tell(trial, state=TrialState.PRUNED)
+    assert [record.number for record in best_trials(store.study)] == [1]
+    assert store.load(1)
+    with pytest.raises(StudyError, match="only those of the best"):
+        store.load(2)
 
 
 def test_refusal_names_the_trials_whose_weights_are_there(store):
@@ -248,7 +284,7 @@ def test_half_written_weights_of_dead_processes_are_removed(store):
 
 def test_weights_that_another_process_has_just_deleted_are_no_fault(store, monkeypatch):
     trial = store.study.ask()
-    store.keep(trial, {"w": torch.ones(3)}, rank_key(0.5, 100, trial.number))
+    store.keep(trial, {"w": torch.ones(3)}, Rung(19, 0.5, 0.5, 1.0))
     store.study.tell(trial, state=TrialState.FAIL)
     remove = store._store.remove
 
@@ -265,7 +301,7 @@ def test_weights_of_trials_that_were_never_told_are_removed(store):
     best = complete(store, 0.9)
     trials = [store.study.ask() for _ in range(2)]
     for trial in trials:
-        store.keep(trial, {"w": torch.ones(3)}, rank_key(0.5, 100, trial.number))
+        store.keep(trial, {"w": torch.ones(3)}, Rung(19, 0.5, 0.5, 1.0))
     store.study.tell(trials[0], state=TrialState.FAIL)
     store.tidy_up()
     assert store.load(best)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -145,25 +146,67 @@ def test_worker_that_is_killed_costs_its_own_candidate_and_is_replaced(
     assert {m.number for m in talk(pool) if isinstance(m, Trained)} == {1, 2}
 
 
+class Clock:
+    """In place of the time that workers are judged by: it moves when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
 def test_training_that_hangs_is_ended_and_costs_its_own_candidate(
     make_pool, tiny_architecture, monkeypatch
 ):
-    monkeypatch.setattr(workers, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(workers, "SILENCE_SECONDS", 100.0)
+    clock = Clock(monkeypatch)
     pool = make_pool(2)
-    pool.start(Job(0, tiny_architecture, LONG, seed=0))
-    os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
-    pool.start(Job(1, tiny_architecture, LONG, seed=0))
-    said = []
-    while not any(isinstance(message, Failed) for message in said):
-        for message in pool.wait(0.1):
-            said.append(message)
+
+    def hear():
+        messages = pool.wait(60)
+        for message in messages:
             if isinstance(message, EpochDone):
                 pool.answer(message.number, stop=False)
-    assert said[-1] == Failed(0, "it hung: no epoch in 1 s")
+        return messages
+
+    pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    hear()
+    os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
+    pool.start(Job(1, tiny_architecture, LONG, seed=0))
+    failed = []
+    while not failed:
+        clock.now += 40
+        said = []
+        while not any(message.number == 1 for message in said):
+            said += hear()
+        failed = [message for message in said if isinstance(message, Failed)]
+    assert failed == [Failed(0, "it hung: no epoch in 100 s")]
     assert pool.num_idle == 1
     pool.start(Job(2, tiny_architecture, RECIPE, seed=0))
     pool.stop()
     assert {m.number for m in talk(pool) if isinstance(m, Trained)} == {1, 2}
+
+
+def work_once_it_is_there(connections, data, device, precision, stop):
+    """A worker that takes as long to start as a file takes to appear."""
+    while not Path(data.name).exists():
+        time.sleep(0.01)
+    workers.work(connections, data, device, precision, stop)
+
+
+def test_worker_that_takes_long_to_start_does_not_hang(
+    tiny_architecture, tiny_data, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(workers, "SILENCE_SECONDS", 10.0)
+    monkeypatch.setattr(workers, "work", work_once_it_is_there)
+    data = replace(tiny_data, name=str(tmp_path / "go"))
+    with WorkerPool(data, CPU, torch.float32, 1) as pool:
+        clock = Clock(monkeypatch)
+        pool.start(Job(0, tiny_architecture, RECIPE, seed=0))
+        for _ in range(3):
+            clock.now += 40
+            assert pool.wait(0.0) == []
+        (tmp_path / "go").touch()
+        assert isinstance(talk(pool)[-1], Trained)
 
 
 def test_training_is_not_taken_to_hang_when_the_search_stood_still(

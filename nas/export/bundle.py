@@ -80,7 +80,7 @@ def export_trial(
         dataset=Path(facts.source).name,
         valid_accuracy=record.valid_accuracy,
         num_valid=facts.num_valid,
-        epochs=record.epochs,
+        epochs=record.result.epochs if record.result else record.epochs,
         seed=record.seed,
         versions=record.versions,
     )

@@ -82,7 +82,7 @@ class Provenance:
     dataset: str
     valid_accuracy: float | None  # 0..1
     num_valid: int
-    epochs: int | None
+    epochs: float | None  # of the schedule that its weights have ended
     seed: int | None
     versions: dict[str, str]
 
@@ -152,7 +152,7 @@ def _origin(architecture: Architecture, provenance: Provenance) -> str:
     if provenance.valid_accuracy is not None:
         lines.append(
             f"Validation accuracy   {provenance.valid_accuracy:.2%} of {provenance.num_valid:,} "
-            f"images held out, after {provenance.epochs} epochs, seed {provenance.seed}"
+            f"images held out, after {provenance.epochs:.3g} epochs, seed {provenance.seed}"
         )
     lines.append(f"Made with             {versions}")
     return "\n".join(_plain(line) for line in lines)

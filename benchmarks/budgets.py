@@ -1,13 +1,14 @@
 """What a user holds when the time is over: plans for a few epochs of training, on the record.
 
-A total is in epochs of the record (18,333 images), of one worker, and every epoch costs the same; so
-the plan keeps no margin. Candidates are those that the space of today would draw, from 0.6 of the
-budget on, in random order behind the space's first proposal, whose three seeds take turns.
+A total is in epochs of the record (18,333 images), of one worker, and every epoch costs the same;
+so the plan keeps no margin. Candidates are those that the space of today would draw, from 0.6 of
+the budget on, in random order behind the space's first proposal, whose three seeds take turns.
 
-What is held is the best by error times loss over all schedules that have ended, and its error that on
-the 30,000 images. Of most short schedules that was not measured: there it is foretold from validation
-accuracy and loss, by a regression on the trainings that have both (`foretell`). Schedules of a length
-that was not recorded lie between those that were, on straight lines of logarithms.
+What is held is the best by error times loss over all schedules that have ended, and its error that
+on the 30,000 images. Of most short schedules that was not measured: there it is foretold from
+validation accuracy and loss, by a regression on the trainings that have both (`foretell`).
+Schedules of a length that was not recorded lie between those that were, on straight lines of
+logarithms.
 """
 
 from __future__ import annotations

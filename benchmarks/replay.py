@@ -1,6 +1,6 @@
 """Compare signals, pruners and samplers on recorded learning curves, without training anything.
 
-    python benchmarks/replay.py [signals] [choice] [pruners] [shares] [samplers] [budgets] [--from 60]
+    python benchmarks/replay.py [signals choice pruners shares samplers budgets] [--from 60]
 
 Reads benchmarks/results/curves.jsonl.gz, which `curves.py` records: networks of `blocks` under
 20,000 parameters, trained on a third of MNIST. The truth about a candidate is its accuracy after

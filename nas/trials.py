@@ -223,8 +223,8 @@ def ranked(
     """The trials that have ended a schedule with what it came to, the likeliest best first.
 
     They are ordered by error times loss, as `choice_order` says, whatever their schedules; equal
-    ones by longer schedules, fewer parameters, then by age. Of trials with the same candidate the best stands for
-    all.
+    ones by longer schedules, then by fewer parameters, then by age. Of trials with the same
+    candidate the best stands for all.
 
     Args:
         also: the number of a trial, and a result that is not stored yet.

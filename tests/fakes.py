@@ -148,7 +148,7 @@ class FakePool:
 class ClockPool(FakePool):
     """A pool on a clock of its own, which moves as long as its trainings would take.
 
-    Every epoch of all images takes `epoch_seconds`, a part of the images its share of that; `slower`
+    Every epoch of all images takes `epoch_seconds`, a part of the images its share; `slower`
     is by how many times the machine is slower than before. Longer schedules have better scores.
     """
 

@@ -197,7 +197,6 @@ def test_beginning_makes_no_difference_to_a_search_that_is_resumed(make_search, 
 def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, pool):
     stop = StopRequest(3600)
 
-
     def score(num_params):  # the time passes in the first epoch of the first trial
         if pool.jobs[-1].number >= 0:
             stop._deadline = 0.0

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from nas import samplers
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
-from nas.errors import DivergedError, StudyError
+from nas.errors import DivergedError
 from nas.events import EpochEnded, Note, TrialEnded, TrialStarted
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.rungs import FIRST_RUNG, SqueezedPruner

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.datasets import Dataset
-from nas.training.cpu import fuse
 from nas.training.head import with_float32_head
 from nas.training.optimizers import learning_rates, make_optimizer
 from nas.training.step import MEMORY_FORMAT, Evaluation, Normalise, Step
@@ -45,7 +44,7 @@ class Engine:
         self.generator = torch.Generator(device).manual_seed(seed)  # order and augmentation
         self.model: nn.Sequential = architecture.build()
         self.model.to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
-        network = fuse(self.model, seed) if device.type == "cpu" else self.model
+        network = self.model if device.type != "cpu" else _fused(self.model, seed)
         if precision != torch.float32:
             network = with_float32_head(network)
         self.optimizer = make_optimizer(self.model.parameters(), recipe)
@@ -98,6 +97,15 @@ class Engine:
 
     def close(self) -> None:
         """Give back what the device holds for this network."""
+
+
+def _fused(model: nn.Sequential, seed: int) -> nn.Sequential:
+    """The network with fewer passes over its activations, where numba is there to compile them."""
+    try:
+        from nas.training.cpu import fuse
+    except ImportError:
+        return model
+    return fuse(model, seed)
 
 
 def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:

@@ -151,7 +151,7 @@ class Search:
             best.valid_accuracy if best else None,
             best.num_params if best else None,
             best.schedule_text if best and best.is_short else "",
-            self._seconds_needed if best is None else None,
+            self._seconds_needed if best is None and not self.stop.signal_number else None,
         )
         self.observer(ended)
         return ended
@@ -223,12 +223,11 @@ class Search:
 
     @property
     def _seconds_needed(self) -> float | None:
-        """The least --timeout that trains something, where this one was too short."""
-        table = self.standing.timetable
-        limit, left = self.stop.timeout_seconds, self.stop.seconds_left
-        if table is None or limit is None or left is None:
+        """A --timeout that suffices, where this one was too short to train anything."""
+        limit, table = self.stop.timeout_seconds, self.standing.timetable
+        if limit is None:
             return None
-        return max(2 * limit, 2 * table.least_seconds)
+        return 2 * max(limit, table.least_seconds if table else 0)
 
     def _tell_other_versions(self) -> None:
         """Scores of other versions compare, but are not equal to the last digit."""

@@ -193,15 +193,15 @@ def result_of(trial: FrozenTrial) -> Rung | None:
     if RESULT in attrs:
         return Rung(*attrs[RESULT])
     # Studies from before it was stored: there each training that was not cut off ended a schedule.
-    history = [EpochMetrics(*row) for row in attrs.get("history", ())]
+    history = attrs.get("history", ())
     reason = reason_of(trial)
     was_squeezed = reason == Reason.STOPPED_BY_PRUNER and SQUEEZED_INTO in attrs.get("detail", "")
     if history and was_squeezed:
-        return _rung_of(len(history), history)
+        return _rung_of(len(history), [EpochMetrics(*row) for row in history])
     if trial.state == TrialState.COMPLETE and reason is None and trial.value is not None:
         epochs = attrs.get("recipe", {}).get("epochs", len(history))
         if history:
-            return _rung_of(epochs, history)
+            return _rung_of(epochs, [EpochMetrics(*row) for row in history])
         return Rung(epochs, 1 - trial.value, trial.value, 0.0)  # nothing but the score is known
     rungs = attrs.get("rungs", ())
     return Rung(*rungs[-1]) if rungs else None
@@ -292,7 +292,9 @@ def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
 
 def no_network(study: optuna.Study) -> str:
     """What to say of a study in which no candidate has ended a schedule."""
-    return f"study {study.study_name!r} has no trained network yet: search on in it, for longer"
+    return (
+        f"study {study.study_name!r} has no trained network yet: give the same nas search more time"
+    )
 
 
 def epochs_text(epochs: float, of: int) -> str:

@@ -37,6 +37,19 @@ def test_replay_reads_the_record():
     assert float(row.split("|")[3]) > 0.5
 
 
+def test_checks_for_a_gpu_save_what_they_find(tmp_path):
+    out = tmp_path / "checks.json"
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "gpu.py", "checks", "--only", "card", "memory",
+         "--device", "cpu", "--out", out],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(out.read_text())
+    assert found["card"]["torch"]
+    assert found["memory"]["skipped"] == "no card"
+
+
 def test_random_command_lines_run_or_are_refused_in_one_line():
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "arguments.py", "--count", "150", "--seed", "2"],
@@ -52,7 +65,7 @@ def test_recorded_candidates_are_drawn_again_as_they_were():
     """Or the record would go on with networks of another kind under the same numbers."""
     code = (
         "import curves, json\n"
-        "runs = [run for run in curves.read() if run['candidate'] < 20]\n"
+        "runs = [run for run in curves.read() if 0 <= run['candidate'] < 20]\n"
         "drawn = curves.candidates(20)\n"
         "assert len(runs) > 20\n"
         "for run in runs:\n"

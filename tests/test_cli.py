@@ -171,7 +171,7 @@ def test_mistyped_option_that_is_required_is_refused_with_the_nearest(refuse):
     ("line", "hint"),
     [
         ("ladder --budgets 1k --study mine", "(an option of nas search, nas show, "),
-        ("check --budget 1k --timeout 5", "(an option of nas search, nas ladder)"),
+        ("check --budget 1k --quiet", "(an option of nas search, nas ladder)"),
         ("search --budget 1k --budgets 1k,2k", "(an option of nas ladder)"),
         ("studies --version", "(an option of nas)"),
     ],
@@ -652,7 +652,7 @@ def test_certifying_a_study_without_a_trained_trial_is_refused(copied, refuse):
     storage = open_storage(copied)
     facts, data = study_facts(open_study(storage)), study_data(open_study(storage))
     open_or_create_study(storage, "fresh", facts, data, "text").ask()
-    assert "study 'fresh' has no completed trial yet" in refuse("certify", "--study", "fresh")
+    assert "study 'fresh' has no trained network yet" in refuse("certify", "--study", "fresh")
 
 
 def test_certifying_on_a_device_that_is_not_here_is_refused(copied, refuse):

@@ -21,8 +21,8 @@ def point(num_params, accuracy, study="s", number=0):
     record = TrialRecord(
         number=number, state=TrialState.COMPLETE, valid_accuracy=accuracy, reason=None, detail="",
         params={}, num_params=num_params, num_macs=None, spec=None, fingerprint=None, seed=None,
-        epochs=None, history=(), rungs=(), continues=None, train_seconds=None, device=None,
-        versions={},
+        epochs=None, history=(), rungs=(), result=None, continues=None, train_seconds=None,
+        device=None, versions={},
     )  # fmt: skip
     return Point(study, record)
 

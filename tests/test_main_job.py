@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import optuna
 import psutil
@@ -54,6 +56,33 @@ def test_same_command_again_continues_the_study_and_says_so(capsys):
     assert "continuing study blocks-digits-3000" in out
     assert "so far: 1 trained" in out
     assert sum(r.is_complete for r in records()) == 2
+
+
+def advice(out):
+    """The command that the output says to go on with."""
+    return shlex.split(re.search(r"^go on with: nas (.*)$", out, re.M)[1])
+
+
+def test_time_that_was_too_short_is_told_with_a_command_that_works(capsys):
+    assert main([*SEARCH, "--trials", "2", "--timeout", "0.001"]) == 1
+    out = capsys.readouterr().out
+    assert "no network yet" in out
+    assert "--timeout 1m" in out
+    assert main(advice(out)) == 0
+    assert any(r.result for r in records())
+
+
+def test_search_with_a_time_limit_says_its_plan_and_ends_with_a_network(capsys):
+    assert main([*SEARCH, "--trials", "2", "--timeout", "5m"]) == 0
+    out = capsys.readouterr().out
+    assert "5 min: about 2 candidates, the best for all 2 epochs" in out
+    assert main(["export", "--data-dir", "none"]) == 0
+
+
+def test_check_says_what_would_fit_into_a_time(capsys):
+    assert main(["check", *SEARCH[1:], "--trials", "2", "--draws", "10", "--timeout", "5m"]) == 0
+    assert "5 min: about 2 candidates, the best for all 2 epochs" in capsys.readouterr().out
+    assert not list(Path().glob("*.db"))
 
 
 def test_studies_named_by_the_environment_need_no_option(folder, capsys, monkeypatch):

@@ -22,6 +22,7 @@ from nas.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, ReLU
 from nas.training import train
 from nas.worker import EpochDone, Failed, Job, Trained
 from nas.workers import WORKERS_ON_CUDA, Restarted, WorkerPool, default_workers
+from tests.fakes import train_alone
 from tests.odd_layers import CrashingConv, GreedyConv
 
 CPU = torch.device("cpu")
@@ -74,6 +75,19 @@ def test_worker_trains_as_the_engine_does(make_pool, tiny_architecture, tiny_dat
         assert (ours.train_loss, ours.valid_loss) == (theirs.train_loss, theirs.valid_loss)
     for name, tensor in expected.state_dict.items():
         assert torch.equal(tensor, last.result.state_dict[name])
+
+
+def test_job_of_so_many_images_is_trained_on_the_first_of_all(
+    make_pool, tiny_architecture, tiny_data
+):
+    pool = make_pool()
+    pool.start(Job(0, tiny_architecture, RECIPE, seed=3, num_images=64))
+    trained = talk(pool)[-1]
+    few = replace(tiny_data, train_index=tiny_data.train_index[:64])
+    expected = train_alone(tiny_architecture, RECIPE, few, seed=3)
+    assert [m.valid_loss for m in trained.result.history] == [
+        m.valid_loss for m in expected.history
+    ]
 
 
 def test_same_seed_gives_the_same_history_in_any_worker(make_pool, tiny_architecture):

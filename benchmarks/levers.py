@@ -64,7 +64,7 @@ def conv(width: int, padding: str = "same") -> list[Layer]:
 
 
 def network(
-    first: int = 10, second: int = 12, last: int = 14, times: int = 3, learned: bool = True,
+    first: int = 10, second: int = 11, last: int = 12, times: int = 3, learned: bool = True,
     late: bool = False,
 ) -> Architecture:  # fmt: skip
     """A stem, tied convolutions, pooling, tied ones again, pooling, a valid one, the scores.
@@ -88,7 +88,7 @@ ARMS: dict[str, Candidate] = {
     "two passes": Candidate(network(times=2), RECIPE),
     "five passes": Candidate(network(times=5), RECIPE),
     "mean in place of learned pooling, wider": Candidate(
-        network(11, 13, 18, learned=False), RECIPE
+        network(10, 11, 14, learned=False), RECIPE
     ),
     "batch 32": Candidate(network(), replace(RECIPE, batch_size=32, learning_rate=0.07)),
     "batch 128": Candidate(network(), replace(RECIPE, batch_size=128)),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from nas.rungs import FINISHED, FIRST_RUNG, KEPT, SqueezedPruner
 
 MARGIN = 1.2  # a schedule begins only if so many times its forecast fits
+CLOSE_MARGIN = 1.05  # the same for the end of a schedule that has to be cut short
 LEAST_STEPS = 200  # of a schedule: a network that was trained for fewer is worth nothing
 EXPLORING = 1 / 4  # of the time goes to short schedules, where no full schedule fits beside them
 WORTHWHILE = 1 / 2  # of the longest schedule: who was trained for less hardly ever wins
@@ -149,6 +150,20 @@ class TimePlan:
         """The least time in which a schedule fits."""
         images = LEAST_STEPS * self.batch_size
         return self.margin * self.seconds(images / self.num_train, image_seconds)
+
+    def end_of(
+        self, epochs_done: int, epochs: int, seconds_left: float, epoch_seconds: float
+    ) -> int:
+        """Epochs after which a running schedule is to end, so that it does so in time.
+
+        Args:
+            epochs: after which it would end.
+            epoch_seconds: of its last epoch; it may have become slower.
+        """
+        if (epochs - epochs_done) * epoch_seconds <= seconds_left:
+            return epochs
+        num_left = int(seconds_left / (CLOSE_MARGIN * epoch_seconds))
+        return min(epochs_done + max(num_left, 1), epochs)
 
     def _rungs_and_final(
         self, seconds_left: float, image_seconds: float

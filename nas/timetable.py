@@ -57,6 +57,10 @@ class Timetable:
         longest = self.plan.longest(self._seconds_left, self._of(candidate))
         return replace(step, epochs=min(step.epochs, longest)) if longest else None
 
+    def end_of(self, epochs_done: int, epochs: float, epoch_seconds: float) -> int:
+        """Epochs after which a running schedule is to end, see `TimePlan.end_of`."""
+        return self.plan.end_of(epochs_done, int(epochs), self._seconds_left, epoch_seconds)
+
     def outlook(self, num_workers: int, num_new: int) -> Outlook:
         """What the search is likely to come to."""
         return self.plan.outlook(

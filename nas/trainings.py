@@ -23,7 +23,7 @@ from nas.samplers import derive_seed, schedules
 from nas.settings import SearchSettings
 from nas.standing import Standing
 from nas.stopping import StopRequest
-from nas.training import TrainResult
+from nas.training import EndAfter, TrainResult
 from nas.training.device import device_name
 from nas.trials import (
     CONTINUES,
@@ -247,7 +247,7 @@ class Trainings:
                 if self.settings.pruner != "squeezed":
                     running.trial.report(metrics.valid_accuracy, metrics.epoch)
                     running.is_pruned = running.trial.should_prune()
-                self.pool.answer(number, running.is_pruned)
+                self.pool.answer(number, running.is_pruned or self._end_in_time(running))
             case Trained(_, result) if result.is_finished and running.is_short:
                 last = result.history[-1]
                 running.trial.report(last.valid_accuracy, int(running.schedules[0]))
@@ -272,6 +272,23 @@ class Trainings:
                 # One bad candidate must not end the search; several in a row are no accident.
                 if self.num_errors == MAX_ERRORS_IN_A_ROW:
                     raise SearchError(f"{self.num_errors} candidates in a row failed: {detail}")
+
+    def _end_in_time(self, running: Running) -> EndAfter | bool:
+        """Cut a schedule short whose end has moved behind the time limit; False leaves it."""
+        table, last, epochs = self.standing.timetable, running.history[-1], running.schedules[0]
+        if table is None or not running.is_full or last.epoch >= epochs:
+            return False
+        sooner = table.end_of(last.epoch, epochs, last.seconds)
+        if sooner >= epochs:
+            return False
+        running.schedules = (sooner,)
+        self.observer(
+            Note(
+                f"trial {running.trial.number} trains more slowly than was forecast: its schedule "
+                f"ends after {sooner} of {epochs:g} epochs"
+            )
+        )
+        return EndAfter(sooner)
 
     def _climb(self, running: Running, result: TrainResult) -> None:
         """After a squeezed schedule: train again with the next longer one, or stop there."""

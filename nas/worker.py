@@ -1,6 +1,6 @@
 """A process that trains candidates, one at a time on each of its connections.
 
-parent: Job ...                 bool ...
+parent: Job ...                 bool or EndAfter ...
 worker:         EpochDone ...            ... -> Trained or Failed
 """
 
@@ -23,7 +23,7 @@ from nas.candidate import Recipe
 from nas.datasets import Dataset
 from nas.errors import DivergedError, describe
 from nas.metrics import EpochMetrics
-from nas.training import TrainResult, train
+from nas.training import EndAfter, TrainResult, train
 from nas.training.captured import release_memory
 
 
@@ -120,9 +120,10 @@ def _serve(connection: Connection, data: Dataset, precision: torch.dtype, stop: 
 def _train(
     job: Job, connection: Connection, data: Dataset, precision: torch.dtype, stop: Any
 ) -> Trained | Failed:
-    def on_epoch_end(metrics: EpochMetrics) -> bool:
+    def on_epoch_end(metrics: EpochMetrics) -> bool | EndAfter:
         connection.send(EpochDone(job.number, metrics))
-        return bool(connection.recv())
+        answer: bool | EndAfter = connection.recv()
+        return answer
 
     try:
         result = train(

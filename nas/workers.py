@@ -29,6 +29,7 @@ import torch
 
 from nas.datasets import Dataset
 from nas.errors import DataError
+from nas.training import EndAfter
 from nas.worker import EpochDone, Failed, Job, Ready, Trained, work
 
 JOIN_SECONDS = 5  # that a worker is given to end by itself
@@ -163,8 +164,8 @@ class WorkerPool:
         """Ask every training to stop before its next step; each ends as `Trained`, unfinished."""
         self._stop.value = True
 
-    def answer(self, number: int, stop: bool) -> None:
-        """Let the job go on after `EpochDone`, or stop there."""
+    def answer(self, number: int, stop: bool | EndAfter) -> None:
+        """Let the job go on after `EpochDone`, stop there, or end its schedule sooner."""
         worker = next(w for w in self._workers if w.job and w.job.number == number)
         worker.heard = time.monotonic()
         # A worker that died while it waited is found by the next wait().

@@ -18,7 +18,7 @@ from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.metrics import EpochMetrics
 from nas.search_space import SearchSpace
 from nas.task import Task
-from nas.training import TrainResult, train
+from nas.training import EndAfter, TrainResult, train
 from nas.trials import record_candidate, record_training
 from nas.worker import EpochDone, Failed, Job, Trained
 from nas.workers import Message
@@ -85,8 +85,8 @@ class FakePool:
         self.score = score or (lambda num_params: 1 - 1 / (1 + num_params))
         self.jobs: list[Job] = []
         self.most_at_once = 0
-        self._talks: dict[int, Generator[Message, bool, None]] = {}
-        self._answers: dict[int, bool] = {}
+        self._talks: dict[int, Generator[Message, bool | EndAfter, None]] = {}
+        self._answers: dict[int, bool | EndAfter] = {}
         self._is_stopped = False
 
     @property
@@ -108,7 +108,7 @@ class FakePool:
     def stop(self) -> None:
         self._is_stopped = True
 
-    def answer(self, number: int, stop: bool) -> None:
+    def answer(self, number: int, stop: bool | EndAfter) -> None:
         self._answers[number] = stop
 
     def wait(self, timeout_seconds: float) -> list[Message]:
@@ -121,10 +121,12 @@ class FakePool:
             messages.append(message)
         return messages
 
-    def _train(self, job: Job) -> Generator[Message, bool, None]:
+    def _train(self, job: Job) -> Generator[Message, bool | EndAfter, None]:
         history: list[EpochMetrics] = []
         is_stopped = False
-        for epoch in range(1, job.recipe.epochs + 1):
+        epoch, epochs = 0, job.recipe.epochs
+        while epoch < epochs:
+            epoch += 1
             if self._is_stopped:
                 is_stopped = True
                 break
@@ -136,9 +138,12 @@ class FakePool:
             except Exception as error:
                 yield Failed(job.number, describe(error))
                 return
-            accuracy = score * epoch / job.recipe.epochs
+            accuracy = score * epoch / epochs
             history.append(EpochMetrics(epoch, 1.0, 1.0 - accuracy, accuracy, 0.01))
-            if (yield EpochDone(job.number, history[-1])) and epoch < job.recipe.epochs:
+            answer = yield EpochDone(job.number, history[-1])
+            if isinstance(answer, EndAfter):
+                epochs = answer.epochs
+            elif answer and epoch < epochs:
                 is_stopped = True
                 break
         weights = {"0.weight": torch.full((2,), float(job.number))}
@@ -177,11 +182,15 @@ class ClockPool(FakePool):
         self._epochs_left[job.number] = job.recipe.epochs
         self._ends[job.number] = self.now + self.seconds_of(job)
 
-    def answer(self, number: int, stop: bool) -> None:
+    def answer(self, number: int, stop: bool | EndAfter) -> None:
         super().answer(number, stop)
-        self._epochs_left[number] -= 1
-        is_last = stop or not self._epochs_left[number]
         job = self._job(number)
+        self._epochs_left[number] -= 1
+        if isinstance(stop, EndAfter):
+            num_done = job.recipe.epochs - self._epochs_left[number]
+            self._epochs_left[number] = stop.epochs - num_done
+            stop = False
+        is_last = stop or not self._epochs_left[number]
         self._ends[number] = self.now + (0 if is_last else self.seconds_of(job))
 
     def wait(self, timeout_seconds: float) -> list[Message]:
@@ -251,7 +260,7 @@ class LocalPool:
     def stop(self) -> None:
         self._is_stopped = True
 
-    def answer(self, number: int, stop: bool) -> None:
+    def answer(self, number: int, stop: bool | EndAfter) -> None:
         assert not stop  # the training is over by now
 
     def wait(self, timeout_seconds: float) -> list[Message]:

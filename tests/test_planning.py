@@ -147,3 +147,19 @@ def test_more_time_gives_longer_schedules_to_the_best():
 def test_pretended_epochs_do_not_end_for_ever():
     outlook = make(1e9).outlook(SECOND, 1, 10**6, has_start=False)
     assert outlook.num_candidates <= 1_000
+
+
+@pytest.mark.parametrize(
+    ("epochs_done", "epochs", "seconds_left", "epoch_seconds", "end"),
+    [
+        (2, 8, 6.0, 1.0, 8),
+        (2, 8, 5.9, 1.0, 7),
+        (2, 8, 6.0, 2.0, 4),
+        (7, 8, 0.1, 1.0, 8),  # the last epoch is begun in any case
+        (2, 8, 0.1, 1.0, 3),
+    ],
+)
+def test_running_schedule_ends_sooner_only_where_it_would_not_end_in_time(
+    epochs_done, epochs, seconds_left, epoch_seconds, end
+):
+    assert make(10).end_of(epochs_done, epochs, seconds_left, epoch_seconds) == end

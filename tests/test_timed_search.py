@@ -10,7 +10,7 @@ import torch
 from optuna.trial import TrialState
 
 from nas import stopping
-from nas.events import PlanMade, TrialStarted
+from nas.events import Note, PlanMade, TrialStarted
 from nas.rungs import FIRST_RUNG
 from nas.search import Search
 from nas.settings import SearchSettings
@@ -130,6 +130,24 @@ def test_machine_that_slows_down_by_a_sixth_still_ends_the_long_schedule(world):
     ended = world.search(600, pool)
     assert ended.best_trial is not None
     assert world.took <= 600
+
+
+def test_machine_that_becomes_three_times_slower_ends_the_long_schedule_sooner(world):
+    pool = ClockPool(NUM_TRAIN, 60.0)
+    answer, slow = pool.answer, []
+
+    def answer_slower(number, stop):
+        slow.append(number)
+        pool.slower = 3.0 if slow.count(0) >= 2 else 1.0  # after two epochs of the first trial
+        answer(number, stop)
+
+    pool.answer = answer_slower
+    ended = world.search(600, pool)
+    assert world.schedules[0] == 8
+    assert ended.best_schedule == "4 of 19 epochs"
+    assert world.took <= 600
+    notes = [e.text for e in world.events if isinstance(e, Note)]
+    assert "its schedule ends after 4 of 8 epochs" in notes[-1]
 
 
 def test_same_command_lengthens_the_best(world):

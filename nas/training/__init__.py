@@ -2,9 +2,10 @@
 
 from nas.training.device import choose_device, choose_precision
 from nas.training.engine import evaluate, examine
-from nas.training.loop import TrainResult, train
+from nas.training.loop import EndAfter, TrainResult, train
 
 __all__ = [
+    "EndAfter",
     "TrainResult",
     "choose_device",
     "choose_precision",

@@ -73,6 +73,11 @@ class CapturedEngine(Engine):
             num_left -= num_steps
         return self._loss_sum.item() / self.num_batches
 
+    def shorten(self, epochs_done: int, epochs: int) -> None:
+        super().shorten(epochs_done, epochs)
+        rates = torch.tensor(self.rates, device=self._rates.device)
+        self._rates[: len(rates)] = rates  # the graphs read it where it is
+
     def evaluate(self) -> tuple[float, float]:
         with LAUNCHING:
             self._evaluate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -80,6 +81,13 @@ class Engine:
             loss_sum += self.step(index)
             self.num_steps += 1
         return loss_sum.item() / self.num_batches
+
+    def shorten(self, epochs_done: int, epochs: int) -> None:
+        """Let the schedule end after `epochs`: now its rate falls to 0, along half a cosine."""
+        done, num_steps = epochs_done * self.num_batches, epochs * self.num_batches
+        now, left = self.rates[done - 1], num_steps - done
+        shares = [(1 + math.cos(math.pi * (step + 1) / (left + 1))) / 2 for step in range(left)]
+        self.rates = [*self.rates[:done], *(now * share for share in shares)]
 
     def evaluate(self) -> tuple[float, float]:
         """Mean cross-entropy and accuracy (0..1) on the validation images, in float32."""

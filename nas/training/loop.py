@@ -22,6 +22,13 @@ from nas.training.engine import Engine
 
 
 @dataclass(frozen=True)
+class EndAfter:
+    """What a callback may answer: the schedule is to end, annealed, after so many epochs."""
+
+    epochs: int
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """A training, finished or stopped."""
 
@@ -38,7 +45,7 @@ def train(
     *,
     seed: int,
     precision: torch.dtype | None = None,
-    on_epoch_end: Callable[[EpochMetrics], bool] = lambda metrics: False,
+    on_epoch_end: Callable[[EpochMetrics], bool | EndAfter] = lambda metrics: False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Train a new network on `data`, on the device where `data` lives.
@@ -52,7 +59,8 @@ def train(
         seed: of initial weights, order of images, augmentation and dropout.
         precision: of convolutions and matrix products while training, torch.float32 or
             torch.bfloat16; None is the faster of the two on this device.
-        on_epoch_end: called after each epoch; True stops the training there.
+        on_epoch_end: called after each epoch; True stops the training there, `EndAfter` lets its
+            schedule end sooner, but not before the next epoch.
         should_stop: asked before each step on a CPU, every few on a GPU; True stops at once, in the
             middle of an epoch.
 
@@ -71,7 +79,9 @@ def train(
         own_stream(device),
         closing(make_engine(architecture, recipe, data, seed, precision)) as engine,
     ):
-        for epoch in range(1, recipe.epochs + 1):
+        epoch, num_epochs = 0, recipe.epochs
+        while epoch < num_epochs:
+            epoch += 1
             epoch_started = time.perf_counter()
             train_loss = engine.train_epoch(should_stop)
             if train_loss is None:
@@ -82,7 +92,12 @@ def train(
                 raise DivergedError(epoch)
             seconds = time.perf_counter() - epoch_started
             history.append(EpochMetrics(epoch, train_loss, valid_loss, valid_accuracy, seconds))
-            if on_epoch_end(history[-1]) and epoch < recipe.epochs:
+            answer = on_epoch_end(history[-1])
+            if isinstance(answer, EndAfter):
+                if epoch < answer.epochs < num_epochs:
+                    num_epochs = answer.epochs
+                    engine.shorten(epoch, num_epochs)
+            elif answer and epoch < num_epochs:
                 is_stopped = True
                 break
         weights = engine.weights()

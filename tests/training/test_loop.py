@@ -12,7 +12,7 @@ from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.errors import CountMismatchError, DivergedError
 from nas.layers import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU
-from nas.training import engine, evaluate, examine, train
+from nas.training import EndAfter, engine, evaluate, examine, train
 from nas.training.engine import Engine
 from tests.odd_layers import FrozenConv, LyingConv
 
@@ -149,6 +149,38 @@ def test_stop_after_the_last_epoch_still_counts_as_finished(tiny_architecture, t
     )
     assert result.is_finished
     assert len(result.history) == 3
+
+
+def test_callback_can_let_the_schedule_end_sooner(tiny_architecture, tiny_data):
+    recipe = replace(QUICK, epochs=9)
+    result = train(
+        tiny_architecture, recipe, tiny_data, seed=0,
+        on_epoch_end=lambda metrics: EndAfter(4) if metrics.epoch == 2 else False,
+    )  # fmt: skip
+    assert result.is_finished
+    assert len(result.history) == 4
+
+
+def test_schedule_cannot_end_later_or_before_the_next_epoch(tiny_architecture, tiny_data):
+    for epochs in (1, 2, 5):
+        result = train(
+            tiny_architecture, QUICK, tiny_data, seed=0,
+            on_epoch_end=lambda metrics, epochs=epochs: EndAfter(epochs) if metrics.epoch == 2
+            else False,
+        )  # fmt: skip
+        assert (len(result.history), result.is_finished) == (3, True)
+
+
+def test_shortened_schedule_falls_from_where_it_is_to_nearly_nothing(tiny_architecture, tiny_data):
+    engine = Engine(tiny_architecture, replace(QUICK, epochs=9), tiny_data, 0, torch.float32)
+    before = list(engine.rates)
+    done, num_steps = 3 * engine.num_batches, 6 * engine.num_batches
+    engine.shorten(epochs_done=3, epochs=6)
+    assert len(engine.rates) == num_steps
+    assert engine.rates[:done] == before[:done]
+    rest = engine.rates[done - 1 :]
+    assert rest == sorted(rest, reverse=True)
+    assert rest[-1] < 0.05 * rest[0]
 
 
 def test_should_stop_ends_the_training_inside_an_epoch(tiny_architecture, tiny_data):

@@ -183,9 +183,8 @@ class TimePlan:
     ) -> Step | None:
         """A short schedule, for a new candidate or the next longer for a good one; None when the
         time has come for the long one."""
-        waiting = next((k for k in known if not k.is_taken and k.epochs < final), None)
-        slowest = max(image_seconds, waiting.image_seconds if waiting else 0)
-        left = seconds_left / self.margin - self.seconds(final, slowest)
+        # Of a usual candidate: a slow one that is the best so far must not end the exploring.
+        left = seconds_left / self.margin - self.seconds(final, image_seconds)
         promoted = self._promotion(known, rungs)
         if promoted is not None:
             candidate, epochs = promoted

@@ -49,9 +49,9 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
             f"{record.valid_accuracy:.2%}",
             _number(record.num_params),
             _number(record.num_macs),
-            record.schedule_text.removesuffix(" epochs") if record.is_short else _epochs(record),
+            _epochs(record),
             f"{record.train_seconds:.1f}" if record.train_seconds is not None else "-",
-            record.candidate.recipe.summary() if record.candidate else "-",
+            _recipe(record),
         )
     facts = study_facts(study)
     head = f"study {study.study_name}"
@@ -246,7 +246,7 @@ def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> Renderable
             continue
         table.add_row(
             f"{budget:,}", f"{best.accuracy:.2%}", _number(best.num_params),
-            best.record.schedule_text.removesuffix(" epochs"), best.study,
+            _epochs(best.record), best.study,
             str(best.record.number),
         )  # fmt: skip
     head = "validation accuracy under each budget, of one training each"
@@ -286,7 +286,19 @@ def _table(*columns: str) -> Table:
 
 
 def _epochs(record: TrialRecord) -> str:
-    return "-" if record.result is None else f"{record.result.epochs:g}"
+    """For example `7 of 19`, or `19` where it was trained in full."""
+    if record.result is None:
+        return "-"
+    full = f"{record.result.epochs:g}"
+    return record.schedule_text.removesuffix(" epochs") if record.is_short else full
+
+
+def _recipe(record: TrialRecord) -> str:
+    """Without its epochs, which have a column of their own."""
+    if record.candidate is None:
+        return "-"
+    recipe = record.candidate.recipe
+    return recipe.summary().removesuffix(f" {recipe.epochs} ep")
 
 
 def _number(value: int | None) -> str:

@@ -114,7 +114,7 @@ def test_table_names_the_best_under_each_budget_and_its_study(pools, capsys):
         best = best_trials(study_of(f"mine-digits-{budget}"))[0]
         row = [
             str(budget), f"{best.valid_accuracy:.2%}", str(best.num_params),
-            *best.schedule_text.split()[:-1], f"mine-digits-{budget}", str(best.number),
+            f"{best.result.epochs}", f"mine-digits-{budget}", str(best.number),
         ]  # fmt: skip
         assert row in [line.split() for line in out.splitlines()]
     assert "parameters" in out.splitlines()[-1]

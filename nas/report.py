@@ -266,7 +266,7 @@ def studies_table(storage: BaseStorage) -> RenderableType:
             facts.space if facts else "-",
             facts.dataset if facts else "-",
             f"{facts.budget:,}" if facts else "-",
-            f"{best.valid_accuracy:.2%}" if best else "-",
+            _accuracy(best) if best else "-",
             _number(best.num_params) if best else "-",
             counts_text(take_tally(study).counts_now) if facts else "not made by nas",
         )
@@ -283,6 +283,12 @@ def _table(*columns: str) -> Table:
             no_wrap=is_number, overflow="fold",
         )  # fmt: skip
     return table
+
+
+def _accuracy(record: TrialRecord) -> str:
+    """For example `99.40%`, or `98.60% (1 of 19 epochs)`."""
+    accuracy = f"{record.valid_accuracy:.2%}"
+    return f"{accuracy} ({record.schedule_text})" if record.is_short else accuracy
 
 
 def _epochs(record: TrialRecord) -> str:

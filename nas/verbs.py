@@ -232,6 +232,7 @@ def export(options: Namespace, arguments: list[str]) -> int:
         f"process without nas its scores of {done.num_checked:,} {what} images differ by at most "
         f"{done.max_difference:.1g}"
         + (f", validation accuracy {done.accuracy:.2%}" if done.accuracy is not None else "")
+        + (f", trained for {record.schedule_text}" if record.is_short else "")
     )
     return 0
 

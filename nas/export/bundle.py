@@ -81,6 +81,7 @@ def export_trial(
         valid_accuracy=record.valid_accuracy,
         num_valid=facts.num_valid,
         epochs=record.result.epochs if record.result else record.epochs,
+        full_epochs=candidate.recipe.epochs,
         seed=record.seed,
         versions=record.versions,
     )

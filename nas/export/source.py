@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from nas.architecture import Architecture
 from nas.layers import Call, modules
+from nas.trials import epochs_text
 
 _TEMPLATE = '''"""{title}
 
@@ -83,6 +84,7 @@ class Provenance:
     valid_accuracy: float | None  # 0..1
     num_valid: int
     epochs: float | None  # of the schedule that its weights have ended
+    full_epochs: int | None  # of its recipe
     seed: int | None
     versions: dict[str, str]
 
@@ -152,10 +154,18 @@ def _origin(architecture: Architecture, provenance: Provenance) -> str:
     if provenance.valid_accuracy is not None:
         lines.append(
             f"Validation accuracy   {provenance.valid_accuracy:.2%} of {provenance.num_valid:,} "
-            f"images held out, after {provenance.epochs:.3g} epochs, seed {provenance.seed}"
+            f"images held out, after {_schedule(provenance)}, seed {provenance.seed}"
         )
     lines.append(f"Made with             {versions}")
     return "\n".join(_plain(line) for line in lines)
+
+
+def _schedule(provenance: Provenance) -> str:
+    """For example `19 epochs`, or `a schedule of 7 of 19 epochs`."""
+    epochs, full = provenance.epochs or 0, provenance.full_epochs
+    if full is None or epochs >= full:
+        return f"{epochs:g} epochs"
+    return f"a schedule of {epochs_text(epochs, full)}"
 
 
 def _times(shape: Sequence[int]) -> str:

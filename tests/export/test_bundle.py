@@ -31,7 +31,7 @@ def trained(tiny_data, tiny_architecture):
         num_macs=tiny_architecture.num_macs,
         spec={"architecture": tiny_architecture.to_json(), "recipe": recipe.to_json()},
         fingerprint=candidate.fingerprint, seed=1, epochs=2, history=result.history, rungs=(),
-        continues=None, train_seconds=1.0, device="cpu", versions={"nas": "0"},
+        result=None, continues=None, train_seconds=1.0, device="cpu", versions={"nas": "0"},
     )  # fmt: skip
     facts = DataFacts(
         "tiny", None, str(Fraction(1, 4)), 0, tiny_data.input_shape, tiny_data.classes,

@@ -46,7 +46,8 @@ HOSTILE = [
 
 
 def provenance(study="a study", dataset="digits"):
-    return Provenance(study, 7, dataset, 0.9876, 500, 19, 42, {"nas": "0.1.0", "torch": "2.15"})
+    made_with = {"nas": "0.1.0", "torch": "2.15"}
+    return Provenance(study, 7, dataset, 0.9876, 500, 19, 19, 42, made_with)
 
 
 @pytest.fixture
@@ -96,6 +97,14 @@ def test_docstring_says_what_it_is_and_where_it_came_from(architecture):
     )
     for words in ("a study, trial 7", "98.76%", f"{architecture.num_params:,}", "seed 42", "10x10"):
         assert words in text
+    assert "after 19 epochs" in text
+
+
+@pytest.mark.parametrize("epochs", [7, 0.25])
+def test_docstring_says_that_the_schedule_was_short(architecture, epochs):
+    short = replace(provenance(), epochs=epochs)
+    source = network_source(architecture, short, "ab", (0.1,), (0.3,))
+    assert f"after a schedule of {epochs} of 19 epochs" in source
 
 
 @pytest.mark.parametrize("name", HOSTILE)

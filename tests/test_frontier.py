@@ -21,7 +21,8 @@ def point(num_params, accuracy, study="s", number=0):
     record = TrialRecord(
         number=number, state=TrialState.COMPLETE, valid_accuracy=accuracy, reason=None, detail="",
         params={}, num_params=num_params, num_macs=None, spec=None, fingerprint=None, seed=None,
-        epochs=None, history=(), rungs=(), result=None, continues=None, train_seconds=None,
+        epochs=None, history=(), rungs=(),
+        result=Rung(19, 1 - accuracy, accuracy, 1.0), continues=None, train_seconds=None,
         device=None, versions={},
     )  # fmt: skip
     return Point(study, record)
@@ -190,13 +191,15 @@ def test_ladder_report_gives_the_best_under_each_budget_and_the_drawing(capsys):
     print_report(ladder_report(points, [500, 1000, 3000, 5000]))
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
-    assert ["500", "-", "-", "-", "-"] in rows
-    assert ["1,000", "70.00%", "900", "one", "3"] in rows
-    assert ["3,000", "90.00%", "2,500", "three", "5"] in rows
-    assert ["5,000", "90.00%", "2,500", "three", "5"] in rows
+    assert ["500", "-", "-", "-", "-", "-"] in rows
+    assert ["1,000", "70.00%", "900", "19", "one", "3"] in rows
+    assert ["3,000", "90.00%", "2,500", "19", "three", "5"] in rows
+    assert ["5,000", "90.00%", "2,500", "19", "three", "5"] in rows
     assert drawing(points).splitlines()[0] in out
 
 
-def test_ladder_report_without_a_full_training_says_so(capsys):
+def test_ladder_report_without_a_network_says_so(capsys):
     print_report(ladder_report([], [1000]))
-    assert capsys.readouterr().out == "no candidate was trained to its end yet\n"
+    assert capsys.readouterr().out == (
+        "no network yet: no candidate has come to the end of a schedule\n"
+    )

@@ -13,7 +13,7 @@ from nas.candidate import Candidate, Recipe
 from nas.frontier import HEIGHT, WIDTH, Point, best_under, drawing, pareto, points_of
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.report import ladder_report, print_report
-from nas.trials import Reason, TrialRecord, record_rejection
+from nas.trials import Reason, Rung, TrialRecord, record_rejection
 from tests.fakes import add_trial
 
 

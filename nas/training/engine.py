@@ -16,6 +16,14 @@ from nas.training.head import with_float32_head
 from nas.training.optimizers import learning_rates, make_optimizer
 from nas.training.step import MEMORY_FORMAT, Evaluation, Normalise, Step
 
+try:
+    from nas.training.cpu import fuse
+except ImportError:  # without numba the plain modules train as well, if more slowly
+
+    def fuse(model: nn.Sequential, seed: int) -> nn.Sequential:
+        return model
+
+
 EVALUATION_BATCH = 500  # images; small enough to stay in a CPU's cache
 
 
@@ -45,7 +53,7 @@ class Engine:
         self.generator = torch.Generator(device).manual_seed(seed)  # order and augmentation
         self.model: nn.Sequential = architecture.build()
         self.model.to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
-        network = self.model if device.type != "cpu" else _fused(self.model, seed)
+        network = self.model if device.type != "cpu" else fuse(self.model, seed)
         if precision != torch.float32:
             network = with_float32_head(network)
         self.optimizer = make_optimizer(self.model.parameters(), recipe)
@@ -105,15 +113,6 @@ class Engine:
 
     def close(self) -> None:
         """Give back what the device holds for this network."""
-
-
-def _fused(model: nn.Sequential, seed: int) -> nn.Sequential:
-    """The network with fewer passes over its activations, where numba is there to compile them."""
-    try:
-        from nas.training.cpu import fuse
-    except ImportError:
-        return model
-    return fuse(model, seed)
 
 
 def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:

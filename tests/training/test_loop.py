@@ -1,7 +1,10 @@
 """Training: it learns, it can be repeated and stopped, and it computes what it says."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -428,3 +431,17 @@ def test_label_smoothing_is_in_the_train_loss_alone(tiny_data):
     smoothed = F.cross_entropy(scores, tiny_data.labels[tiny_data.train_index], label_smoothing=0.5)
     assert result.history[0].train_loss == pytest.approx(smoothed.item(), rel=1e-5)
     assert result.history[0].valid_loss == pytest.approx(evaluate(model, tiny_data)[0], rel=1e-5)
+
+
+def test_training_does_without_numba():
+    """Where it cannot be imported, plain modules train."""
+    code = (
+        "import sys\n"
+        "sys.modules['numba'] = None\n"
+        "from nas.training import train\n"
+        "from tests.conftest import make_tiny_data\n"
+        "from tests.training.test_loop import DEEP, QUICK\n"
+        "result = train(DEEP, QUICK, make_tiny_data(), seed=0)\n"
+        "assert result.is_finished and 'nas.training.cpu.fusion' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

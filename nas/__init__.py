@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from nas.layers import Residual as Residual
     from nas.layers import Tied as Tied
     from nas.recipes import GOOD_RECIPE as GOOD_RECIPE
-    from nas.recipes import nearest_recipe as nearest_recipe
     from nas.recipes import suggest_recipe as suggest_recipe
     from nas.task import Task as Task
 
@@ -47,7 +46,6 @@ _HOME = {
     "Width": "nas.fitting",
     "fit": "nas.fitting",
     "GOOD_RECIPE": "nas.recipes",
-    "nearest_recipe": "nas.recipes",
     "suggest_recipe": "nas.recipes",
 } | dict.fromkeys(
     ("AvgPool", "BatchNorm", "Conv", "DepthwiseConv", "Dropout", "Flatten", "GlobalAvgPool",

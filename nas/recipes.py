@@ -1,4 +1,4 @@
-"""Recipes for search spaces: the usual questions about training, and their nearest answers."""
+"""Recipes for search spaces: the usual questions about training, and good answers to them."""
 
 from __future__ import annotations
 
@@ -31,21 +31,6 @@ def suggest_recipe(trial: BaseTrial, task: Task) -> Recipe:
         flip=task.flips,
         epochs=task.epochs,
     )
-
-
-def nearest_recipe(recipe: Recipe) -> dict[str, object]:
-    """The answers to `suggest_recipe` that come nearest to another recipe."""
-    params: dict[str, object] = {
-        "optimizer": "sgd" if recipe.optimizer == "sgd" else "adamw",
-        "schedule": "one-cycle" if recipe.schedule == "one-cycle" else "cosine",
-        "batch_size": 64 if recipe.batch_size < 96 else 128,
-        "augmentation": min(round(recipe.augmentation, 1), 1.0),
-    }
-    if recipe.optimizer == "sgd":
-        params["sgd_learning_rate"] = min(max(recipe.learning_rate, 0.03), 0.3)
-    else:
-        params["adamw_learning_rate"] = min(max(recipe.learning_rate, 2e-3), 2e-2)
-    return params
 
 
 # A recipe that is good for most small networks, to begin a search with.

@@ -1,8 +1,7 @@
 """Search spaces: one Python file each, with a docstring and `suggest(trial, task) -> Candidate`.
 
 A space may also say where to begin: `start(task)` gives the parameter values of the first proposal,
-by the names that `suggest` asks for, or a list of several; what it leaves out is sampled. And it
-may say how to come near a candidate from elsewhere, with the values `nearest(candidate, task)`.
+by the names that `suggest` asks for, or a list of several; what it leaves out is sampled.
 
 A space is found by name in `./search_spaces`, then among those that ship with the package, or given
 as a path. Listing reads docstrings and runs nothing; loading runs the file. Where none is named, it
@@ -51,7 +50,6 @@ class SearchSpace:
     source: str
     suggest: Callable[[Any, Task], Candidate]
     start: Callable[[Task], dict[str, Any] | list[dict[str, Any]]] | None = None
-    nearest: Callable[[Candidate, Task], dict[str, Any]] | None = None
 
     @property
     def sha256(self) -> str:
@@ -119,27 +117,6 @@ class SearchSpace:
             raise self._error(message, function=self.start)
         return proposals
 
-    def params_near(self, candidate: Candidate, task: Task) -> dict[str, Any]:
-        """Parameter values for what in this space is nearest to a candidate.
-
-        Raises:
-            SpaceError: the space has no function `nearest`, or it failed.
-        """
-        if self.nearest is None:
-            raise SpaceError(
-                f"space {self.name} cannot start from candidates of another space, or from its own "
-                f"made for other limits: {self.path} has no function nearest(candidate, task)"
-            )
-        try:
-            with _aside():
-                params = self.nearest(candidate, task)
-        except (Exception, SystemExit) as error:
-            raise self._error(f"nearest raised {describe(error)}", error) from error
-        if not _is_params(params):
-            message = f"nearest must return a dict of parameter values, returned {params!r}"
-            raise self._error(message, function=self.nearest)
-        return params
-
     def _error(
         self,
         message: str,
@@ -201,12 +178,8 @@ def load_space(name_or_path: str | None = None) -> SearchSpace:
     suggest = getattr(module, "suggest", None)
     if not callable(suggest):
         raise SpaceError(f"{path}:1: no function suggest(trial, task) in this file")
-    start, nearest = (getattr(module, name, None) for name in ("start", "nearest"))
-    return SearchSpace(
-        path.stem, path, source, suggest,
-        start if callable(start) else None,
-        nearest if callable(nearest) else None,
-    )  # fmt: skip
+    start = getattr(module, "start", None)
+    return SearchSpace(path.stem, path, source, suggest, start if callable(start) else None)
 
 
 def _aside() -> contextlib.AbstractContextManager[object]:

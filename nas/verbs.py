@@ -11,7 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import DataError, NasError, SpaceError, StudyError, masked
+from nas.errors import DataError, NasError, StudyError, masked
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -28,7 +28,7 @@ def search(options: Namespace, arguments: list[str]) -> int:
     from nas import display
     from nas.launch import Launch
     from nas.stopping import StopRequest
-    from nas.storage import open_storage, sqlite_path, storage_errors
+    from nas.storage import open_storage, storage_errors
     from nas.studies import check_study_name
     from nas.warm_start import proposals_from
 
@@ -45,10 +45,8 @@ def search(options: Namespace, arguments: list[str]) -> int:
     ):
         warm = []
         if options.warm_start is not None:
-            # Before the database is made, which a bad source must not leave behind.
-            path = sqlite_path(options.storage)
-            is_there = path is None or path.exists()
-            old = open_storage(options.storage) if is_there else None
+            # Before the database is made, which a wrong name must not leave behind.
+            old = open_storage(options.storage)
             warm = proposals_from(options.warm_start, launch.space, task, old)
         study = launch.open_study(open_storage(options.storage, create=True), name, task)
         with pool:
@@ -99,10 +97,12 @@ def ladder(options: Namespace, arguments: list[str]) -> int:
                 known = smaller is not None and points_of([smaller])
                 warm = []
                 if smaller is not None and known:
-                    with contextlib.suppress(SpaceError):  # a space may offer others here
-                        warm = proposals_from(smaller.study_name, launch.space, task, storage)
+                    with contextlib.suppress(StudyError):  # a space may offer others here
+                        warm = proposals_from(
+                            smaller.study_name, launch.space, task, storage, MOST_UP
+                        )
                 with display.make_display(False, options.quiet) as show:
-                    ended = launch.run(studies[budget], task, pool, show, stop, warm[:MOST_UP])
+                    ended = launch.run(studies[budget], task, pool, show, stop, warm)
                 is_cut = is_cut or ended.reason is not None
                 if stop.signal_number is not None:
                     break

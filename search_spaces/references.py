@@ -6,7 +6,6 @@ source contradicts itself, its table of parameters decides. They were made for i
 others some cannot be built.
 
     nas search --space references --budget 20000 --trials 5 --pruner none
-    nas search --budget 20000 --warm-start references
 """
 
 from dataclasses import replace

@@ -319,30 +319,6 @@ def test_space_that_is_not_there_is_refused(refuse, space):
     assert "--space" in refuse(*DIGITS, "--space", space)
 
 
-@pytest.mark.parametrize("source", ["block", "nope", "", "gone.py", "./gone", "../here"])
-def test_warm_start_that_is_not_there_is_refused(refuse, source):
-    line = refuse(*DIGITS, "--warm-start", source)
-    assert "--warm-start" in line
-    assert "--space" not in line
-
-
-def test_warm_start_from_a_space_without_a_start_is_refused(refuse, cwd):
-    (cwd / "tiny.py").write_text(TINY_SPACE)
-    line = refuse(*DIGITS, "--warm-start", "tiny.py")
-    assert "--warm-start 'tiny.py': tiny.py does not say where to begin" in line
-
-
-def test_warm_start_from_a_broken_space_is_refused_with_its_line(refuse, cwd):
-    (cwd / "mine.py").write_text("import nas\n\nraise ValueError('a\\nb')\n")
-    assert refuse(*DIGITS, "--warm-start", "mine.py") == "nas: mine.py:3: ValueError: a b\n"
-
-
-def test_warm_start_of_a_space_that_cannot_come_near_is_refused(refuse, cwd):
-    (cwd / "tiny.py").write_text(TINY_SPACE)
-    line = refuse(*DIGITS, "--space", "tiny.py", "--warm-start", "blocks")
-    assert "tiny.py has no function nearest(candidate, task)" in line
-
-
 def test_broken_space_is_refused_with_its_line(refuse, cwd):
     (cwd / "mine.py").write_text("import nas\n\nraise ValueError('a\\nb')\n")
     assert refuse(*DIGITS, "--space", "mine.py") == "nas: mine.py:3: ValueError: a b\n"
@@ -574,9 +550,12 @@ def test_search_keeps_to_its_limits_and_remembers_them(run, cwd):
 def test_warm_start_from_an_unknown_study_is_refused_with_the_known_ones(searched, refuse):
     before = contents(searched.folder)
     line = refuse(*DIGITS, "--warm-start", "tiny-digits", "--storage", searched.url)
-    assert "--warm-start 'tiny-digits' is unknown" in line
-    assert line.endswith("studies: tiny-digits-20000\n")
+    assert line == "nas: no study 'tiny-digits' in the storage: there are tiny-digits-20000\n"
     assert contents(searched.folder) == before
+
+
+def test_warm_start_where_there_are_no_studies_yet_is_refused(refuse):
+    assert "no studies in studies.db: it does not exist" in refuse(*DIGITS, "--warm-start", "old")
 
 
 @pytest.mark.parametrize("verb", ["show", "export", "certify"])

@@ -112,16 +112,6 @@ def test_search_on_other_terms_is_refused_and_changes_nothing(folder, capsys):
     assert [(r.number, r.state) for r in records()] == before
 
 
-def test_search_begins_near_what_another_space_begins_with():
-    """Of the references only three-blocks can be built for digits."""
-    search = [*SEARCH, "--budget", "20k", "--warm-start", "references"]
-    assert main([*search, "--trials", "1"]) == 0
-    (first,) = records()[:1]
-    assert first.is_complete
-    convs = [layer for layer in first.spec["architecture"]["layers"] if layer["kind"] == "conv"]
-    assert [c["out_channels"] for c in convs] == [8, 16, 32, 8, 16, 32, 8, 16, 32]
-
-
 def test_search_begins_with_the_best_of_another_study_and_only_once(folder):
     main([*SEARCH, "--trials", "2", "--study", "old"])
     old = [r.params for r in best_trials(open_study(open_storage(None)))]

@@ -329,7 +329,7 @@ def test_space_may_say_where_to_begin(write, given, proposals):
     assert space.first_proposals(TASK) == proposals
 
 
-@pytest.mark.parametrize("more", ["", "\n\nstart = {'width': 2}\nnearest = 3\n"])
+@pytest.mark.parametrize("more", ["", "\n\nstart = {'width': 2}\n"])
 def test_space_need_not_say_where_to_begin(write, more):
     assert load_space(str(write(GOOD + more))).first_proposals(TASK) == []
 
@@ -354,42 +354,6 @@ def test_broken_start_is_one_line_with_its_place(write, body, words):
     assert f"{path}:{line}:" in one_line(error)
 
 
-# Near a candidate from elsewhere
-
-
-def test_space_may_say_what_is_nearest_to_a_candidate(write):
-    text = "\n\ndef nearest(candidate, task):\n    return {'width': candidate.recipe.epochs}\n"
-    space = load_space(str(write(GOOD + text)))
-    assert space.params_near(space.propose(DrawnTrial(), TASK), TASK) == {"width": 5}
-
-
-def test_space_that_cannot_come_near_is_refused_with_what_it_lacks(write):
-    path = write(GOOD)
-    space = load_space(str(path))
-    with pytest.raises(SpaceError, match="space mine cannot start from candidates") as error:
-        space.params_near(space.propose(DrawnTrial(), TASK), TASK)
-    assert f"{path} has no function nearest(candidate, task)" in one_line(error)
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ("raise KeyError('x')", "nearest raised KeyError"),
-        ("return [{'width': 1}]", "nearest must return a dict"),
-        ("return {1: 2}", "nearest must return a dict"),
-        ("return None", "nearest must return a dict"),
-    ],
-)
-def test_broken_nearest_is_one_line_with_its_place(write, body, words):
-    path = write(GOOD + f"\n\ndef nearest(candidate, task):\n    {body}\n")
-    space = load_space(str(path))
-    candidate = space.propose(DrawnTrial(), TASK)
-    with pytest.raises(SpaceError, match=words) as error:
-        space.params_near(candidate, TASK)
-    line = GOOD.count("\n") + (4 if "raise" in body else 3)
-    assert f"{path}:{line}:" in one_line(error)
-
-
 def test_what_a_space_prints_does_not_go_among_the_output(tmp_path, capsys):
     path = tmp_path / "chatty.py"
     path.write_text(
@@ -402,13 +366,10 @@ def test_what_a_space_prints_does_not_go_among_the_output(tmp_path, capsys):
         "    print('asked')\n"
         "    layers = [Flatten(), Linear(task.num_classes)]\n"
         "    return Candidate(Architecture(task.input_shape, layers), Recipe())\n"
-        "def nearest(candidate, task):\n"
-        "    print('near')\n"
-        "    return {}\n"
     )
     space, task = load_space(str(path)), Task((1, 8, 8), 10, 5000)
     space.first_proposals(task)
-    space.params_near(space.propose(DrawnTrial(), task), task)
+    space.propose(DrawnTrial(), task)
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.split() == ["loaded", "started", "asked", "near"]
+    assert err.split() == ["loaded", "started", "asked"]

@@ -43,7 +43,7 @@ GOOD: dict[str, list[str]] = {  # by option; what is not here takes its default 
     "--valid-share": ["1/12", "0.2", "1/5"],
     "--storage": ["sqlite:///studies.db", "sqlite:///other.db"],
     "--study": ["mnist-20k-example", "new", "größe"],
-    "--warm-start": ["references", "blocks", "mnist-20k-example"],
+    "--warm-start": ["mnist-20k", "mnist-20k-example"],
     "--timeout": ["90s", "2h", "600"],
     "--device": ["auto", "cpu"],
     "--out": ["out", "a/b"],

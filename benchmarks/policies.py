@@ -172,7 +172,7 @@ def climb(
 
     Args:
         kept: of so many on the lowest rung one goes on, of so many above, and so many at once.
-        again: take up stopped ones again, as `SqueezedPruner` does; `RungPruner` does not.
+        again: take up stopped ones again, as `SqueezedPruner` does.
     """
     levels = (*rungs, TASK.epochs)
     reached: list[dict[int, float]] = [{} for _ in rungs]

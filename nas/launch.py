@@ -13,7 +13,7 @@ from nas import datasets, survey
 from nas.budget import Limits
 from nas.errors import NasError, OverBudgetError, masked
 from nas.events import Note, Observer, SearchEnded
-from nas.samplers import LEARN_FROM_FULL_TRAININGS, schedules
+from nas.samplers import LEARNS_FROM_FULL_TRAININGS, schedules
 from nas.search import Search
 from nas.search_space import DEFAULT, load_space, passed_over
 from nas.settings import SearchSettings
@@ -138,7 +138,7 @@ class Launch:
                 )
             )
         rungs = schedules(options.pruner, task.epochs, len(self.data.train_index))[:-1]
-        if rungs and options.sampler in LEARN_FROM_FULL_TRAININGS:
+        if rungs and options.sampler == LEARNS_FROM_FULL_TRAININGS:
             show(
                 Note(
                     f"--sampler {options.sampler} learns from candidates trained in full alone, "

@@ -64,9 +64,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="name of the study, continued when it exists (default: SPACE-DATA-BUDGET)",
     )  # fmt: skip
     search.add_argument(
-        "--warm-start", type=_text, metavar="SOURCE",
-        help="begin with what comes nearest to the best of another study, or to the start of "
-        "another space, such as references",
+        "--warm-start", type=_text, metavar="STUDY",
+        help="begin with the values of the ten best trials of another study of the same space",
     )  # fmt: skip
     how = search.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print one JSON object for each event")
@@ -290,10 +289,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _add_device(parser)
     parser.add_argument(
-        "--sampler", choices=("auto", "tpe", "gp", "cmaes", "nsga2", "random"), default="auto",
+        "--sampler", choices=("auto", "tpe", "gp", "random"), default="auto",
         help="how candidates are proposed; auto is gp where every candidate has the same "
-        "parameters, else tpe; cmaes unpickles its state from the database, which nobody else "
-        "should be able to write to (default: %(default)s)",
+        "parameters, else tpe (default: %(default)s)",
     )  # fmt: skip
     _add_pruner(parser)
 
@@ -317,10 +315,10 @@ def _add_trials(parser: argparse.ArgumentParser) -> None:
 
 def _add_pruner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--pruner", choices=("squeezed", "median", "halving", "none"), default="squeezed",
+        "--pruner", choices=("squeezed", "median", "none"), default="squeezed",
         help="how weak candidates are stopped early; squeezed: each first has its whole schedule "
-        "in 1 epoch, the best of these in 4, the best of those in all; the others stop within the "
-        "long schedule (default: %(default)s)",
+        "in 1 epoch, the best of these in 4, the best of those in all; median: within the long "
+        "schedule (default: %(default)s)",
     )  # fmt: skip
 
 

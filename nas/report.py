@@ -216,8 +216,8 @@ def forecast_report(launch: Launch, task: Task, expected: Forecast) -> Renderabl
     from nas.training.device import device_name
 
     options, at_once = launch.options, f"{launch.num_workers} at a time"
-    # How soon these stop a training depends on how candidates differ.
-    about = "at most" if options.pruner in ("median", "halving") else "about"
+    # How soon it stops a training depends on how candidates differ.
+    about = "at most" if options.pruner == "median" else "about"
     is_all = expected.num_trials < options.trials
     search = (
         f"{expected.num_trials} candidates{' (the space has no more)' if is_all else ''}, "

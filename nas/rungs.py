@@ -18,20 +18,38 @@ FIRST = 2  # so many go on at once from the lowest rung, so that the first full 
 FINISHED = 3  # so many had their full training when a search ends, so that one can compare
 
 
-class RungPruner(BasePruner):
-    """Successive halving as trials come (Li et al. 2020, arXiv:1810.05934), on given rungs.
+class SqueezedPruner(BasePruner):
+    """Successive halving as trials come (Li et al. 2020, arXiv:1810.05934), of squeezed schedules.
 
     A trial that reports at a rung goes on if it is among the best of those that reported there so
-    far, one in `kept`; while there are fewer, if it is the best. Optuna's own pruner also counts
-    trials that were broken off, once for each time.
+    far, one in `kept`; while there are fewer, if it is the best. Nobody goes on from the lowest
+    rung before there are enough for `first` to go on, and from the second before these have come.
+    None is lost that was stopped: it is taken up again once there are enough that are worse. A full
+    training costs as much as many of the lowest rung: begun early, it is spent on the best of few
+    (see benchmarks/replay.py). Optuna's own pruner also counts trials that were broken off, once
+    for each time.
 
     Args:
-        rungs: steps at which it is decided, the lowest first.
+        rungs: epochs of the squeezed schedules, the lowest first.
+        lowest_kept: as `kept`, on the lowest rung.
+        kept: of so many on a rung one goes on.
+        first: so many go on at once from the lowest rung.
+        finished: of so many a search sees to it that they have their full training, at its end.
     """
 
-    def __init__(self, rungs: Sequence[float], kept: int) -> None:
+    def __init__(
+        self,
+        rungs: Sequence[float],
+        lowest_kept: int = LOWEST_KEPT,
+        kept: int = KEPT,
+        first: int = FIRST,
+        finished: int = FINISHED,
+    ) -> None:
         self.rungs = tuple(rungs)
+        self.lowest_kept = lowest_kept
         self.kept = kept
+        self.first = first
+        self.finished = finished
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
@@ -47,52 +65,20 @@ class RungPruner(BasePruner):
 
     def num_going_on(self, rung: float, num_there: int) -> int:
         """How many of those that have come to a rung may go on."""
-        return max(num_there // self.kept, 1)
-
-    def _is_there(self, trial: FrozenTrial, rung: float) -> bool:
-        """Whether it came to a rung, and has not failed since."""
-        return rung in trial.intermediate_values and trial.state != TrialState.FAIL
-
-
-class SqueezedPruner(RungPruner):
-    """The same for trainings with squeezed schedules, of which none is lost that was stopped.
-
-    Nobody goes on from the lowest rung before there are enough for `first` to go on, and from the
-    second before these have come; who was stopped is taken up again once there are enough that are
-    worse. A full training costs as much as many of the lowest rung: begun early, it is
-    spent on the best of few (see benchmarks/replay.py).
-
-    Args:
-        lowest_kept: as `kept`, on the lowest rung.
-        finished: of so many a search sees to it that they have their full training, at its end.
-    """
-
-    def __init__(
-        self,
-        rungs: Sequence[float],
-        lowest_kept: int = LOWEST_KEPT,
-        kept: int = KEPT,
-        first: int = FIRST,
-        finished: int = FINISHED,
-    ) -> None:
-        super().__init__(rungs, kept)
-        self.lowest_kept = lowest_kept
-        self.first = first
-        self.finished = finished
-
-    def num_going_on(self, rung: float, num_there: int) -> int:
         if rung == self.rungs[0]:
             most = num_there // self.lowest_kept
             return most if most >= self.first else 0
-        is_second = rung == self.rungs[1]
-        if is_second and num_there < self.first:
+        if rung == self.rungs[1] and num_there < self.first:
             return 0
-        return super().num_going_on(rung, num_there)
+        return max(num_there // self.kept, 1)
 
     def _is_there(self, trial: FrozenTrial, rung: float) -> bool:
-        """Also not with the first epochs of a long schedule, which other pruners are told of."""
+        """Whether it came to a rung, with its whole schedule, and has not failed since."""
+        # More than the step of the full schedule: those are the first epochs of a long schedule,
+        # which other pruners are told of.
         num_others = sum(step not in self.rungs for step in trial.intermediate_values)
-        return super()._is_there(trial, rung) and num_others <= 1  # that of the full schedule
+        is_there = rung in trial.intermediate_values and trial.state != TrialState.FAIL
+        return is_there and num_others <= 1
 
     def next_up(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
         """The stopped trial that is to be taken up again, from the highest rung there is one.

@@ -14,25 +14,20 @@ from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import (
     BaseSampler,
-    CmaEsSampler,
     GPSampler,
-    NSGAIISampler,
     RandomSampler,
     TPESampler,
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.rungs import RungPruner, SqueezedPruner, rungs_of
+from nas.rungs import SqueezedPruner, rungs_of
 from nas.trials import REJECTED, Reason, reason_of, was_broken_off
 
-SamplerName = Literal["auto", "tpe", "gp", "cmaes", "nsga2", "random"]
-PrunerName = Literal["squeezed", "median", "halving", "none"]
+SamplerName = Literal["auto", "tpe", "gp", "random"]
+PrunerName = Literal["squeezed", "median", "none"]
 
-# Optuna's hear of no candidate that was stopped (CMA-ES can be made to, but not where parameters
-# depend on others).
-LEARN_FROM_FULL_TRAININGS = ("gp", "cmaes", "nsga2")
+LEARNS_FROM_FULL_TRAININGS = "gp"  # Optuna's hears of no candidate that was stopped
 STUCK = 3  # proposals in a row that teach nothing, after which the next is drawn at random
-POPULATION = 20  # of NSGA-II, whose own default of 50 is a whole search here
 
 
 def derive_seed(study_seed: int, trial_number: int, purpose: str) -> int:
@@ -119,16 +114,12 @@ def _no_warnings() -> Iterator[None]:
 
 def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
     """One of Optuna's samplers, set for small studies of networks; `auto` is decided elsewhere."""
-    # Gaussian processes and CMA-ES know only parameters that every trial has; what else a
-    # conditional space asks for is left to TPE, which by default models what it can jointly.
+    # A Gaussian process knows only parameters that every trial has; what else a conditional space
+    # asks for is left to TPE, which by default models what it can jointly.
     tpe = TPESampler(seed=seed)
     match name:
         case "gp":
             return GPSampler(seed=seed, independent_sampler=tpe, warn_independent_sampling=False)
-        case "cmaes":
-            return CmaEsSampler(seed=seed, independent_sampler=tpe, warn_independent_sampling=False)
-        case "nsga2":
-            return NSGAIISampler(seed=seed, population_size=POPULATION)
         case "random":
             return RandomSampler(seed=seed)
         case _:
@@ -151,7 +142,7 @@ def is_stuck(trials: Sequence[FrozenTrial], name: SamplerName) -> bool:
 
     All were trained before; of what did not fit, some samplers do not hear either.
     """
-    unheard = REJECTED if name in LEARN_FROM_FULL_TRAININGS else (Reason.DUPLICATE,)
+    unheard = REJECTED if name == LEARNS_FROM_FULL_TRAININGS else (Reason.DUPLICATE,)
     # What was broken off is none: it is proposed again, as if nothing had been.
     ended = (t for t in reversed(trials) if t.state.is_finished() and not was_broken_off(t))
     last = list(islice(ended, STUCK))
@@ -161,7 +152,7 @@ def is_stuck(trials: Sequence[FrozenTrial], name: SamplerName) -> bool:
 def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:
     """The pruner of trials that report after each epoch, or, if `squeezed`, after each rung.
 
-    Median and halving do not decide in the first third of the epochs, where scores are noise.
+    Median does not decide in the first third of the epochs, where scores are noise.
 
     Args:
         epochs: of the full schedule.
@@ -175,8 +166,6 @@ def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:
             return optuna.pruners.MedianPruner(
                 n_startup_trials=5, n_warmup_steps=first, n_min_trials=5
             )
-        case "halving":
-            return RungPruner((first, 2 * first), kept=2)
         case "none":
             return optuna.pruners.NopPruner()
 

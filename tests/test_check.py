@@ -388,7 +388,7 @@ def test_check_says_how_many_bytes_networks_have_with_so_many_bits(folder, stead
 
 @pytest.mark.parametrize(
     ("pruner", "about"),
-    [("squeezed", "about"), ("none", "about"), ("median", "at most"), ("halving", "at most")],
+    [("squeezed", "about"), ("none", "about"), ("median", "at most")],
 )
 def test_check_does_not_claim_to_know_when_a_training_is_stopped_halfway(
     folder, steady, capsys, pruner, about

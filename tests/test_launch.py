@@ -33,11 +33,9 @@ def search(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("sampler", "pruner", "is_warned"),
     [
-        ("nsga2", "squeezed", True),
         ("gp", "squeezed", True),
-        ("nsga2", "none", False),
+        ("gp", "none", False),
         ("tpe", "squeezed", False),
-        ("cmaes", "squeezed", True),
     ],
 )
 def test_sampler_that_would_hear_of_few_candidates_is_named(
@@ -50,7 +48,7 @@ def test_sampler_that_would_hear_of_few_candidates_is_named(
 
 
 def test_where_nothing_is_stopped_no_sampler_is_named(search):
-    assert "learns from candidates" not in search("--sampler", "nsga2")
+    assert "learns from candidates" not in search("--sampler", "gp")
 
 
 def test_bits_without_a_limit_in_bytes_are_said_to_limit_nothing(search):

@@ -6,14 +6,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from nas.rungs import RungPruner, SqueezedPruner
+from nas.rungs import SqueezedPruner
 from nas.trials import Reason
 
-# Successive halving, trial by trial
+# Successive halving, trial by trial, on a rung above the second
+
+HIGH = 3
 
 
-def ranked_study(rungs=(1,), kept=4):
-    return optuna.create_study(direction="maximize", pruner=RungPruner(rungs, kept))
+def ranked_study(rungs=(1, 2, HIGH), kept=4):
+    return optuna.create_study(direction="maximize", pruner=SqueezedPruner(rungs, kept=kept))
 
 
 def is_pruned(study, score, step=1, state=TrialState.COMPLETE):
@@ -27,7 +29,7 @@ def is_pruned(study, score, step=1, state=TrialState.COMPLETE):
 
 
 def test_first_trial_at_a_rung_goes_on_however_weak():
-    assert not is_pruned(ranked_study(), 0.0)
+    assert not is_pruned(ranked_study(), 0.0, HIGH)
 
 
 @pytest.mark.parametrize(
@@ -50,44 +52,44 @@ def test_trial_goes_on_if_it_is_among_the_best_of_those_that_reported_there(
 ):
     study = ranked_study(kept=kept)
     for i in range(num_before):
-        is_pruned(study, 0.9 if i < num_better else 0.1)
-    assert is_pruned(study, 0.5) is expected
+        is_pruned(study, 0.9 if i < num_better else 0.1, HIGH)
+    assert is_pruned(study, 0.5, HIGH) is expected
 
 
 def test_trials_with_equal_scores_do_not_stop_each_other():
     study = ranked_study()
-    assert not any(is_pruned(study, 0.5) for _ in range(9))
-    assert is_pruned(study, 0.4)
+    assert not any(is_pruned(study, 0.5, HIGH) for _ in range(9))
+    assert is_pruned(study, 0.4, HIGH)
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, None])
 def test_trials_that_ended_well_or_are_in_work_are_compared_with(state):
     study = ranked_study()
-    assert not is_pruned(study, 0.9, state=state)
-    assert is_pruned(study, 0.5)
+    assert not is_pruned(study, 0.9, HIGH, state=state)
+    assert is_pruned(study, 0.5, HIGH)
 
 
 def test_trials_that_failed_are_not_compared_with():
     study = ranked_study()
     for _ in range(7):
-        assert not is_pruned(study, 0.9, state=TrialState.FAIL)
-    assert not is_pruned(study, 0.5)
+        assert not is_pruned(study, 0.9, HIGH, state=TrialState.FAIL)
+    assert not is_pruned(study, 0.5, HIGH)
     for _ in range(7):  # nor do they make room among the best
-        is_pruned(study, 0.1, state=TrialState.FAIL)
-    assert is_pruned(study, 0.4)
+        is_pruned(study, 0.1, HIGH, state=TrialState.FAIL)
+    assert is_pruned(study, 0.4, HIGH)
 
 
 def test_trial_is_judged_at_rungs_alone_and_at_each_with_its_equals():
-    study = ranked_study(rungs=(2, 8))
-    for step in (1, 2, 3, 8, 9):
+    study = ranked_study(rungs=(1, 2, 4, 8))
+    for step in (3, 4, 5, 8, 9):
         assert not is_pruned(study, 0.9, step)
-    assert [is_pruned(study, 0.5, step) for step in (1, 2, 3, 8, 9)] == [False, True, False, True,
+    assert [is_pruned(study, 0.5, step) for step in (3, 4, 5, 8, 9)] == [False, True, False, True,
                                                                         False]  # fmt: skip
 
 
 def test_trial_that_has_reported_nothing_is_not_stopped():
     study = ranked_study()
-    is_pruned(study, 0.9)
+    is_pruned(study, 0.9, HIGH)
     assert not study.ask().should_prune()
 
 

@@ -356,7 +356,7 @@ def test_candidate_of_fewer_epochs_has_rungs_of_its_own(make_search, epochs, exp
     assert epochs_of(pool) == [expected]
 
 
-@pytest.mark.parametrize("pruner", ["median", "halving", "none"])
+@pytest.mark.parametrize("pruner", ["median", "none"])
 def test_other_pruners_train_once_and_report_every_epoch(make_search, pruner):
     pool = scored(*[GOOD] * 8)
     search = make_search(pool, pruner=pruner, trials=8)

@@ -156,5 +156,5 @@ def stopped(count: int, seed: int) -> Score:
             time.sleep(30.0 if n == 0 else rng.uniform(1.0, 30.0))
             place.server.ensure_postgres_running()
             wait_for(processes, score, place, "gave up")
-            score.check(place)
+            score.check(place, num_processes=4)
     return score

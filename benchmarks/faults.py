@@ -7,7 +7,8 @@ in `workers`). What a search has told, and what its workers had finished when it
 also written to a file beside the database, and a checker compares the two at the end:
 
 lost:    told finished, and not there any more, or with another score
-double:  trained to its end more often than the study asked for, or the same candidate twice
+double:  more candidates trained than the study asked for and processes may train beyond it, which
+         is one less than there are, or the same candidate twice
 zombies: trials that are still called running when nobody runs them
 worse:   the best is worse than one that was told
 other:   exit codes that say of trouble, the best trial's weights missing, another end in `resume`
@@ -51,7 +52,7 @@ FAULTS = {"kill": (kill, 200), "interrupt": (interrupt, 50), "resume": (resume, 
           "halted": (halted, 50), "workers": (workers, 50), "watched": (watched, 200),
           "stopped": (stopped, 10)}  # fmt: skip
 ON_A_FILE, ON_A_SERVER = ("locked", "gone", "full", "damaged", "workers", "watched"), ("stopped",)
-COLUMNS = ("lost", "double", "zombies", "worse")
+COLUMNS = ("lost", "double", "zombies", "worse")  # beside `beyond`: how many were beyond, in all
 
 
 def main() -> None:
@@ -72,15 +73,15 @@ def main() -> None:
 def run(names: list[str], count: int | None, seed: int) -> int:
     """Print the table; returns the exit code."""
     is_good = True
-    print(f"| fault | runs | injections | {' | '.join(COLUMNS)} | other |")
-    print("| --- |" + " --- |" * (len(COLUMNS) + 3))
+    print(f"| fault | runs | injections | {' | '.join(COLUMNS)} | other | beyond |")
+    print("| --- |" + " --- |" * (len(COLUMNS) + 4))
     for name in names:
         inject, default = FAULTS[name]
         score = inject(count or default, seed)
         cells = [str(score.counts[column]) for column in COLUMNS]
         other = {k: v for k, v in score.counts.items() if k not in COLUMNS}
         print(f"| {name} | {score.runs} | {score.injections} | {' | '.join(cells)} | "
-              f"{other or 0} |", flush=True)  # fmt: skip
+              f"{other or 0} | {score.num_beyond} |", flush=True)  # fmt: skip
         for note in score.notes[:20]:
             print(f"# {note}", file=sys.stderr)
         is_good = is_good and not score.counts

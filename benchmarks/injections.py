@@ -106,7 +106,7 @@ def together(count: int, seed: int) -> Score:
             processes = [place.start() for _ in range(8)]
             score.injections += 1
             wait_for(processes, score, place, "start failed")
-            score.check(place)
+            score.check(place, num_processes=8)
     return score
 
 
@@ -125,7 +125,7 @@ def churn(count: int, seed: int) -> Score:
                 processes[victim].join()
                 processes[victim] = place.start()
             wait_for(processes, score, place, "hung")
-            score.check(place)
+            score.check(place, num_processes=4)
     return score
 
 
@@ -145,7 +145,7 @@ def halted(count: int, seed: int) -> Score:
                     os.kill(process.pid, signal.SIGCONT)
                     score.injections += 1
             wait_for(processes, score, place, "exit code")
-            score.check(place)
+            score.check(place, num_processes=2)
     return score
 
 

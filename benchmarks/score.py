@@ -23,11 +23,12 @@ class Score:
 
     runs: int = 0
     injections: int = 0
+    num_beyond: int = 0  # candidates beyond --trials, as processes begin unknown to each other
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
-    def check(self, arena: Arena) -> None:
-        """Compare the database with what was told."""
+    def check(self, arena: Arena, num_processes: int = 1) -> None:
+        """Compare the database with what was told by so many processes at a time."""
         self.runs += 1
         study = arena.study()
         trials = study.get_trials(deepcopy=False)
@@ -36,8 +37,10 @@ class Score:
             if trials[number].state != TrialState.COMPLETE or trials[number].value != accuracy:
                 self.note("lost", arena, f"trial {number}")
         num_trained = count_trained(tally.counts)
-        if num_trained != arena.num_trials or not tally.counts[TRAINED]:
-            self.note("double", arena, f"{dict(tally.counts)}, not {arena.num_trials}")
+        self.num_beyond += max(num_trained - arena.num_trials, 0)
+        most = arena.num_trials + num_processes - 1
+        if not arena.num_trials <= num_trained <= most or not tally.counts[TRAINED]:
+            self.note("double", arena, f"{dict(tally.counts)}, not {arena.num_trials} to {most}")
         prints = Counter(trials[number].user_attrs["fingerprint"] for number in tally.scores)
         for fingerprint, count in prints.items():
             if count > 1:

@@ -10,12 +10,10 @@ from itertools import islice
 
 import torch
 
-from nas.architecture import Architecture
 from nas.candidate import Candidate
 from nas.datasets import Dataset
-from nas.errors import InvalidCandidateError, SearchError
+from nas.errors import SearchError
 from nas.events import PlanMade
-from nas.layers import Conv, Layer, Linear, Residual
 from nas.planning import FORWARD_SHARE, TimePlan
 from nas.rungs import FINISHED, KEPT, LOWEST_KEPT
 from nas.samplers import PrunerName, schedules
@@ -39,8 +37,6 @@ class Holdings:
     num_invalid: int  # cannot exist
     fitting: tuple[Candidate, ...]
     num_distinct: int  # networks among those that fit
-    num_equal_pairs: int  # of networks among those that fit
-    num_fittable: int  # over a limit as drawn, but not at every width
 
     @property
     def num_over(self) -> int:
@@ -53,56 +49,14 @@ class Holdings:
         has_no_more = 10 * num_distinct <= len(self.fitting)
         return min(num_trials, num_distinct) if has_no_more else num_trials
 
-    def estimate_distinct(self) -> tuple[int, bool]:
-        """How many networks there are if all are equally likely, else at least, and whether so.
-
-        By how often two draws are equal, as with birthdays; where none are, the largest number
-        that this would be surprising for (1 in 20) is a bound from below.
-        """
-        num_pairs = len(self.fitting) * (len(self.fitting) - 1) // 2
-        if self.num_equal_pairs:
-            return max(round(num_pairs / self.num_equal_pairs), self.num_distinct), True
-        return max(num_pairs // 3, self.num_distinct), False
-
 
 def take_stock(space: SearchSpace, task: Task, num_draws: int, seed: int = 0) -> Holdings:
     """Draw at random, without training."""
     drawn = list(islice(draw(space, task, seed), num_draws))
     existing = [d for d in drawn if isinstance(d, Candidate)]
     fitting = [c for c in existing if task.budget.fits(c.architecture)]
-    over = [c.architecture for c in existing if not task.budget.fits(c.architecture)]
-    num_fittable = sum(_is_fittable(architecture, task) for architecture in over)
-    counts: dict[str, int] = {}
-    for candidate in fitting:
-        fingerprint = candidate.architecture.fingerprint
-        counts[fingerprint] = counts.get(fingerprint, 0) + 1
-    num_equal = sum(n * (n - 1) // 2 for n in counts.values())
-    num_invalid = num_draws - len(existing)
-    return Holdings(num_draws, num_invalid, tuple(fitting), len(counts), num_equal, num_fittable)
-
-
-def _is_fittable(architecture: Architecture, task: Task) -> bool:
-    """Whether the same shape fits with one channel in every layer, where `fit` begins."""
-    layers = architecture.layers
-    weighted = [i for i, layer in enumerate(layers) if isinstance(layer, Conv | Linear)]
-    makes_scores = max(weighted, default=0)
-    try:
-        narrow = [*map(_narrow, layers[:makes_scores]), *layers[makes_scores:]]
-        smallest = Architecture(architecture.input_shape, narrow)
-    except InvalidCandidateError:  # an addition to the image itself, whose channels are given
-        return False
-    return task.budget.fits(smallest)
-
-
-def _narrow(layer: Layer) -> Layer:
-    match layer:
-        case Conv():
-            return replace(layer, out_channels=1)
-        case Linear():
-            return replace(layer, out_features=1)
-        case Residual():
-            return Residual([_narrow(part) for part in layer.layers])
-    return layer
+    num_distinct = len({candidate.architecture.fingerprint for candidate in fitting})
+    return Holdings(num_draws, num_draws - len(existing), tuple(fitting), num_distinct)
 
 
 @dataclass(frozen=True)

@@ -66,17 +66,17 @@ class Gate:
             record_reason(trial, reason, describe(error))
             self.study.tell(trial, state=TrialState.FAIL)
             raise
-        if CONTINUES in trial.user_attrs:  # nothing new
-            return candidate
         self.standing.refresh()  # another process may have had the same idea meanwhile
         earlier = self.standing.tally.seen.get(candidate.fingerprint)
-        if earlier is not None:
+        # One that goes on with a stopped trial is known by itself, unless another was first.
+        if earlier not in (None, trial.number):
             detail = f"trial {earlier} is the same"
             num_params = candidate.architecture.num_params
             score = self.standing.tally.scores.get(earlier)
             self._reject(trial, Reason.DUPLICATE, detail, num_params, score)
             return None
-        self.num_rejected = 0
+        if CONTINUES not in trial.user_attrs:  # which is no new candidate
+            self.num_rejected = 0
         return candidate
 
     def _candidate(self, trial: optuna.Trial) -> Candidate:

@@ -23,11 +23,12 @@ import psutil
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.trials import BROKEN_OFF, CONTINUES, Reason, reason_of, was_broken_off
+from nas.tally import take_tally
+from nas.trials import CONTINUES, Reason, reason_of, was_broken_off
 
 BEAT_SECONDS = 20.0
 LEASE_SECONDS = 120.0  # that a beat may stand still
-UNOWNED_SECONDS = 5.0  # that a process may take to put its name on a trial from the queue
+UNOWNED_SECONDS = 5.0  # that a process may take to put its name on a trial
 START_TOLERANCE = 2.0  # by which a start time may be read differently
 
 _OWNER = "owner"  # a trial's
@@ -60,21 +61,12 @@ class Owner:
             )
 
     def ask(self) -> optuna.Trial:
-        """The next trial: from the queue, or a new one, which is made with its owner's name.
-
-        `Study.ask` would do the same, but for the owner, and that what was broken off comes first:
-        it did so in a search that nothing broke off.
-        """
+        """The next trial: from the queue, or a new one."""
         self.keep_alive()
-        storage = self.study._storage
-        queue = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        for waiting in sorted(queue, key=lambda trial: (not is_retry(trial), trial.number)):
-            with contextlib.suppress(UpdateFinishedTrialError):
-                if storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
-                    storage.set_trial_user_attr(waiting._trial_id, _OWNER, self.name)
-                    return self._trial(waiting._trial_id)
-        template = create_trial(state=TrialState.RUNNING, user_attrs={_OWNER: self.name})
-        return self._trial(storage.create_new_trial(self.study._study_id, template))
+        trial = self.study.ask()
+        trial.set_user_attr(_OWNER, self.name)
+        self._take(trial)
+        return trial
 
     def take_up(self, stopped: FrozenTrial) -> optuna.Trial:
         """A new trial that goes on with a stopped one, with its parameters."""
@@ -90,64 +82,49 @@ class Owner:
             user_attrs=attrs,
             system_attrs={"fixed_params": stopped.params},
         )
-        return self._trial(self.study._storage.create_new_trial(self.study._study_id, template))
-
-    def _trial(self, trial_id: int) -> optuna.Trial:
-        self._asked.add(trial_id)
-        storage = self.study._storage
-        trials = self.study.get_trials(deepcopy=False)
-        mine = next(trial for trial in trials if trial._trial_id == trial_id)
-        if _INDEX not in mine.user_attrs:  # else it was put back
-            storage.set_trial_user_attr(trial_id, _INDEX, _next_index(mine, trials))
+        trial_id = self.study._storage.create_new_trial(self.study._study_id, template)
         # What samplers have read of the study is kept until the next `ask` or `tell` of Optuna's.
         self.study._thread_local.cached_all_trials = None
-        return optuna.Trial(self.study, trial_id)
+        trial = optuna.Trial(self.study, trial_id)
+        self._take(trial)
+        return trial
 
-    def put_back(self, trial: optuna.Trial) -> bool:
-        """Let a trial from the queue wait there again; False when it is not from there."""
-        storage = self.study._storage
-        is_from_queue = bool(_fixed(storage.get_trial(trial._trial_id)))
-        if is_from_queue:
-            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        return is_from_queue
+    def _take(self, trial: optuna.Trial) -> None:
+        self._asked.add(trial._trial_id)
+        trials = self.study.get_trials(deepcopy=False)
+        trial.set_user_attr(_INDEX, _next_index(trials[trial.number], trials))
 
     def recover(self) -> list[int]:
         """Queue again what was broken off; returns the numbers of the trials it happened to.
 
         Trials of live processes are left alone. One whose process died is tried again once: it may
         have been what killed it. What went on with a stopped trial is not queued: that one is taken
-        up again.
+        up again. Nor is what another trial has trained, or trains.
         """
         self._bury_lost()
         trials = self.study.get_trials(deepcopy=False)
         retried = {trial.user_attrs.get(_RETRY_OF) for trial in trials}
+        seen = take_tally(self.study).seen
         found = []
         for trial in trials:
             root = trial.user_attrs.get(_RETRY_OF, trial.number)
-            params = trial.params if "fingerprint" in trial.user_attrs else _fixed(trial)
+            fingerprint = trial.user_attrs.get("fingerprint")
+            params = _fixed(trial) if fingerprint is None else trial.params
             is_broken_off = was_broken_off(trial) and CONTINUES not in trial.user_attrs
+            # Of two retries that were queued at once, one is a duplicate and says nothing.
+            void = (Reason.SURPLUS,) if fingerprint is None else (Reason.SURPLUS, Reason.DUPLICATE)
             is_last = not any(
                 other.user_attrs.get(_RETRY_OF) == root
                 and other.number > trial.number
-                and reason_of(other) != Reason.SURPLUS
+                and reason_of(other) not in void
                 for other in (trials if root in retried else ())
             )
-            if not (is_broken_off and params and is_last) or _num_lost(trials, root) > 1:
+            is_wanted = is_broken_off and params and is_last and fingerprint not in seen
+            if not is_wanted or _num_lost(trials, root) > 1:
                 continue
             self.study.enqueue_trial(params, user_attrs={_RETRY_OF: root})
             found.append(trial.number)
         return found
-
-    def is_surplus(self, trial: optuna.Trial) -> bool:
-        """Whether another process has begun the same retry, or taken up the same trial, before."""
-        attrs = trial.user_attrs
-        key = CONTINUES if CONTINUES in attrs else _RETRY_OF
-        return key in attrs and any(
-            other.user_attrs.get(key) == attrs[key]
-            and other.number < trial.number
-            and reason_of(other) not in (*BROKEN_OFF, Reason.SURPLUS)
-            for other in self.study.get_trials(deepcopy=False)
-        )
 
     def _bury_lost(self) -> None:
         """Close the running trials of dead processes."""
@@ -161,10 +138,9 @@ class Owner:
             # One of its own that it was never given was begun twice by a database that broke off.
             if trial._trial_id in self._asked if owner == self.name else self._is_alive(owner):
                 continue
-            # One from the queue may just have been taken by a process that lives.
-            is_unowned = _OWNER not in trial.user_attrs and _fixed(trial)
+            # Its process may just have taken it, and live.
             since = self._unowned.setdefault(trial.number, now)
-            if is_unowned and now - since < UNOWNED_SECONDS:
+            if owner is None and now - since < UNOWNED_SECONDS:
                 continue
             # Another process may be doing the same, or the trial's own may end it just now: one of
             # them closes it. That it was lost is not written but seen from what is missing.

@@ -186,9 +186,6 @@ def stock_report(launch: Launch, task: Task, holdings: Holdings) -> RenderableTy
         f"of {drawn:,} random draws {len(fitting):,} fit ({len(fitting) / drawn:.1%}), "
         f"{holdings.num_over:,} are over a limit, {holdings.num_invalid:,} cannot exist",
     ]
-    if holdings.num_fittable:
-        fitted = len(fitting) + holdings.num_fittable
-        parts.append(f"with widths solved by nas.fit {fitted:,} would fit ({fitted / drawn:.1%})")
     if not fitting:
         return Group(*parts, "networks that fit exist, but random draws do not find them")
     table = _table("of those that fit", ">smallest", ">median", ">largest")
@@ -202,13 +199,7 @@ def stock_report(launch: Launch, task: Task, holdings: Holdings) -> RenderableTy
     ):
         median = round(statistics.median(values))
         table.add_row(name, _number(min(values)), _number(median), _number(max(values)))
-    number, is_known = holdings.estimate_distinct()
-    parts += [
-        table,
-        f"distinct networks: {holdings.num_distinct:,} drawn, of "
-        + (f"at least about {number:,}" if is_known else f"more than {number:,}"),
-    ]
-    return Group(*parts)
+    return Group(*parts, table, f"of these networks {holdings.num_distinct:,} are distinct")
 
 
 def forecast_report(launch: Launch, task: Task, expected: Forecast) -> RenderableType:

@@ -115,7 +115,7 @@ def taken_up(trials: Sequence[FrozenTrial]) -> set[int]:
     found, num_lost = set(), dict[int, int]()
     for trial in trials:
         number = trial.user_attrs.get(CONTINUES)
-        if number is None or reason_of(trial) == Reason.SURPLUS:  # another process was faster
+        if number is None or reason_of(trial) in (Reason.DUPLICATE, Reason.SURPLUS):
             continue
         if not was_broken_off(trial):
             found.add(number)

@@ -257,8 +257,6 @@ class Search:
         """Ask for one proposal, or take up a stopped one, and gate it; train what fits."""
         step, table = self.standing.step, self.standing.timetable
         trial = self.standing.ask()
-        if trial is None:
-            return
         try:
             candidate = self.gate.admit(trial)
             if candidate is None:

@@ -13,7 +13,7 @@ from nas.rungs import SqueezedPruner
 from nas.storage import FileGuard
 from nas.tally import count_trained, take_tally
 from nas.timetable import Timetable
-from nas.trials import CONTINUES, TRAINED, Reason, record_reason, was_shortened
+from nas.trials import CONTINUES, TRAINED, was_shortened
 
 REFRESH_SECONDS = 2.0  # after which what other processes have done is read again
 RECOVERY_SECONDS = 30.0  # after which their dead are looked for again
@@ -110,19 +110,13 @@ class Standing:
         """Whether a candidate is to be proposed that had no training yet."""
         return self._num_begun < self.num_trials and not self.is_exhausted
 
-    def ask(self) -> optuna.Trial | None:
-        """The next trial; None when other processes began what was missing just before."""
+    def ask(self) -> optuna.Trial:
+        """The next trial: a stopped one that goes on, one from the queue, or a new one.
+
+        What other processes begin at the same moment is not known yet: so many processes may
+        together train as many candidates too many, less one.
+        """
         stopped = self.next_up
         trial = self.owner.ask() if stopped is None else self.owner.take_up(stopped)
         self.refresh()
-        is_beyond = (
-            stopped is None and self.tally.num_wanted_before(trial.number) >= self.num_trials
-        )
-        is_surplus = self.owner.is_surplus(trial)
-        if not is_beyond and not is_surplus:
-            return trial
-        if stopped is not None or is_surplus or not self.owner.put_back(trial):
-            record_reason(trial, Reason.SURPLUS, "other processes had begun enough")
-            self.study.tell(trial, state=TrialState.FAIL)
-        self.refresh()
-        return None
+        return trial

@@ -28,7 +28,6 @@ class Tally:
     scores: dict[int, float]  # of trials that were trained to their end
     trained: Sequence[int]  # numbers of those that count towards `--trials`
     running: Sequence[int]
-    repeating: frozenset[int]  # of these: from the queue, or going on with a stopped one
 
     @property
     def num_running(self) -> int:
@@ -39,18 +38,6 @@ class Tally:
         """`counts`, with what is in work."""
         return self.counts + Counter({UNFINISHED: self.num_running})
 
-    def num_wanted_before(self, number: int) -> int:
-        """How many count towards `--trials` already, or may come to, before that trial.
-
-        Of new trials the number says which was begun before. One that repeats may have been begun
-        at any time: it gives way to all, and all to it.
-        """
-        is_repeating = number in self.repeating
-        return len(self.trained) + sum(
-            other != number and (other < number or is_repeating or other in self.repeating)
-            for other in self.running
-        )
-
 
 def take_tally(study: optuna.Study) -> Tally:
     """Read the trials, but no more of each than is needed: there may be thousands."""
@@ -58,7 +45,7 @@ def take_tally(study: optuna.Study) -> Tally:
     seconds: dict[str, float] = defaultdict(float)
     seen: dict[str, int] = {}
     scores: dict[int, float] = {}
-    trained, running, repeating = [], [], []
+    trained, running = [], []
     trials = study.get_trials(deepcopy=False)
     taken_up = {
         trial.user_attrs[CONTINUES]
@@ -71,8 +58,6 @@ def take_tally(study: optuna.Study) -> Tally:
         is_running = trial.state == TrialState.RUNNING
         if is_running:
             running.append(trial.number)
-            if "fixed_params" in trial.system_attrs:
-                repeating.append(trial.number)
         elif trial.state != TrialState.WAITING:
             outcome = TAKEN_UP if trial.number in taken_up else outcome_of(trial)
             counts[outcome] += 1
@@ -88,7 +73,7 @@ def take_tally(study: optuna.Study) -> Tally:
             fingerprint = attrs.get("fingerprint") or before.get("fingerprint")
             if fingerprint:
                 seen.setdefault(fingerprint, trial.number)
-    return Tally(counts, dict(seconds), seen, scores, trained, running, frozenset(repeating))
+    return Tally(counts, dict(seconds), seen, scores, trained, running)
 
 
 def count_trained(outcomes: Counter[str]) -> int:

@@ -33,7 +33,7 @@ class Reason(StrEnum):
     ERROR = "error"
     INTERRUPTED = "interrupted"
     LOST = "lost"
-    SURPLUS = "surplus"
+    SURPLUS = "surplus"  # in studies from before: of two processes the other was faster
     TIME_LIMIT = "time limit"
 
 

@@ -14,8 +14,9 @@ from nas.candidate import Candidate, Recipe
 from nas.errors import DivergedError, SpaceError, StudyError
 from nas.events import TrialEnded
 from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
+from nas.rungs import taken_up
 from nas.tally import count_trained
-from nas.trials import TRAINED, Reason, best_trials, find_trial, read_trials
+from nas.trials import TRAINED, Reason, best_trials, find_trial, read_trials, record_reason
 from tests.fakes import LIMIT, FakePool, fixed_space, make_space, one_network_space
 
 
@@ -205,6 +206,20 @@ def test_network_that_another_process_has_begun_meanwhile_is_not_trained_as_well
     search.gate.space = SimpleNamespace(propose=slow)
     assert search.gate.admit(search.standing.ask()) is None
     assert len(pool.jobs) == 1
+
+
+def test_of_two_processes_that_take_up_the_same_trial_the_second_is_a_duplicate(make_search):
+    search = make_search(one_network_space())
+    trial = search.standing.ask()
+    trial.set_user_attr("fingerprint", search.gate.admit(trial).fingerprint)
+    record_reason(trial, Reason.STOPPED_BY_PRUNER, "")
+    search.study.tell(trial, state=TrialState.PRUNED)
+    owners = search.standing.owner, make_search(one_network_space()).standing.owner
+    first, second = (owner.take_up(search.study.trials[0]) for owner in owners)
+    assert search.gate.admit(first)
+    assert search.gate.admit(second) is None
+    assert search.study.trials[second.number].user_attrs["detail"] == "trial 1 is the same"
+    assert taken_up(search.study.trials) == {0}  # by the first, which runs
 
 
 def test_duplicate_is_neither_best_nor_trained_and_has_no_weights(make_search, pool):

@@ -46,11 +46,10 @@ def die(dead_pid):
     return lambda owner: put_record(owner, pid=dead_pid)
 
 
-def begin(owner, width=3):
+def begin(owner):
     """A trial that has come so far that it is being trained."""
     trial = owner.ask()
-    trial.suggest_int("width", 1, 30)
-    trial.set_user_attr("fingerprint", f"network {width}")
+    trial.set_user_attr("fingerprint", f"network {trial.suggest_int('width', 1, 10**9)}")
     return trial
 
 
@@ -78,26 +77,21 @@ LOST = ("FAIL", "lost")
 # Asking
 
 
-def test_new_trial_has_its_owner_at_every_moment(study, monkeypatch):
-    owner, storage, seen = Owner(study), study._storage, []
-
-    def watch(name):
-        function = getattr(storage, name)
-
-        def watched(*args, **kwargs):
-            result = function(*args, **kwargs)
-            seen.extend(t.user_attrs.get("owner") for t in running(study))
-            return result
-
-        monkeypatch.setattr(storage, name, watched)
-
-    for name in ("create_new_trial", "set_trial_state_values", "set_trial_user_attr"):
-        watch(name)
+def test_trial_has_its_owner_and_its_place(study):
+    owner = Owner(study)
     trial = owner.ask()
-    assert seen
-    assert set(seen) == {owner.name}
     assert study.trials[trial.number].user_attrs == {"owner": owner.name, "index": 0}
     assert f"process:{owner.name}" in study.user_attrs
+
+
+def test_new_trial_is_left_alone_until_it_has_had_time_for_a_name(study, monkeypatch):
+    study.ask()  # by a process that has not put its name there yet
+    owner = Owner(study)
+    assert owner.recover() == []
+    assert [t.state.name for t in study.trials] == ["RUNNING"]
+    monkeypatch.setattr("nas.ownership.UNOWNED_SECONDS", 0.0)
+    assert owner.recover() == []
+    assert outcomes(study) == [LOST]
 
 
 def test_trial_just_taken_from_the_queue_is_left_alone_until_it_has_had_time_for_a_name(
@@ -190,25 +184,6 @@ def test_processes_that_ask_at_once_never_get_the_same_trial_of_the_queue(tmp_pa
         assert len(trials) == 2 * NUM_QUEUED
         for name, numbers in taken.items():
             assert all(trials[number].user_attrs["owner"] == name for number in numbers)
-
-
-def test_who_comes_too_late_for_a_trial_of_the_queue_leaves_its_owner_alone(tmp_path, monkeypatch):
-    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
-    study = optuna.create_study(storage=storage)
-    study.enqueue_trial({"width": 4})
-    late_study = optuna.load_study(study_name=study.study_name, storage=storage)
-    first, late = Owner(study), Owner(late_study)
-    get_trials = late_study.get_trials
-
-    def slow(*args, states=None, **kwargs):
-        found = get_trials(*args, states=states, **kwargs)
-        if states == (TrialState.WAITING,):  # read, and then the other is quicker
-            assert first.ask().number == 0
-        return found
-
-    monkeypatch.setattr(late_study, "get_trials", slow)
-    assert late.ask().number == 1
-    assert [t.user_attrs["owner"] for t in study.trials] == [first.name, late.name]
 
 
 # Live processes
@@ -531,53 +506,50 @@ def test_what_came_from_the_queue_is_tried_again_though_it_was_no_candidate_yet(
     assert owner.recover() == []
 
 
-# Surplus
+# Two processes that find the same dead one at the same moment
 
 
 def queued_twice(study, die):
-    """Two processes have found the same trial of a dead one, at the same moment."""
     dead = Owner(study)
-    begin(dead)
+    width = begin(dead).params["width"]
     die(dead)
     owner = Owner(study)
-    owner.recover()
-    study.enqueue_trial({"width": 4}, user_attrs={"retry_of": 0})
+    assert owner.recover() == [0]
+    study.enqueue_trial({"width": width}, user_attrs={"retry_of": 0})
     return owner
 
 
-def test_second_retry_of_the_same_trial_is_surplus(study, die):
+def test_retry_that_was_broken_off_is_tried_again_though_another_was_its_duplicate(study, die):
     owner = queued_twice(study, die)
-    first, second = begin(owner), begin(Owner(study))
-    assert (first.number, second.number) == (1, 2)
-    assert not owner.is_surplus(first)
-    assert owner.is_surplus(second)
-    study.tell(first, 0.5)
-    assert owner.is_surplus(second)
-
-
-def test_retry_that_was_broken_off_makes_the_next_one_no_surplus(study, die):
-    owner = queued_twice(study, die)
-    first, second = begin(owner), begin(owner)
-    close(first, Reason.INTERRUPTED)
-    assert not owner.is_surplus(second)
-
-
-def test_retries_of_other_trials_are_no_surplus(study, die):
-    dead, owner = Owner(study), Owner(study)
-    begin(dead)
-    begin(dead)
-    die(dead)
-    assert owner.recover() == [0, 1]
-    assert not any(owner.is_surplus(begin(owner)) for _ in range(3))
-
-
-def test_retry_is_tried_again_though_another_one_was_surplus(study, die):
-    owner = queued_twice(study, die)
-    first, second = begin(owner), begin(owner)
-    assert owner.is_surplus(second)
-    close(second, Reason.SURPLUS)
+    first, second = begin(owner), owner.ask()
+    record_reason(second, Reason.DUPLICATE, "")
+    study.tell(second, state=TrialState.PRUNED)
+    assert owner.recover() == []
     close(first, Reason.INTERRUPTED)
     assert owner.recover() == [1]
+    assert owner.recover() == []
+
+
+def test_candidate_that_another_trial_has_trained_meanwhile_is_not_tried_again(study, die):
+    dead, owner = Owner(study), Owner(study)
+    fingerprint = begin(dead).user_attrs["fingerprint"]
+    twin = owner.ask()
+    twin.set_user_attr("fingerprint", fingerprint)
+    study.tell(twin, 0.5)
+    die(dead)
+    assert owner.recover() == []
+
+
+def test_candidate_from_the_queue_whose_retry_was_a_duplicate_is_not_tried_again(study, die):
+    dead, owner = Owner(study), Owner(study)
+    study.enqueue_trial({"width": 4})
+    dead.ask()
+    die(dead)
+    assert owner.recover() == [0]
+    retry = owner.ask()
+    record_reason(retry, Reason.DUPLICATE, "")
+    study.tell(retry, state=TrialState.PRUNED)
+    assert owner.recover() == []
 
 
 # Places
@@ -657,14 +629,12 @@ def test_trial_of_the_queue_that_died_before_its_place_was_written_keeps_the_one
         study.enqueue_trial({"width": width})
     dead, owner = Owner(study), Owner(study)
     dead.keep_alive()
-    first = study.trials[0]._trial_id
-    study._storage.set_trial_user_attr(first, "owner", dead.name)
-    study._storage.set_trial_state_values(first, TrialState.RUNNING)
+    study.ask().set_user_attr("owner", dead.name)
     die(dead)
     assert owner.recover() == [0]
     places = [(trial.user_attrs.get("retry_of"), index(study, trial.number))
               for trial in (begin(owner), begin(owner), begin(owner))]  # fmt: skip
-    assert places == [(0, 0), (None, 1), (None, 2)]
+    assert places == [(None, 1), (0, 0), (None, 2)]
 
 
 # Stopped trials that are taken up again
@@ -682,7 +652,7 @@ def stopped(study):
 def test_trial_that_goes_on_with_a_stopped_one_has_its_parameters_and_an_owner(study, stopped):
     owner = Owner(study)
     trial = owner.take_up(stopped)
-    assert trial.suggest_int("width", 1, 30) == stopped.params["width"]
+    assert trial.suggest_int("width", 1, 10**9) == stopped.params["width"]
     attrs = study.trials[1].user_attrs
     assert (attrs["continues"], attrs["owner"]) == (0, owner.name)
     assert study.trials[1].state == TrialState.RUNNING
@@ -701,45 +671,3 @@ def test_trial_that_goes_on_with_a_stopped_one_is_not_queued_again_but_keeps_its
     again = study.trials[2].user_attrs
     assert (again["continues"], again["retry_of"]) == (0, 1)
     assert [index(study, number) for number in (1, 2)] == [1, 1]
-
-
-def test_of_two_processes_that_take_up_the_same_broken_off_trial_one_is_surplus(
-    study, stopped, die
-):
-    dead = Owner(study)
-    dead.take_up(stopped)
-    die(dead)
-    first, second = Owner(study), Owner(study)
-    first.recover()
-    mine, theirs = first.take_up(stopped), second.take_up(stopped)
-    assert not first.is_surplus(mine)
-    assert second.is_surplus(theirs)
-    close(theirs, Reason.SURPLUS)
-    die(first)
-    second.recover()
-    assert not second.is_surplus(second.take_up(stopped))
-
-
-def test_retry_is_not_surplus_beside_those_that_were_surplus_before(study, die):
-    dead, first, second = Owner(study), Owner(study), Owner(study)
-    begin(dead)
-    die(dead)
-    assert first.recover() == [0]
-    study.enqueue_trial({"width": 3}, user_attrs={"retry_of": 0})  # by another, at the same time
-    mine, theirs = begin(first), begin(second)
-    assert second.is_surplus(theirs)
-    close(theirs, Reason.SURPLUS)
-    close(mine, Reason.INTERRUPTED)
-    assert second.recover() == [1]
-    assert not second.is_surplus(begin(second))
-
-
-def test_what_was_broken_off_is_asked_for_before_the_rest_of_the_queue(study, die):
-    for width in (4, 5):
-        study.enqueue_trial({"width": width})
-    dead, owner = Owner(study), Owner(study)
-    begin(dead)
-    die(dead)
-    assert owner.recover() == [0]
-    widths = [owner.ask().suggest_int("width", 1, 30) for _ in range(2)]
-    assert widths == [4, 5]

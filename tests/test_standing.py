@@ -89,67 +89,13 @@ def test_asking_gives_trials_until_enough_have_begun(study):
     assert standing.tally.num_running == 3
 
 
-def test_asking_gives_nothing_back_when_others_had_begun_enough_just_before(study):
-    standing, other = Standing(study, 2), Owner(study)
-    begin(other)
-    begin(other)
-    assert standing.wants_more  # it has not looked since
-    assert standing.ask() is None
-    last = study.trials[-1]
-    assert (last.state, last.user_attrs["reason"]) == (TrialState.FAIL, "surplus")
-    assert not standing.wants_more
-    assert standing.tally.counts == {"surplus": 1}
-
-
-def test_of_two_that_ask_at_once_the_first_keeps_its_trial(study):
-    first, second = Standing(study, 1), Standing(study, 1)
-    assert first.ask().number == 0
-    assert second.ask() is None
-    # The first was there before, whatever has begun behind it.
-    third, fourth = Standing(study, 2), Owner(study)
-    ask = third.owner.ask
-
-    def slow():
-        trial = ask()
-        begin(fourth)
-        begin(fourth)
-        return trial
-
-    third.owner.ask = slow
-    assert third.ask().number == 2
-
-
-def test_trained_candidates_count_also_behind_the_trial_that_was_asked_for(study):
-    """One of the queue has a small number, however late it is asked for."""
-    study.enqueue_trial({"width": 3})
-    standing = Standing(study, 1)
-    study.add_trial(optuna.trial.create_trial(value=0.5))
-    assert standing.ask() is None
-    assert [t.state.name for t in study.trials] == ["WAITING", "COMPLETE"]
-
-
-def test_retry_that_another_process_has_taken_as_well_is_surplus(study):
-    standing, other = Standing(study, 9), Owner(study)
-    close(study, begin(other), Reason.INTERRUPTED)
-    other.recover()
-    study.enqueue_trial({"width": 4}, user_attrs={"retry_of": 0})
-    assert begin(other).user_attrs["retry_of"] == 0
-    assert standing.ask() is None
-    assert reasons(study) == ["interrupted", None, "surplus"]
-    assert standing.ask().number == 3
-
-
-@pytest.mark.parametrize("is_retry", [False, True], ids=["beginning", "retry"])
-def test_trial_of_the_queue_that_came_too_late_is_not_forgotten(study, is_retry):
-    """The study is asked for more trials later."""
-    standing, other = Standing(study, 2), Owner(study)
-    begin(other)
-    begin(other)
-    study.enqueue_trial({"width": 4}, user_attrs={"retry_of": 0} if is_retry else None)
-    assert standing.ask() is None
-    Standing(study, 9).look_around()
-    assert [t.system_attrs["fixed_params"] for t in study.trials if not t.state.is_finished()
-            and "fixed_params" in t.system_attrs] == [{"width": 4}]  # fmt: skip
+def test_processes_that_have_not_looked_begin_no_more_than_one_too_many_each(study):
+    standings = [Standing(study, 2) for _ in range(3)]
+    assert all(standing.wants_more for standing in standings)
+    for standing in standings:
+        while standing.wants_more:
+            standing.ask()
+    assert len(study.trials) == 4
 
 
 # Looking around
@@ -226,17 +172,6 @@ def test_database_that_was_moved_or_replaced_ends_the_search(in_file, tmp_path, 
     in_file.refresh()
 
 
-def test_trial_of_the_queue_that_was_put_back_and_comes_late_gives_way_to_what_is_in_work(in_file):
-    study = in_file.study  # one in memory never looks at it again
-    study.enqueue_trial({"width": 3})
-    late, one, other = Standing(study, 1), Owner(study), Owner(study)
-    trial = one.ask()
-    begin(other)
-    one.put_back(trial)
-    assert late.ask() is None
-    assert [t.state.name for t in study.trials] == ["WAITING", "RUNNING"]
-
-
 def test_study_in_memory_has_no_file_to_look_for(study):
     Standing(study, 1).refresh()
 
@@ -279,24 +214,6 @@ def test_best_of_the_stopped_goes_on_when_there_are_enough_but_nothing_new_is_be
     squeezed.tell(trial, 0.9)
     standing.refresh()
     assert not standing.wants_more
-
-
-def test_stopped_one_counts_also_when_it_is_taken_up_at_this_moment(squeezed):
-    """It has a larger number then than what was asked for just before."""
-    standing, other = Standing(squeezed, 3), Owner(squeezed)
-    for score in (0.5, 0.6):
-        stop_at_rung(squeezed, other, score)
-    begin(other)
-    ask = standing.owner.ask
-
-    def slow():
-        trial = ask()
-        other.take_up(squeezed.trials[1])
-        return trial
-
-    standing.owner.ask = slow
-    assert standing.ask() is None
-    assert reasons(squeezed)[3] == "surplus"
 
 
 def test_the_best_goes_on_however_few_there_are_once_no_more_come(squeezed):

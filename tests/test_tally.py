@@ -56,16 +56,6 @@ def test_networks_that_had_their_training_are_in_work_or_failed_are_not_trained_
     assert take_tally(study).seen == {"error": 2, "weak": 3, "good": 4, "now": 5}
 
 
-def test_trials_that_run_may_count_for_those_after_them_only():
-    study = optuna.create_study(direction="maximize")
-    add(study, TrialState.COMPLETE, "a", 0.9)
-    for fingerprint in "bcd":
-        add(study, TrialState.RUNNING, fingerprint)
-    tally = take_tally(study)
-    assert tally.num_running == 3
-    assert [tally.num_wanted_before(number) for number in (1, 2, 3)] == [1, 2, 3]
-
-
 STOPPED = {"seconds": 1.0, "reason": "stopped by pruner"}
 
 

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["naive", "peer", "nas-one", "nas-all", "without fused-passes"])
 def test_arm_of_the_engine_benchmark_trains(arm, mnist_dir):
     done = subprocess.run(
@@ -50,6 +51,7 @@ def test_checks_for_a_gpu_save_what_they_find(tmp_path):
     assert found["memory"]["skipped"] == "no card"
 
 
+@pytest.mark.slow
 def test_random_command_lines_run_or_are_refused_in_one_line():
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "arguments.py", "--count", "150", "--seed", "2"],
@@ -82,6 +84,7 @@ def test_recorded_candidates_are_drawn_again_as_they_were():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["plain", "random", "optuna", "blind", "nas"])
 def test_way_to_search_trains_as_many_epochs_as_it_is_given(arm, mnist_dir):
     code = (

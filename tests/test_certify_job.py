@@ -63,6 +63,7 @@ def test_search_certify_and_show_work_in_a_row(capsys):
     assert capsys.readouterr().out.strip() == tables.strip()  # nothing trained, nothing opened
 
 
+@pytest.mark.slow
 def test_test_images_are_opened_after_the_last_training_and_by_no_search(folder):
     """In a process that says on its standard output when it opens a test image."""
     for part, num in (("train", 24), ("test", 6)):
@@ -96,6 +97,7 @@ def test_test_images_are_opened_after_the_last_training_and_by_no_search(folder)
     assert sum(lines[i].endswith(".png") for i in opened) >= 12
 
 
+@pytest.mark.slow
 def test_interrupted_certification_keeps_what_is_done_and_says_how_to_go_on():
     assert main([*DIGITS, "--trials", "1"]) == 0
     first = next(r.number for r in read_trials(study()) if r.is_complete)

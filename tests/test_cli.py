@@ -592,6 +592,7 @@ HOSTILE_NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_no_folder_is_named_after_a_study_with_a_hostile_name(copied, refuse, run, cwd, name):
     with contextlib.closing(sqlite3.connect("studies.db")) as database, database:
@@ -600,6 +601,7 @@ def test_no_folder_is_named_after_a_study_with_a_hostile_name(copied, refuse, ru
     assert run("export", "--out", "mine").code == 0
 
 
+@pytest.mark.slow
 def test_code_in_the_current_folder_runs_only_when_it_is_named(copied, run, cwd):
     (cwd / "search_spaces").mkdir()
     for path in (cwd / "tiny.py", *(cwd / "search_spaces" / f"{n}.py" for n in ("tiny", "blocks"))):
@@ -700,6 +702,7 @@ def in_shell(command, **variables):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 @pytest.mark.parametrize(
     "command",
@@ -715,12 +718,14 @@ def test_output_that_cannot_be_written_is_one_line(copied, command):
     assert (done.returncode, done.stderr) == (1, line)
 
 
+@pytest.mark.slow
 def test_lists_need_no_standard_output(copied):
     for verb in ("spaces", "studies", "show best"):
         done = in_shell(f"{IN_SHELL}{verb} >&-")
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["", "--json", "--quiet"])
 def test_search_whose_output_nobody_reads_ends_quietly_and_can_go_on(cwd, run, how):
     (cwd / "tiny.py").write_text(TINY_SPACE)
@@ -731,6 +736,7 @@ def test_search_whose_output_nobody_reads_ends_quietly_and_can_go_on(cwd, run, h
     assert "the study holds 1 trained candidates" in again.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_plain", [True, False])
 def test_colour_is_left_out_where_the_user_asks_for_that(copied, is_plain):
     code = f"import pty; pty.spawn([{sys.executable!r}, '-m', 'nas', 'show', 'best'])"

@@ -228,6 +228,7 @@ def test_values_of_a_network_held_at_once_are_those_of_its_residual():
     assert Architecture((1, 5, 5), layers).peak_values == 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     [

@@ -72,6 +72,7 @@ def test_start_fits_and_uses_most_of_the_budget(name, shape, budget):
     assert 0.6 * budget < num_params < budget
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (1, 2, 30), (2, 30, 2), (1, 3, 3), (3, 4, 4)], ids=str
 )

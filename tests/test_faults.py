@@ -32,7 +32,10 @@ COUNTS_ON_A_SERVER = {
     "many": {"together": 50, "churn": 500, "resume": 100, "kill": 500, "stopped": 20},
 }[HOW_MANY]  # fmt: skip
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the harness forks")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="the harness forks"),
+]
 
 
 def check(fault, count, *options):

@@ -79,6 +79,7 @@ def test_search_with_a_time_limit_says_its_plan_and_ends_with_a_network(capsys):
     assert main(["export", "--data-dir", "none"]) == 0
 
 
+@pytest.mark.slow
 def test_check_says_what_would_fit_into_a_time(capsys):
     assert main(["check", *SEARCH[1:], "--trials", "2", "--draws", "10", "--timeout", "5m"]) == 0
     assert "5 min: about 2 candidates, the best for all 2 epochs" in capsys.readouterr().out
@@ -101,6 +102,7 @@ def test_password_on_the_command_line_is_remarked_on_and_not_repeated(capsys):
     assert "hunter2" not in said
 
 
+@pytest.mark.slow
 def test_search_on_other_terms_is_refused_and_changes_nothing(folder, capsys):
     main([*SEARCH, "--trials", "1", "--study", "s"])
     before = [(r.number, r.state) for r in records()]
@@ -112,6 +114,7 @@ def test_search_on_other_terms_is_refused_and_changes_nothing(folder, capsys):
     assert [(r.number, r.state) for r in records()] == before
 
 
+@pytest.mark.slow
 def test_search_begins_with_the_best_of_another_study_and_only_once(folder):
     main([*SEARCH, "--trials", "2", "--study", "old"])
     old = [r.params for r in best_trials(open_study(open_storage(None)))]
@@ -172,6 +175,7 @@ def test_interrupted_search_closes_its_trial_and_can_go_on(folder, name, code):
     assert not any(r.outcome == "unfinished" for r in records())
 
 
+@pytest.mark.slow
 def test_two_searches_that_start_at_once_share_a_study_and_train_nothing_twice(folder):
     command = [sys.executable, "-m", "nas", *SEARCH, "--trials", "6", "--workers", "1", "--quiet"]
     processes = [
@@ -187,6 +191,7 @@ def test_two_searches_that_start_at_once_share_a_study_and_train_nothing_twice(f
     assert len({r.fingerprint for r in trained}) == 6
 
 
+@pytest.mark.slow
 def test_search_in_a_study_that_is_deleted_ends_with_one_line(folder):
     command = [sys.executable, "-m", "nas", *SEARCH, "--trials", "999", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -200,6 +205,7 @@ def test_search_in_a_study_that_is_deleted_ends_with_one_line(folder):
     assert "somebody deleted it" in errors.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.1, 1, 2.5])
 def test_interrupt_while_the_search_starts_ends_it_without_a_traceback(seconds):
     # To the whole group, as a terminal sends it: also to the processes that are just starting.
@@ -241,6 +247,7 @@ def test_image_size_without_a_folder_is_refused(folder, capsys):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_mnist_search_reaches_a_good_network_and_opens_no_test_image(mnist_dir, folder):
     """One real epoch, in a process that reports every file it opens."""
     script = (

@@ -45,6 +45,7 @@ def run(tmp_path):
     return run_python
 
 
+@pytest.mark.slow
 def test_a_whole_search_calls_nobody(run):
     search = ["search", "--budget", "3k", "--dataset", "digits", "--epochs", "2", "--trials", "2"]
     for command in (search, ["show"], ["export"], ["certify", "--seeds", "2", "--top", "1"]):

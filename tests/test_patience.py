@@ -74,6 +74,7 @@ def results(study):
     return [(t.params, t.values) for t in study.trials if t.state == TrialState.COMPLETE]
 
 
+@pytest.mark.slow
 def test_search_in_a_database_that_breaks_off_before_it_takes_anything_ends_as_it_would_have(
     storage, tiny_data, tmp_path, monkeypatch
 ):
@@ -87,6 +88,7 @@ def test_search_in_a_database_that_breaks_off_before_it_takes_anything_ends_as_i
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_search_loses_nothing_and_counts_nothing_twice_when_answers_do_not_come_back(
     storage, tiny_data, tmp_path, monkeypatch, seed

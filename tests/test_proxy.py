@@ -70,6 +70,7 @@ def run_search(study, data, folder):
     return [(t.state, t.params, t.values) for t in study.trials]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_search_through_a_proxy_is_the_one_without(server, tiny_data, tmp_path):
     straight = optuna.create_study(direction="maximize")
@@ -81,6 +82,7 @@ def test_search_through_a_proxy_is_the_one_without(server, tiny_data, tmp_path):
     assert take_tally(study).counts["trained"] == 6
 
 
+@pytest.mark.slow
 def test_proxy_that_is_gone_for_a_while_is_waited_for(server, monkeypatch):
     study = optuna.create_study(storage=open_storage(server.url))
     server.stop()
@@ -93,6 +95,7 @@ def test_proxy_that_is_gone_for_a_while_is_waited_for(server, monkeypatch):
     thread.join()
 
 
+@pytest.mark.slow
 def test_proxy_that_does_not_come_back_is_given_up(server, monkeypatch):
     monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
     study = optuna.create_study(storage=open_storage(server.url))

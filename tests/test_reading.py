@@ -78,6 +78,7 @@ def texts(trial):
     return {name: repr(value) for name, value in values.items()} | trial.distributions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("included", "after"),
     [(set(), -1), (set(), 8), ({1, 3, 14}, 8), ({12, 13}, -1), (set(range(1, 99)), 10**6),
@@ -134,6 +135,7 @@ def read_all(storage, study):
         assert dict(trial.user_attrs) is not dict(trial.system_attrs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "column", "value"),
     [

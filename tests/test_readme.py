@@ -48,6 +48,7 @@ def test_first_two_blocks_are_one_command_each_for_a_fresh_machine():
         assert job in block
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme_runs(clone, capsys):
     assert any(c.startswith("nas export") for c in COMMANDS)
     setup = [re.split(r"&&", block)[1].strip() for block in SHELL_BLOCKS[:1]]

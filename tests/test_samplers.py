@@ -178,6 +178,7 @@ def blocks_proposals(name, num=14):
         yield candidate.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_users_see_no_warning_while_a_sampler_proposes_blocks(name, caplog):
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.WARNING):
@@ -209,6 +210,7 @@ def last_distances(name, is_stopped=lambda number: False):
     return sum(distances[25:]) / 15
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["tpe", "gp"])
 def test_sampler_comes_nearer_to_the_best_than_chance(name):
@@ -220,6 +222,7 @@ def test_tpe_learns_from_stopped_candidates_too():
     assert last_distances("tpe", lambda n: n % 20 > 0) < 0.65 * last_distances("random")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "gp"])
 @pytest.mark.parametrize("space", ["blocks", "residual", "separable", "tied"])
@@ -256,6 +259,7 @@ def branching_suggest(trial, task):
     return plain_suggest(trial, task)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("pruner", ["none", "squeezed"])
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_search_continues_the_count_of_its_study(make_search, pool):
     assert "5 trained candidates" in ended.why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_interrupted_and_resumed_search_equals_the_uninterrupted_one(make_search, pool, sampler):
     straight = make_search(
@@ -181,6 +182,7 @@ def test_same_beginning_in_other_words_is_trained_once(make_search, pool):
     assert [r.params["width"] for r in records].count(5) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_beginning_makes_no_difference_to_a_search_that_is_resumed(make_search, sampler):
     space = starting_space(3, 30, 7, 5)

@@ -79,6 +79,7 @@ def test_file_says_what_it_is(space):
     assert len(docstring.splitlines()[0]) <= 100
 
 
+@pytest.mark.slow
 @of_ranges
 def test_most_draws_can_exist(candidates):
     assert len(candidates) >= 250
@@ -128,6 +129,7 @@ def test_candidates_survive_json(candidates):
         assert again.fingerprint == candidate.fingerprint
 
 
+@pytest.mark.slow
 def test_networks_are_built_with_the_parameters_that_were_counted(candidates, task):
     torch.manual_seed(0)
     for candidate in candidates[::60]:
@@ -139,6 +141,7 @@ def test_networks_are_built_with_the_parameters_that_were_counted(candidates, ta
         assert scores.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")  # such as Optuna's, of ranges that their steps do not divide
 def test_optuna_proposes_from_it_and_its_parameters_say_it_all(space, task):
     """One study for all trials: Optuna refuses a parameter whose choices change."""
@@ -232,6 +235,7 @@ def drawn_with_shares(blocks, task, num, seed=3):
         yield candidate, trial.params["share"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", LIMITS, ids=["parameters", "macs", "activations", "all"])
 @pytest.mark.parametrize("budget", [1_000, 5_000, 20_000, 100_000])
 @pytest.mark.parametrize("shape", IMAGES, ids=str)

@@ -58,6 +58,7 @@ def test_study_with_a_damaged_attribute_is_refused_before_anything_is_written(tm
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -141,6 +142,7 @@ def test_empty_study_with_attributes_of_another_program_is_refused(storage):
         open_or_create_study(storage, "theirs", FACTS, DATA, "text")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_written", [0, 1, 2, 5, 8])
 def test_study_whose_maker_was_killed_on_the_way_is_made_to_its_end(storage, num_written):
     whole = open_or_create_study(storage, "whole", FACTS, DATA, "text")

@@ -159,6 +159,7 @@ TIGHT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", TIGHT, ids=str)
 @pytest.mark.parametrize("max_params", [1, 40, 100])
 @pytest.mark.parametrize("shape", SHAPES)

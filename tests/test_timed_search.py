@@ -70,6 +70,7 @@ def world(data, tmp_path, monkeypatch):
     return World(data, tmp_path / "artifacts", monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [1, 2, 4])
 @pytest.mark.parametrize("has_start", [True, False])
 @pytest.mark.parametrize("minutes", [0.75, 1, 2, 5, 10, 20, 45, 120])

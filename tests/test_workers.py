@@ -168,6 +168,7 @@ class Clock:
         monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
+@pytest.mark.slow
 def test_training_that_hangs_is_ended_and_costs_its_own_candidate(
     make_pool, tiny_architecture, monkeypatch
 ):
@@ -263,6 +264,7 @@ def shared_pool(tiny_data):
     pool.__exit__(None, None, None)
 
 
+@pytest.mark.slow
 def test_workers_that_share_a_process_train_at_once(shared_pool, tiny_architecture):
     for number in range(3):
         shared_pool.start(Job(number, tiny_architecture, RECIPE, seed=number))
@@ -297,6 +299,7 @@ def test_candidate_that_is_out_of_memory_alone_is_not_tried_again(shared_pool):
     assert shared_pool.num_idle == 3
 
 
+@pytest.mark.slow
 def test_candidates_beside_one_that_takes_the_process_down_are_trained_again(
     shared_pool, tiny_architecture
 ):
@@ -333,6 +336,7 @@ def test_no_process_is_left_when_the_pool_ends(tiny_data, tiny_architecture):
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(

@@ -131,6 +131,7 @@ def test_check_notices_another_size(exported):
         check_export(folder, images, scores, num_params + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["import nas", "from nas.layers import Conv", "1 / 0"])
 def test_check_notices_code_that_needs_nas_or_does_not_run(exported, line):
     folder, images, scores, num_params = exported

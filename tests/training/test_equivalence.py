@@ -33,6 +33,7 @@ def digits():
     return datasets.with_test(data, datasets.load_test_images("digits", Path(), None, data))
 
 
+@pytest.mark.slow
 def test_fast_and_plain_engine_reach_the_same_accuracy(digits, monkeypatch):
     def accuracies(precision):
         return [

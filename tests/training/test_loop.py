@@ -433,6 +433,7 @@ def test_label_smoothing_is_in_the_train_loss_alone(tiny_data):
     assert result.history[0].valid_loss == pytest.approx(evaluate(model, tiny_data)[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_training_does_without_numba():
     """Where it cannot be imported, plain modules train."""
     code = (

@@ -69,6 +69,7 @@ def batches():
     return [(x.to(memory_format=torch.channels_last), y) for x, y in zip(images, labels)]  # noqa: B905
 
 
+@pytest.mark.slow
 @each_network
 def test_scores_gradients_and_statistics_of_each_step_are_those_of_the_plain_network(
     layers, batches

@@ -96,6 +96,7 @@ def assert_is_exact_but_for_rounding(kind, x, y_grad):
     assert_equal_steps(actual, expected, limits, tolerance=2e-6, rtol=rtol)
 
 
+@pytest.mark.slow
 @for_each_type
 @pytest.mark.parametrize("shape", SHAPES)
 @for_each_kind
@@ -105,6 +106,7 @@ def test_output_gradients_and_statistics_are_exact_but_for_rounding(kind, shape,
 
 
 # PyTorch sums gradients of bfloat16 less precisely than a stage does.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(FLOAT32, 2e-5), (BFLOAT16, 0.02)], ids=["float32", "bfloat16"]
 )

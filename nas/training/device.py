@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from nas.errors import NasError
+from nas.training.engine import HAS_KERNELS
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -28,8 +29,10 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def device_name(device: torch.device, precision: torch.dtype) -> str:
-    """For records: what it is, not only where, for example `cuda (NVIDIA H200), bf16`."""
+    """For records: what trains, not only where, for example `cuda (NVIDIA H200), bf16`."""
     name = device.type
+    if device.type == "cpu" and not HAS_KERNELS:
+        name = "cpu (plain modules: numba is missing)"
     if device.type == "cuda":
         name = f"cuda ({torch.cuda.get_device_name(device)})"
     return f"{name}, {next(n for n, dtype in PRECISIONS.items() if dtype == precision)}"

@@ -18,7 +18,10 @@ from nas.training.step import MEMORY_FORMAT, Evaluation, Normalise, Step
 
 try:
     from nas.training.cpu import fuse
+
+    HAS_KERNELS = True
 except ImportError:  # without numba the plain modules train as well, if more slowly
+    HAS_KERNELS = False
 
     def fuse(model: nn.Sequential, seed: int) -> nn.Sequential:
         return model

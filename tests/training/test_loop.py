@@ -444,5 +444,9 @@ def test_training_does_without_numba():
         "from tests.training.test_loop import DEEP, QUICK\n"
         "result = train(DEEP, QUICK, make_tiny_data(), seed=0)\n"
         "assert result.is_finished and 'nas.training.cpu.fusion' not in sys.modules\n"
+        "import torch\n"
+        "from nas.training.device import device_name\n"
+        "name = device_name(torch.device('cpu'), torch.float32)\n"
+        "assert name == 'cpu (plain modules: numba is missing), fp32', name\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

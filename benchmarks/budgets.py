@@ -1,7 +1,7 @@
 """What a user holds when the time is over: plans for a few epochs of training, on the record.
 
 A total is in epochs of the record (18,333 images), of one worker, and every epoch costs the same;
-so the plan keeps no margin. Candidates are those that the space of today would draw, from 0.6 of
+so the plan keeps no margin. Candidates are those that a search in the space would draw, from 0.6 of
 the budget on, in random order behind the space's first proposal, whose three seeds take turns.
 
 What is held is the best by error times loss over all schedules that have ended, and its error that
@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 
 import numpy as np
-from curves import SEEDS, START, TASK, TODAYS_SHARE
+from curves import SEEDS, START, TASK
 from policies import ORDERS_OF_HALF, Step, default_climb, never_stops
 from record import ACCURACY, LOSS, Record
+from recorded_space import LEAST_SHARE
 
 from nas.certainty import choice_order
 from nas.planning import Known, TimePlan
@@ -93,7 +94,7 @@ def budgets(record: Record) -> None:
     schedules = Schedules(record)
     numbers = [
         n for n in record.with_rungs()
-        if n != START and record.full(n)["params"]["share"] >= TODAYS_SHARE
+        if n != START and record.full(n)["params"]["share"] >= LEAST_SHARE
     ]  # fmt: skip
     climb = default_climb(record)
     policies: dict[str, Policy] = {

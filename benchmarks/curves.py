@@ -2,15 +2,15 @@
 
     python benchmarks/curves.py --data-dir DATA [--candidates 200] [--hours 1]
 
-Candidates are drawn at random from `blocks` under 20,000 parameters, but from 0.3 of the budget on,
-so that the least share can be decided too. They are trained on a third of MNIST (18,333 images) for
-19 epochs and with the whole schedule squeezed into 1, 2 and 4 epochs; of the first 60 the first 11
-and the 20 that did best also with two more seeds. The first proposal of the space stands beside
-them as candidate -1, with three seeds; it and some of the others also have 8 epochs. After each
-epoch the 5,000 validation images of a search are scored, and after some of a full schedule also
-with the moving average of the weights; at its end 30,000 further training images that nothing else
-used are, as the truth (of squeezed schedules only in the trainings that were recorded last). No
-test image is read.
+Candidates are drawn at random under 20,000 parameters from `blocks` as it was when the record was
+drawn (`recorded_space.py`), but from 0.3 of the budget on, so that the least share can be decided
+too. They are trained on a third of MNIST (18,333 images) for 19 epochs and with the whole schedule
+squeezed into 1, 2 and 4 epochs; of the first 60 the first 11 and the 20 that did best also with two
+more seeds. The first proposal of the space stands beside them as candidate -1, with three seeds; it
+and some of the others also have 8 epochs. After each epoch the 5,000 validation images of a search
+are scored, and after some of a full schedule also with the moving average of the weights; at its
+end 30,000 further training images that nothing else used are, as the truth (of squeezed schedules
+only in the trainings that were recorded last). No test image is read.
 
 Each training is kept in benchmarks/results/curves.jsonl.gz when it ends, and the script goes on
 where it was broken off. On two CPU cores it takes some hours. `replay.py` reads the file.
@@ -33,13 +33,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recorded_space import LEAST_SHARE, DrawnTrial, start, suggest
 from torch import Tensor
 
 from nas import datasets
 from nas.candidate import Candidate
 from nas.datasets import Dataset
-from nas.search_space import load_space
-from nas.survey import DrawnTrial
 from nas.task import Task
 from nas.training.device import fastest_precision
 from nas.training.engine import Engine, evaluate
@@ -53,8 +52,6 @@ NUM_FIRST, NUM_SEEDED, NUM_BEST, SEEDS = 60, 11, 20, (1, 2)
 DECAY = 0.99  # of the moving average, each step
 AVERAGED_AFTER = (1, 2, 4, 6, 9, 12, 15, 17, 19)  # epochs
 TASK = Task((1, 28, 28), 10, 20_000)
-LEAST_SHARE = 0.3  # of the budget
-TODAYS_SHARE = 0.6  # that the space itself draws from
 
 Job = tuple[int, int, int]  # candidate, epochs, seed
 Run = dict[str, Any]
@@ -118,34 +115,26 @@ def start_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
 
 
 def longer_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
-    """A longer squeezed schedule for those that a search of today would draw."""
+    """A longer squeezed schedule for those that a search in the space would draw."""
     ended = {run["candidate"]: run for run in runs if run["epochs"] == TASK.epochs}
     shares = {number: run["params"].get("share", 0) for number, run in ended.items()}
-    numbers = (number for number in range(num_candidates) if shares.get(number, 0) >= TODAYS_SHARE)
+    numbers = (number for number in range(num_candidates) if shares.get(number, 0) >= LEAST_SHARE)
     return [(number, LONGER, 0) for number in numbers]
-
-
-class WideTrial(DrawnTrial):
-    """Draws smaller networks than a search does."""
-
-    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
-        return super().suggest_float(name, LEAST_SHARE if name == "share" else low, high, **options)
 
 
 def candidates(number: int) -> list[tuple[Candidate, dict[str, Any]]]:
     """The first candidates drawn, with the parameters that make them."""
-    rng, space = random.Random(0), load_space("blocks")
-    trials = [WideTrial(rng) for _ in range(number)]
-    return [(space.propose(trial, TASK), trial.params) for trial in trials]
+    rng = random.Random(0)
+    trials = [DrawnTrial(rng) for _ in range(number)]
+    return [(suggest(trial, TASK), trial.params) for trial in trials]
 
 
 def candidate_of(number: int) -> tuple[Candidate, dict[str, Any]]:
     """A candidate of the record, with the parameters that make it."""
     if number != START:
         return candidates(number + 1)[number]
-    space = load_space("blocks")
-    trial = DrawnTrial(random.Random(0), fixed=space.first_proposals(TASK)[0])
-    return space.propose(trial, TASK), trial.params
+    trial = DrawnTrial(start(TASK))
+    return suggest(trial, TASK), trial.params
 
 
 def read() -> list[Run]:

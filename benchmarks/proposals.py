@@ -8,19 +8,18 @@ import statistics
 import optuna
 from curves import TASK
 from record import Record, Run
+from recorded_space import suggest
 
 from nas.architecture import Architecture
 from nas.candidate import Candidate, Recipe
 from nas.certainty import mean_of
 from nas.samplers import derive_seed, make_sampler
-from nas.search_space import load_space
 
 
 def samplers(record: Record) -> None:
     """Ask each sampler for candidates that a model of the truth scores."""
     from sklearn.ensemble import ExtraTreesRegressor
 
-    space = load_space("blocks")
     numbers = list(record.truth)
     made = [candidate_of(record.full(n)) for n in numbers]
     inputs = [features(c) for c in made]
@@ -41,7 +40,7 @@ def samplers(record: Record) -> None:
             for number in range(max(checkpoints)):
                 study.sampler = make_sampler(name, derive_seed(seed, number, "sampler"))
                 trial = study.ask()
-                proposed = space.propose(trial, TASK)
+                proposed = suggest(trial, TASK)
                 trial.set_constraint("num_params", -1.0)
                 (error,) = model.predict([features(proposed)])
                 study.tell(trial, -error)

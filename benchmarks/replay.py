@@ -2,9 +2,9 @@
 
     python benchmarks/replay.py [signals choice pruners shares samplers budgets] [--from 60]
 
-Reads benchmarks/results/curves.jsonl.gz, which `curves.py` records: networks of `blocks` under
-20,000 parameters, trained on a third of MNIST. The truth about a candidate is its accuracy after
-the full schedule on 30,000 images that nothing else used, averaged over its seeds.
+Reads benchmarks/results/curves.jsonl.gz, which `curves.py` records: networks of `recorded_space.py`
+under 20,000 parameters, trained on a third of MNIST. The truth about a candidate is its accuracy
+after the full schedule on 30,000 images that nothing else used, averaged over its seeds.
 
 signals: how well what is known early ranks candidates by the truth (Spearman's correlation).
 choice: whether accuracy, loss or both, of one training, picks the best candidate.

@@ -63,25 +63,36 @@ def test_random_command_lines_run_or_are_refused_in_one_line():
     assert min(ends.values()) > 30
 
 
-def test_recorded_candidates_are_drawn_again_as_they_were():
-    """Or the record would go on with networks of another kind under the same numbers."""
-    code = (
-        "import curves, json\n"
-        "runs = [run for run in curves.read() if 0 <= run['candidate'] < 20]\n"
-        "drawn = curves.candidates(20)\n"
-        "assert len(runs) > 20\n"
-        "for run in runs:\n"
-        "    candidate = drawn[run['candidate']][0]\n"
-        "    assert candidate.architecture.to_json() == run['architecture']\n"
-        "    recipe = json.loads(json.dumps(candidate.recipe.to_json()))\n"
-        "    assert recipe | {'epochs': run['epochs']} == run['recipe']\n"
-    )
+def run_beside_benchmarks(code):
     path = f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}"
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_recorded_candidates_are_drawn_again_as_they_were():
+    """Or the record would go on with networks of another kind under the same numbers."""
+    run_beside_benchmarks(
+        "import curves\n"
+        "from dataclasses import replace\n"
+        "from proposals import candidate_of\n"
+        "from recorded_space import DrawnTrial, suggest\n"
+        "runs = curves.read()\n"
+        "drawn = dict(enumerate(curves.candidates(200))) | {-1: curves.candidate_of(-1)}\n"
+        "for candidate, params in drawn.values():\n"
+        "    assert suggest(DrawnTrial(params), curves.TASK) == candidate\n"
+        "assert {run['candidate'] for run in runs} == set(drawn)\n"
+        "for run in runs:\n"
+        "    candidate, params = drawn[run['candidate']]\n"
+        "    recipe = replace(candidate.recipe, epochs=run['epochs'])\n"
+        "    candidate, recorded = replace(candidate, recipe=recipe), candidate_of(run)\n"
+        "    assert candidate == recorded and params == run['params']\n"
+        "    assert candidate.fingerprint == recorded.fingerprint\n"
+        "    counts = candidate.architecture.num_params, candidate.architecture.num_macs\n"
+        "    assert counts == (run['num_params'], run['num_macs'])\n"
+    )
 
 
 @pytest.mark.slow

@@ -192,6 +192,18 @@ def test_search_space_imports_public_names_and_the_standard_library_alone(path):
     ] == []
 
 
+def test_recorded_space_leans_on_nothing_that_searches_change():
+    """It stands for what was recorded, whatever becomes of spaces, recipes and widths."""
+    path = ROOT / "benchmarks" / "recorded_space.py"
+    homes = {"nas.architecture", "nas.candidate", "nas.layers", "nas.task"}
+    allowed = {f"nas.{name}" for name, home in nas._HOME.items() if home in homes}
+    assert [
+        where(path, found)
+        for found in imports_of(path.read_text(encoding="utf-8"))
+        if found.name not in allowed and found.name.split(".")[0] not in sys.stdlib_module_names
+    ] == []
+
+
 @pytest.mark.parametrize(
     "path",
     [

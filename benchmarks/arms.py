@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from recorded_space import DrawnTrial, suggest
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets as torchvision_datasets
 from torchvision import transforms
@@ -18,8 +19,6 @@ from nas import datasets
 from nas.architecture import Architecture
 from nas.candidate import Recipe
 from nas.datasets import Dataset
-from nas.search_space import load_space
-from nas.survey import draw
 from nas.task import Task
 from nas.training import TrainResult, engine, step, train
 from nas.training.augmentation import augment
@@ -29,10 +28,11 @@ from nas.workers import WorkerPool, default_workers
 
 
 def networks(number: int) -> list[Architecture]:
-    """Networks of `blocks` under 20,000 parameters, evenly spread over multiply-accumulates."""
-    task = Task((1, 28, 28), 10, 20_000)
-    drawn = islice(draw(load_space("blocks"), task, seed=0), 1000)
-    fitting = [c.architecture for c in drawn if c.architecture.num_params < task.max_params]
+    """Networks of the recorded space under 20,000 parameters, evenly spread over
+    multiply-accumulates."""
+    task, rng = Task((1, 28, 28), 10, 20_000), random.Random(0)
+    drawn = [suggest(DrawnTrial(rng), task).architecture for _ in range(1000)]
+    fitting = [architecture for architecture in drawn if task.budget.fits(architecture)]
     fitting.sort(key=lambda architecture: architecture.num_macs)
     return [fitting[(2 * i + 1) * len(fitting) // (2 * number)] for i in range(number)]
 

@@ -12,10 +12,10 @@ Arms, one training each, alternated in fresh processes:
     nas-all   the engine as a search runs it: as many trainings at once as it has workers
 
 The clock runs from the architecture to the final validation accuracy; imports, reading the files
-and compiling the loops that all networks share are left out. Networks are drawn from `blocks` under
-20,000 parameters and spread evenly over the multiply-accumulates. With --images below 55,000 the
-epoch is shorter, for all arms alike. The table is printed, and everything is stored in
-benchmarks/results/.
+and compiling the loops that all networks share are left out. Networks are drawn from
+`recorded_space.py` under 20,000 parameters and spread evenly over the multiply-accumulates. With
+--images below 55,000 the epoch is shorter, for all arms alike. The table is printed, and everything
+is stored in benchmarks/results/.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/equivalence.py --data-dir DATA [--seeds 20]
 
-One network of `blocks` is trained with each seed by both engines, on part of MNIST, and measured on
-the 10,000 test images after the last epoch. Shown are the mean accuracies and their difference,
+One network of `engine.py` is trained with each seed by both engines, on part of MNIST, and measured
+on the 10,000 test images after the last epoch. Shown are the mean accuracies and their difference,
 paired by seed, with its 95 % interval. Trainings are stored in benchmarks/results/equivalence.json.
 """
 

@@ -95,6 +95,15 @@ def test_recorded_candidates_are_drawn_again_as_they_were():
     )
 
 
+def test_networks_of_the_engine_benchmark_are_those_that_were_measured():
+    run_beside_benchmarks(
+        "import arms, engine, json\n"
+        "kept = json.loads((engine.RESULTS / 'engine-cpu.json').read_text())['networks']\n"
+        "drawn = arms.networks(len(kept))\n"
+        "assert [network.fingerprint for network in drawn] == [k['fingerprint'] for k in kept]\n"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["plain", "random", "optuna", "blind", "nas"])
 def test_way_to_search_trains_as_many_epochs_as_it_is_given(arm, mnist_dir):

@@ -32,7 +32,7 @@ def samplers(record: Record) -> None:
     print(f"| sampler |{''.join(f' {n} |' for n in checkpoints)}")
     print("| --- |" + " --- |" * len(checkpoints))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    for name in ("random", "tpe", "gp", "cmaes", "nsga2"):
+    for name in ("random", "tpe", "gp"):
         curves = []
         for seed in range(10):
             study = optuna.create_study(direction="maximize")

@@ -21,30 +21,32 @@ from typing import Any, ClassVar
 import optuna
 import torch
 
-from nas import datasets, rungs, samplers
-from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe
+from nas.candidates.architecture import Architecture
+from nas.candidates.candidate import Candidate
+from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
+from nas.candidates.recipe import Recipe
+from nas.data import load_training_images, split
 from nas.errors import NasError
-from nas.events import Event, TrialEnded
-from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.metrics import EpochMetrics
-from nas.search import Search
-from nas.search_space import SearchSpace
-from nas.settings import SearchSettings
-from nas.stopping import StopRequest
-from nas.storage import open_storage, storage_errors
-from nas.studies import DataFacts, StudyFacts, open_or_create_study
-from nas.task import Task
+from nas.searching import pruners, samplers
+from nas.searching.config import SearchSettings
+from nas.searching.events import Event, TrialEnded
+from nas.searching.search import Search
+from nas.searching.stop import StopRequest
+from nas.spaces.loader import SearchSpace
+from nas.spaces.task import Task
+from nas.storage.artifacts import WeightsStore
+from nas.storage.database import open_storage, storage_errors
+from nas.storage.studies import DataFacts, StudyFacts, open_or_create_study
+from nas.storage.trials import Reason
 from nas.training import TrainResult
-from nas.trials import Reason
-from nas.weights import WeightsStore
-from nas.worker import EpochDone, Job, Trained
-from nas.workers import Message, WorkerPool
+from nas.training.messages import EpochDone, Job, Message, Trained
+from nas.training.pool import WorkerPool
 
 EPOCHS = 9  # with rungs of 1 and 4
 TASK = Task((1, 8, 8), 10, 2_000, EPOCHS)
 FORK = get_context("fork")  # a child begins at once, with everything loaded
-DATA = datasets.split(datasets.load_training_images("digits", Path()), Fraction(1, 12), 0)
+DATA = split(load_training_images("digits", Path()), Fraction(1, 12), 0)
 
 
 def suggest(trial: Any, task: Task) -> Candidate:
@@ -197,9 +199,9 @@ class Arena:
                 assert event.valid_accuracy is not None
                 tell(event.trial, event.valid_accuracy)
 
-        rungs.FIRST_RUNG = len(DATA.train_index)  # else so small a data set has no rung
+        pruners.FIRST_RUNG = len(DATA.train_index)  # else so small a data set has no rung
         # Of four, not of sixteen: who was stopped is to be taken up again in these few trials.
-        samplers.SqueezedPruner = partial(rungs.SqueezedPruner, lowest_kept=4, first=1)  # type: ignore[misc,assignment]
+        samplers.SqueezedPruner = partial(pruners.SqueezedPruner, lowest_kept=4, first=1)  # type: ignore[misc,assignment]
         space = SearchSpace("toy", Path(__file__), "# toy", suggest)
         settings = SearchSettings(trials=self.num_trials, seed=self.seed, sampler=self.sampler)
         stop = StopRequest()

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from nas.cli import main as nas
-from nas.options import make_parser
+from nas.cli.main import main as nas
+from nas.cli.options import make_parser
 
 ROOT = Path(__file__).parents[1]
 GOOD: dict[str, list[str]] = {  # by option; what is not here takes its default or any word
@@ -161,23 +161,23 @@ def furnish(folder: Path) -> None:
 @contextlib.contextmanager
 def cut_short() -> Iterator[None]:
     """End with `Accepted` where training, serving or exporting would begin."""
-    import nas.certify
-    import nas.dashboard
-    import nas.export
-    import nas.launch
-    import nas.verbs
+    import nas.certification.certify
+    import nas.cli.verbs
+    import nas.exporters
+    import nas.reports.dashboard
+    import nas.searching.setup
 
     def accept(*args: Any, **kwargs: Any) -> None:
         raise Accepted
 
     with (
-        mock.patch.object(nas.launch.Launch, "run", accept),
-        mock.patch.object(nas.launch.WorkerPool, "__enter__", lambda self: self),
-        mock.patch.object(nas.certify.Certification, "run_honest", accept),
-        mock.patch.object(nas.certify.Certification, "run_watched", accept),
-        mock.patch("nas.check.forecast", accept),
-        mock.patch("nas.export.export_trial", accept),
-        mock.patch("nas.dashboard.serve", accept),
+        mock.patch.object(nas.searching.setup.Launch, "run", accept),
+        mock.patch.object(nas.searching.setup.WorkerPool, "__enter__", lambda self: self),
+        mock.patch.object(nas.certification.certify.Certification, "run_honest", accept),
+        mock.patch.object(nas.certification.certify.Certification, "run_watched", accept),
+        mock.patch("nas.searching.estimate.forecast", accept),
+        mock.patch("nas.exporters.export_trial", accept),
+        mock.patch("nas.reports.dashboard.serve", accept),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")

@@ -15,16 +15,15 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets as torchvision_datasets
 from torchvision import transforms
 
-from nas import datasets
-from nas.architecture import Architecture
-from nas.candidate import Recipe
-from nas.datasets import Dataset
-from nas.task import Task
+from nas.candidates.architecture import Architecture
+from nas.candidates.recipe import Recipe
+from nas.data import Dataset, load_training_images, split
+from nas.spaces.task import Task
 from nas.training import TrainResult, engine, step, train
 from nas.training.augmentation import augment
 from nas.training.device import fastest_precision
-from nas.worker import EpochDone, Job, Trained
-from nas.workers import WorkerPool, default_workers
+from nas.training.messages import EpochDone, Job, Trained
+from nas.training.pool import WorkerPool, default_workers
 
 
 def networks(number: int) -> list[Architecture]:
@@ -39,8 +38,8 @@ def networks(number: int) -> list[Architecture]:
 
 def load(data_dir: Path, num_images: int) -> Dataset:
     """MNIST with an epoch of that many images, and validation images in proportion."""
-    images = datasets.load_training_images("mnist", data_dir)
-    data = datasets.split(images, Fraction(1, 12), seed=0)
+    images = load_training_images("mnist", data_dir)
+    data = split(images, Fraction(1, 12), seed=0)
     return replace(
         data,
         train_index=data.train_index[:num_images],

@@ -25,8 +25,8 @@ from policies import ORDERS_OF_HALF, Step, default_climb, never_stops
 from record import ACCURACY, LOSS, Record
 from recorded_space import LEAST_SHARE
 
-from nas.certainty import choice_order
-from nas.planning import Known, TimePlan
+from nas.metrics import choice_order
+from nas.searching.planning import Known, TimePlan
 
 TOTALS = (2, 5, 10, 20, 40, 80, 160)  # epochs
 ORDERS = 200  # in which a search could have met the candidates

@@ -36,10 +36,9 @@ import torch
 from recorded_space import LEAST_SHARE, DrawnTrial, start, suggest
 from torch import Tensor
 
-from nas import datasets
-from nas.candidate import Candidate
-from nas.datasets import Dataset
-from nas.task import Task
+from nas.candidates.candidate import Candidate
+from nas.data import Dataset, load_training_images, split
+from nas.spaces.task import Task
 from nas.training.device import fastest_precision
 from nas.training.engine import Engine, evaluate
 
@@ -156,8 +155,8 @@ DATA: list[Dataset] = []  # in each process: to train on, and to measure the tru
 
 def prepare(data_dir: Path) -> None:
     torch.set_num_threads(1)
-    images = datasets.load_training_images("mnist", data_dir)
-    data = datasets.split(images, Fraction(1, 12), seed=0)
+    images = load_training_images("mnist", data_dir)
+    data = split(images, Fraction(1, 12), seed=0)
     used, rest = data.train_index[:NUM_TRAIN], data.train_index[NUM_TRAIN:]
     DATA[:] = [
         replace(data, train_index=used),

@@ -50,15 +50,15 @@ def train_one(engine_name: str, seed: int, options: argparse.Namespace) -> dict[
     import torch
     from arms import networks
 
-    from nas import datasets
-    from nas.candidate import Recipe
+    from nas.candidates.recipe import Recipe
+    from nas.data import load_test_images, load_training_images, split, with_test
     from nas.training import engine, train
 
     torch.set_num_threads(1)
-    images = datasets.load_training_images("mnist", options.data_dir)
-    data = datasets.split(images, Fraction(1, 12), seed=0)
-    test = datasets.load_test_images("mnist", options.data_dir, None, data)
-    tested = datasets.with_test(data, test)
+    images = load_training_images("mnist", options.data_dir)
+    data = split(images, Fraction(1, 12), seed=0)
+    test = load_test_images("mnist", options.data_dir, None, data)
+    tested = with_test(data, test)
     data = replace(tested, train_index=data.train_index[: options.images])
     recipe = Recipe(epochs=options.epochs, learning_rate=0.1, batch_size=64, augmentation=0.5)
     fuse = engine.fuse
@@ -80,7 +80,7 @@ def train_one(engine_name: str, seed: int, options: argparse.Namespace) -> dict[
 
 
 def table(runs: list[dict[str, Any]]) -> None:
-    from nas.certainty import mean_of
+    from nas.certification.statistics import mean_of
 
     by_engine: dict[str, dict[int, float]] = {"plain": {}, "fast": {}}
     for run in runs:

@@ -33,10 +33,8 @@ from typing import Any
 
 import torch
 
-from nas.architecture import Architecture
-from nas.candidate import Recipe
-from nas.datasets.dataset import Dataset
-from nas.layers import (
+from nas.candidates.architecture import Architecture
+from nas.candidates.layers import (
     AvgPool,
     BatchNorm,
     Conv,
@@ -51,7 +49,9 @@ from nas.layers import (
     Residual,
     Tied,
 )
-from nas.training.captured import CapturedEngine, own_stream, release_memory
+from nas.candidates.recipe import Recipe
+from nas.data.dataset import Dataset
+from nas.training.cuda import CapturedEngine, own_stream, release_memory
 from nas.training.engine import Engine
 
 SHAPE, CLASSES = (1, 28, 28), 10

@@ -15,8 +15,8 @@ from arena import FORK, Arena, arena
 from optuna.trial import TrialState
 from score import Score
 
-from nas.ownership import index_of
-from nas.storage import open_storage
+from nas.storage.database import open_storage
+from nas.storage.leases import index_of
 
 
 def until_done(
@@ -202,7 +202,7 @@ def watched(count: int, seed: int) -> Score:
 
 
 def serve_dashboard(place: Arena, ready: Any) -> None:
-    from nas.dashboard import serve
+    from nas.reports.dashboard import serve
 
     serve(open_storage(place.url), place.folder, 0, ready.send)
 

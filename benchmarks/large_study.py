@@ -28,12 +28,12 @@ from optuna.trial import TrialState
 
 from nas.errors import NasError
 from nas.metrics import EpochMetrics
-from nas.running import versions
-from nas.search_space import load_space
-from nas.storage import open_storage
-from nas.studies import open_study
-from nas.task import Task
-from nas.trials import Reason, record_candidate, record_reason, record_training
+from nas.searching.running import versions
+from nas.spaces.loader import load_space
+from nas.spaces.task import Task
+from nas.storage.database import open_storage
+from nas.storage.studies import open_study
+from nas.storage.trials import Reason, record_candidate, record_reason, record_training
 
 RESULTS = Path(__file__).parent / "results" / "large-study.json"
 EPOCHS = 19

@@ -29,12 +29,9 @@ import numpy as np
 import torch
 from curves import Average
 
-from nas import datasets
-from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe
-from nas.certainty import compare, mean_of
-from nas.datasets import Dataset
-from nas.layers import (
+from nas.candidates.architecture import Architecture
+from nas.candidates.candidate import Candidate
+from nas.candidates.layers import (
     BatchNorm,
     Conv,
     Flatten,
@@ -46,6 +43,9 @@ from nas.layers import (
     ReLU,
     Tied,
 )
+from nas.candidates.recipe import Recipe
+from nas.certification.statistics import compare, mean_of
+from nas.data import Dataset, load_training_images, split
 from nas.training.device import device_name, fastest_precision
 from nas.training.engine import Engine, examine
 
@@ -105,8 +105,8 @@ DATA: list[Dataset] = []  # in each process
 
 def prepare(data_dir: Path) -> None:
     torch.set_num_threads(1)
-    images = datasets.load_training_images("mnist", data_dir)
-    data = datasets.split(images, Fraction(1, 2), seed=0)
+    images = load_training_images("mnist", data_dir)
+    data = split(images, Fraction(1, 2), seed=0)
     assert len(data.train_index) == NUM_TRAIN
     DATA[:] = [data]
 

@@ -10,7 +10,7 @@ from functools import partial
 from curves import TASK
 from record import ACCURACY, Record
 
-from nas.rungs import FIRST, KEPT, LOWEST_KEPT
+from nas.searching.pruners import FIRST, KEPT, LOWEST_KEPT
 
 ORDERS = 2_000  # random orders in which a search could have met the candidates
 HALVES = 100  # random halves of the candidates
@@ -168,7 +168,7 @@ def climb(
     kept: tuple[int, int, int],
     again: bool = True,
 ) -> Iterator[Step]:
-    """Each candidate's trainings, as `nas.rungs` lets it climb.
+    """Each candidate's trainings, as `nas.searching.pruners` lets it climb.
 
     Args:
         kept: of so many on the lowest rung one goes on, of so many above, and so many at once.

@@ -10,10 +10,11 @@ from curves import TASK
 from record import Record, Run
 from recorded_space import suggest
 
-from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe
-from nas.certainty import mean_of
-from nas.samplers import derive_seed, make_sampler
+from nas.candidates.architecture import Architecture
+from nas.candidates.candidate import Candidate
+from nas.candidates.recipe import Recipe
+from nas.certification.statistics import mean_of
+from nas.searching.samplers import derive_seed, make_sampler
 
 
 def samplers(record: Record) -> None:

@@ -22,17 +22,18 @@ from typing import Any
 
 import torch
 
-from nas import datasets
-from nas.candidate import Candidate, Recipe
-from nas.certainty import Mean, mean_of
-from nas.running import versions
-from nas.search_space import load_space
-from nas.survey import DrawnTrial
-from nas.task import Task
+from nas.candidates.candidate import Candidate
+from nas.candidates.recipe import Recipe
+from nas.certification.statistics import Mean, mean_of
+from nas.data import load_test_images, load_training_images, split, with_test
+from nas.searching.running import versions
+from nas.spaces.draws import DrawnTrial
+from nas.spaces.loader import load_space
+from nas.spaces.task import Task
 from nas.training import choose_device, choose_precision
 from nas.training.device import device_name
-from nas.worker import Failed, Job
-from nas.workers import WorkerPool, default_workers, train_all
+from nas.training.messages import Failed, Job
+from nas.training.pool import WorkerPool, default_workers, train_all
 
 RESULTS = Path(__file__).parent / "results" / "references.json"
 PUBLISHED = {  # percent of the test images, best epoch
@@ -80,14 +81,14 @@ def train(
     todo: list[tuple[str, str, int]], runs: list[dict[str, Any]], options: argparse.Namespace
 ) -> None:
     """Train what is to do, and store each training when it ends."""
-    images = datasets.load_training_images("mnist", options.data_dir)
-    data = datasets.split(images, Fraction(1, 12), seed=0)
-    test = datasets.load_test_images("mnist", options.data_dir, None, data)
+    images = load_training_images("mnist", options.data_dir)
+    data = split(images, Fraction(1, 12), seed=0)
+    test = load_test_images("mnist", options.data_dir, None, data)
     device = choose_device(options.device)
     precision = choose_precision("auto", device)
     made = [candidate(recipe, name) for recipe, name, _ in todo]
     jobs = [Job(i, made[i].architecture, made[i].recipe, task[2]) for i, task in enumerate(todo)]
-    data = datasets.with_test(data, test)
+    data = with_test(data, test)
     with WorkerPool(data, device, precision, default_workers(device)) as pool:
         for message in train_all(pool, jobs):
             recipe, name, seed = todo[message.number]

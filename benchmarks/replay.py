@@ -32,8 +32,8 @@ from proposals import samplers
 from record import ACCURACY, AVERAGED_ACCURACY, AVERAGED_LOSS, LOSS, Record
 from scipy.stats import spearmanr
 
-from nas.certainty import choice_order
-from nas.rungs import LOWEST_KEPT
+from nas.metrics import choice_order
+from nas.searching.pruners import LOWEST_KEPT
 
 NUM_VALID = 5_000
 

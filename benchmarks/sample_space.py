@@ -14,9 +14,9 @@ import statistics
 from itertools import islice
 
 from nas.errors import InvalidCandidateError
-from nas.search_space import load_space
-from nas.survey import draw
-from nas.task import Task
+from nas.spaces.draws import draw
+from nas.spaces.loader import load_space
+from nas.spaces.task import Task
 
 INPUT_SHAPES = ((1, 28, 28), (3, 32, 32), (1, 8, 8))
 BUDGETS = (1_000, 5_000, 20_000, 100_000)

@@ -12,9 +12,9 @@ from arena import Arena, toy_weights
 from optuna.trial import TrialState
 
 from nas.errors import StudyError
-from nas.tally import count_trained, take_tally
-from nas.trials import TRAINED, best_trial
-from nas.weights import WeightsStore
+from nas.storage.artifacts import WeightsStore
+from nas.storage.tally import count_trained, take_tally
+from nas.storage.trials import TRAINED, best_trial
 
 
 @dataclass

@@ -37,12 +37,12 @@ import optuna
 import torch
 from ways import ARMS, TASK, End, Meter, search
 
-from nas import datasets
-from nas.candidate import Candidate
-from nas.certainty import mean_of
+from nas.candidates.candidate import Candidate
+from nas.certification.statistics import mean_of
+from nas.data import load_training_images, split
 from nas.errors import DivergedError
-from nas.samplers import derive_seed
-from nas.tally import take_tally
+from nas.searching.samplers import derive_seed
+from nas.storage.tally import take_tally
 from nas.training import train
 from nas.training.engine import evaluate
 from nas.training.step import MEMORY_FORMAT
@@ -96,8 +96,8 @@ STATE: dict[str, Any] = {}  # of each process: options and images
 def prepare(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    images = datasets.load_training_images("mnist", options.data_dir)
-    data = datasets.split(images, Fraction(1, 12), seed=0)
+    images = load_training_images("mnist", options.data_dir)
+    data = split(images, Fraction(1, 12), seed=0)
     used, rest = data.train_index[: options.images], data.train_index[options.images :]
     STATE["options"] = options
     STATE["data"] = replace(data, train_index=used)

@@ -20,15 +20,15 @@ from pathlib import Path
 
 import torch
 
-from nas import datasets
-from nas.candidate import Recipe
-from nas.certainty import mean_of
-from nas.search_space import load_space
-from nas.survey import DrawnTrial
-from nas.task import Task
+from nas.candidates.recipe import Recipe
+from nas.certification.statistics import mean_of
+from nas.data import load_training_images, split
+from nas.spaces.draws import DrawnTrial
+from nas.spaces.loader import load_space
+from nas.spaces.task import Task
 from nas.training import choose_device, choose_precision
-from nas.worker import Failed, Job
-from nas.workers import WorkerPool, default_workers, train_all
+from nas.training.messages import Failed, Job
+from nas.training.pool import WorkerPool, default_workers, train_all
 
 RESULTS = Path(__file__).parent / "results" / "slim-recipe.json"
 TWO, THREE = (6, 12), (4, 9, 14)  # of 19 epochs
@@ -80,8 +80,8 @@ def main() -> None:
         (name, seed) for seed in range(options.seeds) for name in RECIPES
         if (name, seed) not in done
     ]  # fmt: skip
-    images = datasets.load_training_images("mnist", options.data_dir)
-    data = datasets.split(images, Fraction(1, 12), seed=0)
+    images = load_training_images("mnist", options.data_dir)
+    data = split(images, Fraction(1, 12), seed=0)
     trial = DrawnTrial(fixed={"reference": "slim"})
     slim = load_space("references").propose(trial, Task((1, 28, 28), 10, 20_000)).architecture
     device = choose_device("auto")

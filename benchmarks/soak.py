@@ -25,7 +25,7 @@ import torch
 from arena import EPOCHS, arena
 from optuna.trial import TrialState
 
-from nas.weights import NUM_KEPT
+from nas.storage.artifacts import NUM_KEPT
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 PAUSE = 180.0  # seconds between two looks

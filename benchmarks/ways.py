@@ -8,21 +8,20 @@ from pathlib import Path
 import optuna
 import torch
 
-from nas.candidate import Candidate
-from nas.datasets import Dataset
+from nas.candidates.candidate import Candidate
+from nas.data import Dataset
 from nas.errors import DivergedError, OverBudgetError
-from nas.events import EpochEnded, Event
 from nas.metrics import EpochMetrics
-from nas.samplers import derive_seed
-from nas.search import Search
-from nas.search_space import load_space
-from nas.settings import SearchSettings
-from nas.task import Task
+from nas.searching.config import SearchSettings
+from nas.searching.events import EpochEnded, Event
+from nas.searching.samplers import derive_seed
+from nas.searching.search import Search
+from nas.spaces.loader import load_space
+from nas.spaces.task import Task
+from nas.storage.artifacts import WeightsStore
+from nas.storage.trials import Reason, best_trials
 from nas.training import train
-from nas.trials import Reason, best_trials
-from nas.weights import WeightsStore
-from nas.worker import EpochDone, Failed, Job, Trained
-from nas.workers import Message
+from nas.training.messages import EpochDone, Failed, Job, Message, Trained
 
 TASK = Task((1, 28, 28), 10, 20_000)
 ARMS = ("plain", "random", "optuna", "blind", "nas")

@@ -12,45 +12,45 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-    from nas.architecture import Architecture as Architecture
-    from nas.candidate import Candidate as Candidate
-    from nas.candidate import Recipe as Recipe
-    from nas.fitting import Width as Width
-    from nas.fitting import fit as fit
-    from nas.layers import AvgPool as AvgPool
-    from nas.layers import BatchNorm as BatchNorm
-    from nas.layers import Conv as Conv
-    from nas.layers import DepthwiseConv as DepthwiseConv
-    from nas.layers import Dropout as Dropout
-    from nas.layers import Flatten as Flatten
-    from nas.layers import GlobalAvgPool as GlobalAvgPool
-    from nas.layers import Layer as Layer
-    from nas.layers import LearnedPool as LearnedPool
-    from nas.layers import Linear as Linear
-    from nas.layers import MaxPool as MaxPool
-    from nas.layers import ReLU as ReLU
-    from nas.layers import Residual as Residual
-    from nas.layers import Tied as Tied
-    from nas.recipes import GOOD_RECIPE as GOOD_RECIPE
-    from nas.recipes import suggest_recipe as suggest_recipe
-    from nas.task import Task as Task
+    from nas.candidates.architecture import Architecture as Architecture
+    from nas.candidates.candidate import Candidate as Candidate
+    from nas.candidates.layers import AvgPool as AvgPool
+    from nas.candidates.layers import BatchNorm as BatchNorm
+    from nas.candidates.layers import Conv as Conv
+    from nas.candidates.layers import DepthwiseConv as DepthwiseConv
+    from nas.candidates.layers import Dropout as Dropout
+    from nas.candidates.layers import Flatten as Flatten
+    from nas.candidates.layers import GlobalAvgPool as GlobalAvgPool
+    from nas.candidates.layers import Layer as Layer
+    from nas.candidates.layers import LearnedPool as LearnedPool
+    from nas.candidates.layers import Linear as Linear
+    from nas.candidates.layers import MaxPool as MaxPool
+    from nas.candidates.layers import ReLU as ReLU
+    from nas.candidates.layers import Residual as Residual
+    from nas.candidates.layers import Tied as Tied
+    from nas.candidates.recipe import Recipe as Recipe
+    from nas.spaces.fit import Width as Width
+    from nas.spaces.fit import fit as fit
+    from nas.spaces.recipes import GOOD_RECIPE as GOOD_RECIPE
+    from nas.spaces.recipes import suggest_recipe as suggest_recipe
+    from nas.spaces.task import Task as Task
 
     Trial = BaseTrial
 
 _HOME = {
-    "Architecture": "nas.architecture",
-    "Candidate": "nas.candidate",
-    "Recipe": "nas.candidate",
-    "Task": "nas.task",
+    "Architecture": "nas.candidates.architecture",
+    "Candidate": "nas.candidates.candidate",
+    "Recipe": "nas.candidates.recipe",
+    "Task": "nas.spaces.task",
     "Trial": "optuna.trial:BaseTrial",
-    "Width": "nas.fitting",
-    "fit": "nas.fitting",
-    "GOOD_RECIPE": "nas.recipes",
-    "suggest_recipe": "nas.recipes",
+    "Width": "nas.spaces.fit",
+    "fit": "nas.spaces.fit",
+    "GOOD_RECIPE": "nas.spaces.recipes",
+    "suggest_recipe": "nas.spaces.recipes",
 } | dict.fromkeys(
     ("AvgPool", "BatchNorm", "Conv", "DepthwiseConv", "Dropout", "Flatten", "GlobalAvgPool",
      "Layer", "LearnedPool", "Linear", "MaxPool", "ReLU", "Residual", "Tied"),
-    "nas.layers",
+    "nas.candidates.layers",
 )  # fmt: skip
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - a list of strings, built from one table

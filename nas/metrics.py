@@ -1,8 +1,12 @@
-"""Metrics: what an epoch of training comes to."""
+"""Metrics: what an epoch of training comes to, and which candidate is the best by them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+FAR = 5  # standard errors: even the luckiest of many candidates is not that lucky
 
 
 @dataclass(frozen=True)
@@ -14,3 +18,29 @@ class EpochMetrics:
     valid_loss: float  # mean cross-entropy on the validation images
     valid_accuracy: float  # share of the validation images classified rightly, 0..1
     seconds: float  # of this epoch, training and validation
+
+
+def choice_order(
+    accuracies: Sequence[float], losses: Sequence[float], num_images: int
+) -> list[int]:
+    """Candidates by how likely they are the most accurate, the likeliest first.
+
+    Accuracies of a few thousand images are too coarse to tell good candidates apart; the loss hears
+    every image, but recipes differ in how sure they make a network. So candidates are ordered by
+    the product of their error and their loss (see benchmarks/replay.py); but one whose accuracy is
+    more than `FAR` standard errors below the best is behind all others, by its accuracy.
+
+    Args:
+        accuracies, losses: of each candidate, on the validation images.
+        num_images: how many those are.
+    """
+    best = max(accuracies)
+    error = math.sqrt(max(best * (1 - best), 1 / num_images) / num_images)
+
+    def key(i: int) -> tuple[bool, float]:
+        if accuracies[i] < best - FAR * error:
+            return True, -accuracies[i]
+        # Half an image more, or one that makes no error would win with any loss.
+        return False, (1 - accuracies[i] + 0.5 / num_images) * losses[i]
+
+    return sorted(range(len(accuracies)), key=key)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:  # torch is loaded by the fixtures that need it
-    from nas.architecture import Architecture
-    from nas.datasets import Dataset, LabelledImages
+    from nas.candidates.architecture import Architecture
+    from nas.data import Dataset, LabelledImages
 
 DATA_BESIDE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
 os.environ.pop("NAS_STORAGE", None)  # the studies of whoever runs the tests are none of theirs
@@ -24,7 +24,7 @@ def make_tiny_images(num: int, seed: int) -> LabelledImages:
     """Images of 1x8x8 in 4 classes: noise, with the quadrant of its class brighter."""
     import torch
 
-    from nas.datasets import LabelledImages
+    from nas.data import LabelledImages
 
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 120, (num, 1, 8, 8), dtype=torch.uint8, generator=generator)
@@ -37,7 +37,7 @@ def make_tiny_images(num: int, seed: int) -> LabelledImages:
 
 def make_tiny_data() -> Dataset:
     """180 tiny images to train on and 60 to validate on."""
-    from nas.datasets import split
+    from nas.data import split
 
     return split(make_tiny_images(240, seed=0), Fraction(1, 4), seed=0)
 
@@ -50,8 +50,8 @@ def tiny_data() -> Dataset:
 @pytest.fixture(scope="session")
 def tiny_architecture() -> Architecture:
     """A network for `tiny_data` with every kind of parameter: 6*9 + 12 + 96*4 + 4 = 454."""
-    from nas.architecture import Architecture
-    from nas.layers import BatchNorm, Conv, Dropout, Flatten, Linear, MaxPool, ReLU
+    from nas.candidates.architecture import Architecture
+    from nas.candidates.layers import BatchNorm, Conv, Dropout, Flatten, Linear, MaxPool, ReLU
 
     layers = [Conv(6), BatchNorm(), ReLU(), MaxPool(2), Dropout(0.1), Flatten(), Linear(4)]
     return Architecture((1, 8, 8), layers)
@@ -80,12 +80,12 @@ def make_search(tiny_data, tmp_path, pool):
     """Makes a search in one study, with the settings given."""
     import optuna
 
-    from nas.budget import NO_LIMITS
-    from nas.search import Search
-    from nas.settings import SearchSettings
-    from nas.stopping import StopRequest
-    from nas.task import Task
-    from nas.weights import WeightsStore
+    from nas.candidates.budget import NO_LIMITS
+    from nas.searching.config import SearchSettings
+    from nas.searching.search import Search
+    from nas.searching.stop import StopRequest
+    from nas.spaces.task import Task
+    from nas.storage.artifacts import WeightsStore
     from tests.fakes import LIMIT, make_space
 
     study = optuna.create_study(direction="maximize")

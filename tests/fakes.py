@@ -10,18 +10,18 @@ from typing import Any
 import optuna
 import torch
 
-from nas.architecture import Architecture
-from nas.candidate import Candidate, Recipe
-from nas.datasets import Dataset
+from nas.candidates.architecture import Architecture
+from nas.candidates.candidate import Candidate
+from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
+from nas.candidates.recipe import Recipe
+from nas.data import Dataset
 from nas.errors import DivergedError, describe
-from nas.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.metrics import EpochMetrics
-from nas.search_space import SearchSpace
-from nas.task import Task
+from nas.spaces.loader import SearchSpace
+from nas.spaces.task import Task
+from nas.storage.trials import record_candidate, record_training
 from nas.training import EndAfter, TrainResult, train
-from nas.trials import record_candidate, record_training
-from nas.worker import EpochDone, Failed, Job, Trained
-from nas.workers import Message
+from nas.training.messages import EpochDone, Failed, Job, Message, Trained
 
 LIMIT = 150  # of parameters: widths 1 to 10 of `suggest` fit, 11 to 30 do not
 
@@ -71,7 +71,7 @@ def add_trial(
 
 
 class FakePool:
-    """In place of `nas.workers.WorkerPool`: scores a network by its size, at no cost.
+    """In place of `nas.training.pool.WorkerPool`: scores a network by its size, at no cost.
 
     It remembers every job. `score` gives the last epoch's accuracy for a number of parameters; what
     it raises is what the worker reports. Each call of `wait` lets every job say one thing.
@@ -229,7 +229,7 @@ def train_alone(
 
 
 class LocalPool:
-    """In place of `nas.workers.WorkerPool`: trains for real, but one job after another, here.
+    """In place of `nas.training.pool.WorkerPool`: trains for real, but one job after another, here.
 
     It needs no processes, which take seconds to start.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nas.layers import Conv, Layer, Shape, image_shape
+from nas.candidates.layers import Conv, Layer, Shape, image_shape
 
 
 class TiedConvModule(nn.Module):

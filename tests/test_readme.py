@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its space works, its map names the files there are."""
+"""The README is true: its commands run, its space works, it names every verb."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli import main
-from nas.options import make_parser
+from nas.cli.main import main
+from nas.cli.options import make_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,16 +79,10 @@ def test_search_space_of_the_readme_is_about_twenty_lines():
     assert len([line for line in readme_space().splitlines() if line.strip()]) <= 24
 
 
-def test_readme_names_every_verb_and_every_file():
+def test_readme_names_every_verb():
     (verbs,) = [a for a in make_parser()._actions if a.dest == "verb"]
     for verb in verbs.choices:
         assert f"nas {verb}" in README
-    listed = README.split("```text\n")[1].split("```")[0]
-    for path in (ROOT / "nas").iterdir():
-        if path.suffix == ".py" and not path.name.startswith("__"):
-            assert path.name in listed, path.name
-        elif path.is_dir() and (path / "__init__.py").exists():
-            assert f"{path.name}/" in listed, path.name
 
 
 def test_command_is_also_a_module():

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.architecture import Architecture
-from nas.candidate import Recipe
-from nas.datasets import Dataset
-from nas.training.head import with_float32_head
+from nas.candidates.architecture import Architecture
+from nas.candidates.recipe import Recipe
+from nas.data import Dataset
+from nas.training.float32_head import with_float32_head
 from nas.training.optimizers import learning_rates, make_optimizer
 from nas.training.step import MEMORY_FORMAT, Evaluation, Normalise, Step
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.architecture import Architecture
-from nas.candidate import Recipe
-from nas.datasets import Dataset
+from nas.candidates.architecture import Architecture
+from nas.candidates.recipe import Recipe
+from nas.data import Dataset
 from nas.errors import DivergedError
 from nas.metrics import EpochMetrics
-from nas.training.captured import CapturedEngine, own_stream
+from nas.training.cuda import CapturedEngine, own_stream
 from nas.training.device import fastest_precision
 from nas.training.engine import Engine
 

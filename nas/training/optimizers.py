@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
-from nas.candidate import Recipe
+from nas.candidates.recipe import Recipe
 
 
 def make_optimizer(

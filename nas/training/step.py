@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.candidate import Recipe
-from nas.datasets import Dataset
+from nas.candidates.recipe import Recipe
+from nas.data import Dataset
 from nas.training.augmentation import augment
 
 MEMORY_FORMAT = torch.channels_last  # what the fast convolutions of CPUs and GPUs work on

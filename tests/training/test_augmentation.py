@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from nas.candidate import Recipe
+from nas.candidates.recipe import Recipe
 from nas.training.augmentation import augment
 
 SIZE = 28

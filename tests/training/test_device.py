@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nas.candidate import Recipe
+from nas.candidates.recipe import Recipe
 from nas.errors import NasError
 from nas.training import choose_device, choose_precision, train
 from nas.training.device import device_name, has_fast_bf16

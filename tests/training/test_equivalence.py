@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas import datasets
-from nas.architecture import Architecture
-from nas.candidate import Recipe
-from nas.certainty import mean_of
-from nas.layers import BatchNorm, Conv, Dropout, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
+from nas.candidates.architecture import Architecture
+from nas.candidates.layers import (
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    ReLU,
+)
+from nas.candidates.recipe import Recipe
+from nas.certification.statistics import mean_of
+from nas.data import load_test_images, load_training_images, split, with_test
 from nas.training import engine, train
 
 NUM_SEEDS = 10
@@ -28,9 +37,9 @@ RECIPE = Recipe(epochs=4, batch_size=32, learning_rate=0.1, augmentation=0.5)
 @pytest.fixture(scope="module")
 def digits():
     """Trained on every training digit, measured on the 304 others."""
-    images = datasets.load_training_images("digits", Path())
-    data = datasets.split(images, Fraction(1, 12), seed=0)
-    return datasets.with_test(data, datasets.load_test_images("digits", Path(), None, data))
+    images = load_training_images("digits", Path())
+    data = split(images, Fraction(1, 12), seed=0)
+    return with_test(data, load_test_images("digits", Path(), None, data))
 
 
 @pytest.mark.slow

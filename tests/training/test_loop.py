@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nas.architecture import Architecture
-from nas.candidate import Recipe
+from nas.candidates.architecture import Architecture
+from nas.candidates.layers import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU
+from nas.candidates.recipe import Recipe
 from nas.errors import CountMismatchError, DivergedError
-from nas.layers import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU
 from nas.training import EndAfter, engine, evaluate, examine, train
 from nas.training.engine import Engine
 from tests.odd_layers import FrozenConv, LyingConv

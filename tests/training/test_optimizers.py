@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from nas.candidate import Recipe
+from nas.candidates.recipe import Recipe
 from nas.training.optimizers import learning_rates, make_optimizer
 
 SCHEDULES = ["one-cycle", "cosine"]

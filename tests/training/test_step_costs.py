@@ -8,9 +8,18 @@ from dataclasses import replace
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nas.architecture import Architecture
-from nas.candidate import Recipe
-from nas.layers import BatchNorm, Conv, Dropout, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
+from nas.candidates.architecture import Architecture
+from nas.candidates.layers import (
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    ReLU,
+)
+from nas.candidates.recipe import Recipe
 from nas.training import train
 
 RANDOM = ("uniform_", "random_", "bernoulli", "rand", "randperm", "native_dropout", "normal_")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nas.layers.modules import Residual, Tied
+from nas.candidates.layers.modules import Residual, Tied
 from nas.training.cpu.max_pool import MaxPool2x2
 from nas.training.cpu.stage import Stage
 

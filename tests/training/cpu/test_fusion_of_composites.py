@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nas.architecture import Architecture
-from nas.layers import (
+from nas.candidates.architecture import Architecture
+from nas.candidates.layers import (
     BatchNorm,
     Conv,
     DepthwiseConv,
@@ -21,8 +21,8 @@ from nas.layers import (
     Residual,
     Tied,
 )
-from nas.layers.modules import Residual as ResidualModule
-from nas.layers.modules import Tied as TiedModule
+from nas.candidates.layers.modules import Residual as ResidualModule
+from nas.candidates.layers.modules import Tied as TiedModule
 from nas.training.cpu import fuse
 from nas.training.cpu.fusion import FusedTied
 from nas.training.cpu.max_pool import MaxPool2x2

@@ -1,0 +1,1 @@
+"""What is trained, as plain data, and what it may cost."""

@@ -1,0 +1,130 @@
+"""Budget: the gate that every candidate passes before a single image is loaded for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nas.errors import NasError, OverBudgetError
+
+if TYPE_CHECKING:  # the command line reads budgets without loading torch
+    from nas.candidates.architecture import Architecture
+
+LARGEST_BUDGET = 10**9
+LARGEST_LIMIT = 10**15
+UNITS = {
+    "num_params": "parameters",
+    "num_macs": "multiply-accumulates",
+    "weight_bytes": "bytes of weights",
+    "activation_bytes": "bytes of activations",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that a network may cost beside its parameters; None is no limit."""
+
+    max_macs: int | None = None
+    """Multiply-accumulates to classify one image."""
+    max_weight_bytes: int | None = None
+    """Of all parameters, each stored in `bits`."""
+    max_activation_bytes: int | None = None
+    """Of the values that are held at once for one image, each in `bits`, when that is most."""
+    bits: int = 32
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Hard limits: a network fits when it has fewer than `max_params` parameters, and costs no
+    more than `limits` allow."""
+
+    max_params: int
+    limits: Limits = NO_LIMITS
+
+    @property
+    def most_params(self) -> int:
+        """The largest number of parameters that fits: the budget and the bytes allow it."""
+        most = self.max_params - 1
+        if self.limits.max_weight_bytes is not None:
+            most = min(most, self.limits.max_weight_bytes * 8 // self.limits.bits)
+        return most
+
+    def fits(self, architecture: Architecture) -> bool:
+        return all(cost <= most for cost, most in self._costs(architecture).values())
+
+    def check(self, architecture: Architecture) -> None:
+        """Raises OverBudgetError when the network costs more than it may."""
+        for name, (cost, most) in self._costs(architecture).items():
+            if cost > most:
+                allowed = self._allowed(name, most)
+                raise OverBudgetError(UNITS[name], cost, allowed, architecture.num_params)
+
+    def excess(self, architecture: Architecture) -> dict[str, float]:
+        """How far each cost is over its limit, as a share of it; <= 0 exactly when it fits."""
+        return {
+            name: (cost - most) / max(most, 1)
+            for name, (cost, most) in self._costs(architecture).items()
+        }
+
+    def summary(self) -> str:
+        """In words, for example `fewer than 20,000 parameters, at most 65,536 bytes of weights`."""
+        limits = self.limits
+        most = {
+            "num_params": self.max_params - 1,
+            "num_macs": limits.max_macs,
+            "weight_bytes": limits.max_weight_bytes,
+            "activation_bytes": limits.max_activation_bytes,
+        }
+        parts = [f"{self._allowed(n, m)} {UNITS[n]}" for n, m in most.items() if m is not None]
+        if limits.max_weight_bytes is not None or limits.max_activation_bytes is not None:
+            parts.append(f"{limits.bits} bits a value")
+        return ", ".join(parts)
+
+    def _allowed(self, name: str, most: int) -> str:
+        return f"fewer than {most + 1:,}" if name == "num_params" else f"at most {most:,}"
+
+    def _costs(self, architecture: Architecture) -> dict[str, tuple[int, int]]:
+        """What is limited: what the network costs, and the most that it may."""
+        limits = self.limits
+        costs = {"num_params": (architecture.num_params, self.max_params - 1)}
+        if limits.max_macs is not None:
+            costs["num_macs"] = (architecture.num_macs, limits.max_macs)
+        if limits.max_weight_bytes is not None:
+            num_bytes = to_bytes(architecture.num_params, limits.bits)
+            costs["weight_bytes"] = (num_bytes, limits.max_weight_bytes)
+        if limits.max_activation_bytes is not None:
+            num_bytes = to_bytes(architecture.peak_values, limits.bits)
+            costs["activation_bytes"] = (num_bytes, limits.max_activation_bytes)
+        return costs
+
+
+def to_bytes(num_values: int, bits: int) -> int:
+    """The bytes that so many values of `bits` each take, packed."""
+    return -(-num_values * bits // 8)
+
+
+def parse_count(text: str, option: str, what: str, largest: int = LARGEST_LIMIT) -> int:
+    """A whole number as people write it: `20000`, `20_000`, `20k` or `2M`.
+
+    Raises:
+        NasError: anything else, or a number outside 1 to `largest`; it names option and unit.
+    """
+    match = re.fullmatch(r"(\d{1,3}(?:_\d{3})+|\d+)([kM]?)", text, re.ASCII)
+    digits = match[1].replace("_", "").lstrip("0") if match else ""
+    scale = {"": 1, "k": 10**3, "M": 10**6}[match[2] if match else ""]
+    value = int(digits) * scale if 0 < len(digits) <= 16 else 0
+    if not 1 <= value <= largest:
+        raise NasError(
+            f"{option} {text!r} is no number of {what}: "
+            f"give a whole number from 1 to {largest:,}, such as 20000, 20_000 or 20k"
+        )
+    return value
+
+
+def parse_budget(text: str, option: str = "--budget") -> int:
+    """A number of parameters; raises NasError when it is none."""
+    return parse_count(text, option, "parameters", LARGEST_BUDGET)

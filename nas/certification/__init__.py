@@ -1,0 +1,1 @@
+"""Train the best again, and open the test set once."""

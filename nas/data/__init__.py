@@ -1,0 +1,29 @@
+"""Images as tensors: what a search trains on and validates on.
+
+name or folder -> LabelledImages -> split -> Dataset (train and validation, on the device)
+
+Only `load_test_images` opens test images, and only a certification calls it.
+"""
+
+from nas.data.catalog import (
+    NAMES,
+    check_test_images,
+    default_data_dir,
+    load_test_images,
+    load_training_images,
+)
+from nas.data.dataset import Dataset, LabelledImages, parse_share, split, whole, with_test
+
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "LabelledImages",
+    "check_test_images",
+    "default_data_dir",
+    "load_test_images",
+    "load_training_images",
+    "parse_share",
+    "split",
+    "whole",
+    "with_test",
+]

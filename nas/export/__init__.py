@@ -1,5 +1,0 @@
-"""Take a trained network home: code that needs only torch, its weights, its description."""
-
-from nas.export.bundle import Exported, export_trial
-
-__all__ = ["Exported", "export_trial"]

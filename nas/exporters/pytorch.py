@@ -1,0 +1,189 @@
+"""A network as one readable Python file that needs nothing but torch."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas.candidates.architecture import Architecture
+from nas.candidates.layers import Call, modules
+from nas.storage.trials import epochs_text
+
+_TEMPLATE = '''"""{title}
+
+{origin}
+
+    model = load()                     # with the trained weights beside this file
+    scores = model(normalise(images))  # images: uint8 {batch_shape}
+    labels = scores.argmax(1)          # positions in CLASSES
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+NUM_PARAMS = {num_params}
+INPUT_SHAPE = {input_shape}  # channels, height, width
+CLASSES = {classes}
+MEAN = {mean}  # of each channel of the training images, in 0..1
+STD = {std}
+WEIGHTS = Path(__file__).with_name("weights.safetensors")
+
+
+{definitions}class Network(nn.Sequential):
+    """Normalised images {batch_shape} to scores (N, {num_classes})."""
+
+    def __init__(self) -> None:
+        super().__init__(
+{layers}
+        )
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 images {batch_shape} as the network was trained on them."""
+    mean = torch.tensor(MEAN, device=images.device).view(1, -1, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(1, -1, 1, 1)
+    return (images.float() / 255 - mean) / std
+
+
+def load(path: Path = WEIGHTS) -> Network:
+    """The network with the weights in `path`, ready to classify."""
+    model = Network()
+    model.load_state_dict(read_safetensors(path))
+    return model.eval()
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file: a header in JSON, then their bytes."""
+    dtypes = {{"F32": torch.float32, "I64": torch.int64, "U8": torch.uint8}}
+    content = bytearray(Path(path).read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header.pop("__metadata__", None)
+    tensors = {{}}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        data = content[start + begin : start + end]
+        dtype = dtypes[entry["dtype"]]
+        tensors[name] = torch.frombuffer(data, dtype=dtype).view(entry["shape"])
+    return tensors
+'''
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a network came from, for the reader of its file."""
+
+    study: str
+    trial: int
+    dataset: str
+    valid_accuracy: float | None  # 0..1
+    num_valid: int
+    epochs: float | None  # of the schedule that its weights have ended
+    full_epochs: int | None  # of its recipe
+    seed: int | None
+    versions: dict[str, str]
+
+
+def network_source(
+    architecture: Architecture,
+    provenance: Provenance,
+    classes: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> str:
+    """The file's text, as `ruff format` would leave it.
+
+    Args:
+        architecture: the network.
+        provenance: goes into the docstring.
+        classes: a name for each output.
+        mean, std: of each channel, as the network's training images were normalised.
+    """
+    channels, height, width = architecture.input_shape
+    layers = [
+        f"{_call(row.layer.call(row.in_shape), 12)}  # {_times(row.out_shape)}"
+        for row in architecture.rows
+    ]
+    return _TEMPLATE.format(
+        title=(
+            f"A network of {architecture.num_params:,} parameters for {architecture.num_classes} "
+            f"classes of {_times(architecture.input_shape)} images."
+        ),
+        origin=_origin(architecture, provenance),
+        batch_shape=f"(N, {channels}, {height}, {width})",
+        num_params=architecture.num_params,
+        input_shape=architecture.input_shape,
+        num_classes=architecture.num_classes,
+        classes=_tuple([_string(name) for name in classes], is_split=True),
+        mean=_tuple([repr(float(value)) for value in mean]),
+        std=_tuple([repr(float(value)) for value in std]),
+        layers="\n".join(layers),
+        definitions=_definitions(architecture),
+    )
+
+
+def _call(call: Call, indent: int) -> str:
+    """A call as an argument; one of several modules takes a line for each."""
+    if not all(isinstance(argument, Call) for argument in call.args) or not call.args:
+        return f"{' ' * indent}{call.source()},"
+    inner = [_call(argument, indent + 4) for argument in call.args if isinstance(argument, Call)]
+    return "\n".join([f"{' ' * indent}{call.factory}(", *inner, f"{' ' * indent}),"])
+
+
+def _definitions(architecture: Architecture) -> str:
+    """The classes of ours that the network is made of, as they were trained."""
+    calls = [row.layer.call(row.in_shape) for row in architecture.rows]
+    used = {factory for call in calls for factory in call.factories()}
+    ours = sorted(name for name in used if not name.startswith("nn."))
+    return "".join(f"{inspect.getsource(getattr(modules, name))}\n\n" for name in ours)
+
+
+def _origin(architecture: Architecture, provenance: Provenance) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    lines = [
+        f"Study                 {provenance.study}, trial {provenance.trial}",
+        f"Data set              {provenance.dataset}",
+        f"Parameters            {architecture.num_params:,}",
+        f"Multiply-accumulates  {architecture.num_macs:,} an image",
+    ]
+    if provenance.valid_accuracy is not None:
+        lines.append(
+            f"Validation accuracy   {provenance.valid_accuracy:.2%} of {provenance.num_valid:,} "
+            f"images held out, after {_schedule(provenance)}, seed {provenance.seed}"
+        )
+    lines.append(f"Made with             {versions}")
+    return "\n".join(_plain(line) for line in lines)
+
+
+def _schedule(provenance: Provenance) -> str:
+    """For example `19 epochs`, or `a schedule of 7 of 19 epochs`."""
+    epochs, full = provenance.epochs or 0, provenance.full_epochs
+    if full is None or epochs >= full:
+        return f"{epochs:g} epochs"
+    return f"a schedule of {epochs_text(epochs, full)}"
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _plain(text: str) -> str:
+    """Text that cannot end or escape a docstring: names of studies are anybody's."""
+    return re.sub(r"[^A-Za-z0-9 _.,:;()%+-]", "?", text)
+
+
+def _string(text: str) -> str:
+    """A literal in double quotes, all ASCII."""
+    escaped = text.encode("unicode_escape").decode().replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _tuple(literals: Sequence[str], is_split: bool = False) -> str:
+    if is_split:
+        return "(\n" + "".join(f"    {literal},\n" for literal in literals) + ")"
+    return f"({', '.join(literals)}{',' if len(literals) == 1 else ''})"

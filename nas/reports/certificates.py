@@ -1,0 +1,145 @@
+"""Certified candidates side by side: one table for each protocol, as plain text in rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import optuna
+
+from nas.certification.records import (
+    Protocol,
+    Run,
+    certified_trials,
+    last_decision,
+    mean_over_seeds,
+    openings,
+    order_by_choice,
+    read_runs,
+    stack,
+)
+from nas.certification.statistics import compare, mean_of
+from nas.storage.studies import study_data
+from nas.storage.trials import find_trial
+
+
+@dataclass(frozen=True)
+class Page:
+    """A table. A column whose name starts with '>' holds numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+def certificate_tables(study: optuna.Study) -> list[Page]:
+    """A table for each protocol under which something was measured; the best comes first."""
+    makers = {
+        Protocol.VALIDATION: _validation_page,
+        Protocol.HONEST: _honest_page,
+        Protocol.WATCHED: _watched_page,
+    }
+    pages = []
+    for protocol, make in makers.items():
+        runs = {t: measured_runs(study, protocol, t) for t in certified_trials(study, protocol)}
+        if runs:
+            page = make(study, runs)
+            pages.append(replace(page, title=page.title + _mixture(runs)))
+    return pages
+
+
+def _mixture(runs: dict[int, list[Run]]) -> str:
+    """A warning where not all trainings were done on one kind of device."""
+    devices = sorted({run.device for some in runs.values() for run in some})
+    return f"; trained on {' and on '.join(devices)}" if len(devices) > 1 else ""
+
+
+def measured_runs(study: optuna.Study, protocol: Protocol, trial: int) -> list[Run]:
+    """The trainings of a trial that were measured."""
+    return [run for run in read_runs(study, protocol, trial) if run.accuracy is not None]
+
+
+def spread(accuracies: Sequence[float | None]) -> str:
+    """Mean over seeds, standard deviation of one training, interval of the mean; in percent."""
+    summary = mean_of([value for value in accuracies if value is not None])
+    if summary.num_seeds < 2:
+        return f"{summary.mean:.2%} (1 seed)"
+    return (
+        f"{100 * summary.mean:.3f} ± {100 * summary.std:.3f} % ({summary.num_seeds} seeds, "
+        f"95 %: {100 * max(summary.low, 0):.3f} to {100 * min(summary.high, 1):.3f})"
+    )
+
+
+def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
+    num_valid = study_data(study).num_valid
+    decision = last_decision(study)
+    if decision is not None:  # what else was measured, earlier or later, had no part in it
+        trials, num_seeds = decision
+        runs = {t: [run for run in runs[t] if run.number < num_seeds] for t in trials}
+    order = order_by_choice(runs, num_valid)
+    best = order[0]
+    rows = []
+    for trial in order:
+        lead = common = certainty = ""
+        if trial != best:
+            difference = compare(stack(runs[best]), stack(runs[trial]))
+            lead = (
+                f"{100 * difference.mean:+.3f} "
+                f"({100 * difference.low:+.3f} to {100 * difference.high:+.3f})"
+            )
+            certainty = f"{difference.probability:.0%}"
+            common = f"{difference.errors_in_common:.0%}"
+        rows.append(
+            (
+                str(trial), _num_params(study, trial), spread([r.accuracy for r in runs[trial]]),
+                f"{mean_over_seeds(r.loss for r in runs[trial]):.4f}", lead, certainty, common,
+            )
+        )  # fmt: skip
+    title = f"on {num_valid:,} validation images; nothing is decided yet"
+    if decision is not None:
+        title = f"decided on {num_valid:,} validation images, by accuracy and loss: trial {best}"
+    return Page(
+        title,
+        (
+            "trial", ">parameters", "accuracy", ">loss", f"lead of trial {best}, points",
+            ">surely ahead", ">errors in common",
+        ),
+        rows,
+    )  # fmt: skip
+
+
+def _honest_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
+    rows = [
+        (str(trial), _num_params(study, trial), spread([run.accuracy for run in some]))
+        for trial, some in runs.items()
+    ]
+    count = len(openings(study))
+    num_images = len(stack(next(iter(runs.values())))[0])
+    return Page(
+        f"honest: trained on all training images, last epoch, then {num_images:,} test images; "
+        f"this study opened them {count} time{'s' if count > 1 else ''}",
+        ("trial", ">parameters", "accuracy"),
+        rows,
+    )
+
+
+def _watched_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
+    rows = [
+        (
+            str(trial),
+            _num_params(study, trial),
+            spread([run.accuracy for run in some]),
+            spread([run.best_accuracy for run in some]),
+            f"{max(run.best_accuracy for run in some):.2%}",
+        )
+        for trial, some in runs.items()
+    ]
+    return Page(
+        "watched: tested after every epoch, as many published figures are; the best is optimistic",
+        ("trial", ">parameters", "last epoch", "best epoch", ">best of all"),
+        rows,
+    )
+
+
+def _num_params(study: optuna.Study, trial: int) -> str:
+    return f"{find_trial(study, trial).num_params or 0:,}"

@@ -1,0 +1,302 @@
+"""Tables from records: the leaderboard of a study, one trial, all studies."""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.storages import BaseStorage
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nas.candidates.budget import Limits, to_bytes
+from nas.certification.records import Protocol
+from nas.metrics import EpochMetrics
+from nas.reports.certificates import certificate_tables, measured_runs, spread
+from nas.reports.frontier import Point, best_under, drawing
+from nas.reports.live import PlainConsole, counts_text, duration_text
+from nas.storage.studies import study_facts, study_names
+from nas.storage.tally import take_tally
+from nas.storage.trials import TrialRecord, best_trial, best_trials, no_network
+
+if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
+    from nas.candidates.architecture import Architecture
+    from nas.searching.estimate import Forecast, Holdings
+    from nas.searching.setup import Launch
+    from nas.spaces.task import Task
+
+_BAR_WIDTH = 30
+
+
+def print_report(report: RenderableType) -> None:
+    """To standard output; whole lines where it is no terminal."""
+    console = PlainConsole()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(report)
+
+
+def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
+    """The best trials of a study, and what became of all of them."""
+    table = _table("trial", ">accuracy", ">parameters", ">MACs", "epochs", ">seconds", "recipe")
+    for record in best_trials(study, num_rows):
+        table.add_row(
+            str(record.number),
+            f"{record.valid_accuracy:.2%}",
+            _number(record.num_params),
+            _number(record.num_macs),
+            _epochs(record),
+            f"{record.train_seconds:.1f}" if record.train_seconds is not None else "-",
+            _recipe(record),
+        )
+    facts = study_facts(study)
+    head = f"study {study.study_name}"
+    if facts:
+        head += (
+            f": space {facts.space} on {facts.dataset}, {facts.limits.summary()}, "
+            f"up to {facts.epochs} epochs, seed {facts.seed}"
+        )
+    tally = take_tally(study)
+    counts = f"trials: {counts_text(tally.counts_now)}"
+    total = sum(tally.seconds.values())
+    if total:
+        spent = sorted(tally.seconds.items(), key=lambda item: -item[1])
+        parts = [f"{duration_text(s)} {name} ({s / total:.0%})" for name, s in spent if s]
+        counts += f"\ntime spent training: {duration_text(total)}: {', '.join(parts)}"
+    body = table if table.row_count else no_network(study)
+    return Group(head, counts, body, *_certificate_parts(study))
+
+
+def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
+    """One trial: what it is, its network layer by layer, its learning curve."""
+    parts: list[RenderableType] = [f"study {study.study_name}, trial {record.number}"]
+    if record.reason:
+        parts.append(f"{record.reason}: {record.detail}")
+    if record.result is not None:
+        accuracy = f"validation accuracy {record.result.valid_accuracy:.2%}, of the last epoch"
+        parts.append(
+            accuracy + (f" of a schedule of {record.schedule_text}" if record.is_short else "")
+        )
+    if record.candidate is None:
+        if record.num_params is not None:
+            parts.append(f"{record.num_params:,} parameters")
+        parts += [f"{name} = {value}" for name, value in record.params.items()]
+        return Group(*parts)
+    architecture = record.candidate.architecture
+    facts = study_facts(study)
+    bits = facts.bits if facts else Limits.bits
+    parts += [
+        f"{architecture.num_params:,} parameters, {architecture.num_macs:,} multiply-accumulates "
+        f"an image, fingerprint {record.fingerprint}",
+        f"{to_bytes(architecture.num_params, bits):,} bytes of weights, "
+        f"{to_bytes(architecture.peak_values, bits):,} bytes of activations held at once, "
+        f"{bits} bits each",
+        f"recipe: {record.candidate.recipe.summary()}",
+        f"seed {record.seed}, {record.device}, "
+        + ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "",
+        network_table(architecture),
+    ]
+    if record.continues is not None:
+        parts.append(f"goes on with trial {record.continues}, which had been stopped")
+    for rung in record.rungs:
+        parts.append(
+            f"with its schedule squeezed into {rung.epochs} of {record.candidate.recipe.epochs} "
+            f"epochs: {rung.valid_accuracy:.2%}"
+        )
+    if record.history:
+        parts += ["", learning_curve(record.history)]
+    for protocol in Protocol:
+        runs = measured_runs(study, protocol, record.number)
+        if runs:
+            parts.append(f"certified, {protocol}: {spread([run.accuracy for run in runs])}")
+    return Group(*parts)
+
+
+def certificate_report(study: optuna.Study) -> RenderableType:
+    """What certifications have found in a study, a table for each protocol."""
+    return Group(*_certificate_parts(study) or ["nothing is certified yet"])
+
+
+def _certificate_parts(study: optuna.Study) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for page in certificate_tables(study):
+        table = _table(*page.columns)
+        for row in page.rows:
+            table.add_row(*row)
+        parts += ["", page.title, table]
+    return parts
+
+
+def network_table(architecture: Architecture) -> Table:
+    """The network as torchinfo sees it, with the receptive field of each layer."""
+    from torchinfo import summary  # runs the network once, so only where it is shown
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        info = summary(architecture.build(), input_size=(1, *architecture.input_shape), verbose=0)
+    table = _table("layer", ">output", ">parameters", ">MACs", ">receptive field")
+    modules = [layer for layer in info.summary_list if layer.depth == 1]
+    for module, row in zip(modules, architecture.rows, strict=True):
+        side = row.receptive_field
+        table.add_row(
+            row.layer.call(row.in_shape).source().removeprefix("nn."),
+            "x".join(map(str, module.output_size[1:])),
+            _number(module.num_params),
+            _number(row.num_macs),
+            f"{side}x{side}",
+        )
+    table.add_section()
+    table.add_row("total", "", _number(info.total_params), _number(architecture.num_macs), "")
+    return table
+
+
+def learning_curve(history: Sequence[EpochMetrics]) -> Table:
+    """Losses and accuracy of each epoch; the bar runs from the lowest to the highest accuracy."""
+    table = _table(">epoch", ">train loss", ">validation loss", ">accuracy", "", ">seconds")
+    scores = [m.valid_accuracy for m in history]
+    low, high = min(scores), max(scores)
+    for m in history:
+        share = (m.valid_accuracy - low) / (high - low) if high > low else 1.0
+        table.add_row(
+            str(m.epoch),
+            f"{m.train_loss:.4f}",
+            f"{m.valid_loss:.4f}",
+            f"{m.valid_accuracy:.2%}",
+            "█" * max(round(_BAR_WIDTH * share), 1),
+            f"{m.seconds:.1f}",
+        )
+    return table
+
+
+def stock_report(launch: Launch, task: Task, holdings: Holdings) -> RenderableType:
+    """What `nas check` found in the space."""
+    data = launch.data
+    drawn, fitting = holdings.num_drawn, holdings.fitting
+    head = (
+        f"space {launch.space.name} on {data.name} ({len(data.train_index):,} images to train on, "
+        f"{len(data.valid_index):,} to validate), {task.budget.summary()}"
+    )
+    parts: list[RenderableType] = [
+        head,
+        f"of {drawn:,} random draws {len(fitting):,} fit ({len(fitting) / drawn:.1%}), "
+        f"{holdings.num_over:,} are over a limit, {holdings.num_invalid:,} cannot exist",
+    ]
+    if not fitting:
+        return Group(*parts, "networks that fit exist, but random draws do not find them")
+    table = _table("of those that fit", ">smallest", ">median", ">largest")
+    networks, bits = [c.architecture for c in fitting], launch.options.bits
+    for name, values in (
+        ("parameters", [n.num_params for n in networks]),
+        ("multiply-accumulates", [n.num_macs for n in networks]),
+        (f"bytes of weights, {bits} bits each", [to_bytes(n.num_params, bits) for n in networks]),
+        ("bytes of activations at once", [to_bytes(n.peak_values, bits) for n in networks]),
+        ("layers with weights", [n.depth for n in networks]),
+    ):
+        median = round(statistics.median(values))
+        table.add_row(name, _number(min(values)), _number(median), _number(max(values)))
+    return Group(*parts, table, f"of these networks {holdings.num_distinct:,} are distinct")
+
+
+def forecast_report(launch: Launch, task: Task, expected: Forecast) -> RenderableType:
+    """How long `nas check` expects a search to take."""
+    from nas.training.device import device_name
+
+    options, at_once = launch.options, f"{launch.num_workers} at a time"
+    # How soon it stops a training depends on how candidates differ.
+    about = "at most" if options.pruner == "median" else "about"
+    is_all = expected.num_trials < options.trials
+    search = (
+        f"{expected.num_trials} candidates{' (the space has no more)' if is_all else ''}, "
+        f"{at_once}: {about} "
+        f"{duration_text(expected.seconds_likely)} with --pruner {options.pruner}"
+    )
+    if expected.seconds_likely < expected.seconds_most:
+        search += f", {duration_text(expected.seconds_most)} if none is stopped"
+    return Group(
+        f"one full training of {task.epochs} epochs, {at_once}: about "
+        f"{duration_text(expected.seconds_each)} on "
+        f"{device_name(launch.device, launch.precision)}",
+        search,
+    )
+
+
+def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> RenderableType:
+    """The best network under each budget, whichever study found it, and the frontier."""
+    if not points:
+        return "no network yet: no candidate has come to the end of a schedule"
+    table = _table(">budget", ">accuracy", ">parameters", "epochs", "found in study", ">trial")
+    for budget in budgets:
+        best = best_under(points, budget)
+        if best is None:
+            table.add_row(f"{budget:,}", "-", "-", "-", "-", "-")
+            continue
+        table.add_row(
+            f"{budget:,}", f"{best.accuracy:.2%}", _number(best.num_params),
+            _epochs(best.record), best.study,
+            str(best.record.number),
+        )  # fmt: skip
+    head = "validation accuracy under each budget, of one training each"
+    return Group(head, table, "", Text(drawing(points)))
+
+
+def studies_table(storage: BaseStorage) -> RenderableType:
+    """Every study in a storage."""
+    table = _table("study", "space", "data set", ">budget", ">best", ">parameters", "trials")
+    for name in sorted(study_names(storage)):
+        study = optuna.load_study(study_name=name, storage=storage)
+        facts = study_facts(study)
+        # Another program's scores may be anything.
+        best = best_trial(study) if facts else None
+        table.add_row(
+            name,
+            facts.space if facts else "-",
+            facts.dataset if facts else "-",
+            f"{facts.budget:,}" if facts else "-",
+            _accuracy(best) if best else "-",
+            _number(best.num_params) if best else "-",
+            counts_text(take_tally(study).counts_now) if facts else "not made by nas",
+        )
+    return table if table.row_count else "no studies yet"
+
+
+def _table(*columns: str) -> Table:
+    """An empty table without a frame; a column that starts with '>' is aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        is_number = column.startswith(">")
+        table.add_column(
+            column.removeprefix(">"), justify="right" if is_number else "left",
+            no_wrap=is_number, overflow="fold",
+        )  # fmt: skip
+    return table
+
+
+def _accuracy(record: TrialRecord) -> str:
+    """For example `99.40%`, or `98.60% (1 of 19 epochs)`."""
+    accuracy = f"{record.valid_accuracy:.2%}"
+    return f"{accuracy} ({record.schedule_text})" if record.is_short else accuracy
+
+
+def _epochs(record: TrialRecord) -> str:
+    """For example `7 of 19`, or `19` where it was trained in full."""
+    if record.result is None:
+        return "-"
+    full = f"{record.result.epochs:g}"
+    return record.schedule_text.removesuffix(" epochs") if record.is_short else full
+
+
+def _recipe(record: TrialRecord) -> str:
+    """Without its epochs, which have a column of their own."""
+    if record.candidate is None:
+        return "-"
+    recipe = record.candidate.recipe
+    return recipe.summary().removesuffix(f" {recipe.epochs} ep")
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

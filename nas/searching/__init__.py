@@ -1,0 +1,1 @@
+"""The story of a search: ask, gate, train, tell."""

@@ -1,0 +1,144 @@
+"""Rungs: trainings with the whole schedule squeezed, and who goes on from one to the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.storage.trials import CONTINUES, Reason, reason_of, was_broken_off, was_shortened
+
+FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
+LOWEST_KEPT = 8  # of so many candidates on the lowest rung one goes on to the next
+KEPT = 4  # and on a higher one; each rung is so many times as long as the one below
+FIRST = 2  # so many go on at once from the lowest rung, so that the first full training is no lot
+FINISHED = 3  # so many had their full training when a search ends, so that one can compare
+
+
+class SqueezedPruner(BasePruner):
+    """Successive halving as trials come (Li et al. 2020, arXiv:1810.05934), of squeezed schedules.
+
+    A trial that reports at a rung goes on if it is among the best of those that reported there so
+    far, one in `kept`; while there are fewer, if it is the best. Nobody goes on from the lowest
+    rung before there are enough for `first` to go on, and from the second before these have come.
+    None is lost that was stopped: it is taken up again once there are enough that are worse. A full
+    training costs as much as many of the lowest rung: begun early, it is spent on the best of few
+    (see benchmarks/replay.py). Optuna's own pruner also counts trials that were broken off, once
+    for each time.
+
+    Args:
+        rungs: epochs of the squeezed schedules, the lowest first.
+        lowest_kept: as `kept`, on the lowest rung.
+        kept: of so many on a rung one goes on.
+        first: so many go on at once from the lowest rung.
+        finished: of so many a search sees to it that they have their full training, at its end.
+    """
+
+    def __init__(
+        self,
+        rungs: Sequence[float],
+        lowest_kept: int = LOWEST_KEPT,
+        kept: int = KEPT,
+        first: int = FIRST,
+        finished: int = FINISHED,
+    ) -> None:
+        self.rungs = tuple(rungs)
+        self.lowest_kept = lowest_kept
+        self.kept = kept
+        self.first = first
+        self.finished = finished
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None or step not in self.rungs:
+            return False
+        values = [
+            other.intermediate_values[step]
+            for other in study.get_trials(deepcopy=False)
+            if self._is_there(other, step) or other.number == trial.number
+        ]
+        mine = trial.intermediate_values[step]
+        return sum(value > mine for value in values) >= self.num_going_on(step, len(values))
+
+    def num_going_on(self, rung: float, num_there: int) -> int:
+        """How many of those that have come to a rung may go on."""
+        if rung == self.rungs[0]:
+            most = num_there // self.lowest_kept
+            return most if most >= self.first else 0
+        if rung == self.rungs[1] and num_there < self.first:
+            return 0
+        return max(num_there // self.kept, 1)
+
+    def _is_there(self, trial: FrozenTrial, rung: float) -> bool:
+        """Whether it came to a rung, with its whole schedule, and has not failed since."""
+        # More than the step of the full schedule: those are the first epochs of a long schedule,
+        # which other pruners are told of.
+        num_others = sum(step not in self.rungs for step in trial.intermediate_values)
+        is_there = rung in trial.intermediate_values and trial.state != TrialState.FAIL
+        return is_there and num_others <= 1
+
+    def next_up(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
+        """The stopped trial that is to be taken up again, from the highest rung there is one.
+
+        Args:
+            trials: all of a study.
+            is_last: no more candidates will come: the best of a rung goes on in any case.
+        """
+        gone_on = taken_up(trials)
+        left = [trial for trial in trials if trial.number not in gone_on]
+        stopped = [trial for trial in left if reason_of(trial) == Reason.STOPPED_BY_PRUNER]
+        if is_last:
+            # What a search with a time limit has trained for as long as it could.
+            shortened = [
+                trial for trial in left if trial.value is not None and was_shortened(trial)
+            ]
+            if shortened:
+                return max(shortened, key=lambda trial: (trial.value, -trial.number))
+        for rung in reversed(self.rungs):
+            there = [trial for trial in trials if self._is_there(trial, rung)]
+            there.sort(key=lambda trial: (-trial.intermediate_values[int(rung)], trial.number))
+            going_on = there if is_last else there[: self.num_going_on(rung, len(there))]
+            for trial in going_on:
+                if trial in stopped and trial.last_step == rung:
+                    return trial
+        # Such a search also stops candidates below the lowest rung: that is where they go on to.
+        return next(
+            (t for t in stopped if was_shortened(t) and t.last_step not in self.rungs), None
+        )
+
+
+def taken_up(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Stopped trials that another has gone on with, or that twice ended the process that did."""
+    found, num_lost = set(), dict[int, int]()
+    for trial in trials:
+        number = trial.user_attrs.get(CONTINUES)
+        if number is None or reason_of(trial) in (Reason.DUPLICATE, Reason.SURPLUS):
+            continue
+        if not was_broken_off(trial):
+            found.add(number)
+        elif reason_of(trial) == Reason.LOST:
+            num_lost[number] = num_lost.get(number, 0) + 1
+    return found | {number for number, count in num_lost.items() if count > 1}
+
+
+def rungs_of(num_train: int, epochs: int) -> tuple[int, ...]:
+    """Epochs of the squeezed schedules.
+
+    The whole schedule of the learning rate is run through in one epoch, then by those that are kept
+    in a few, then in all. That ranks candidates far better than the first epochs of the long
+    schedule do, whose rate is still high (see benchmarks/replay.py). Where the data set is so small
+    that a rung would take more than half of the epochs, there is none.
+
+    Args:
+        num_train: images in an epoch.
+        epochs: of the full schedule.
+    """
+    rungs = []
+    rung = math.ceil(FIRST_RUNG / num_train)
+    while 2 * rung <= epochs:
+        rungs.append(rung)
+        rung *= KEPT
+    return tuple(rungs)

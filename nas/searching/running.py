@@ -1,0 +1,59 @@
+"""Running: a candidate that a worker trains, and how far it has come."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field, replace
+
+import optuna
+import torch
+
+from nas import __version__
+from nas.candidates.candidate import Candidate
+from nas.metrics import EpochMetrics
+from nas.storage.trials import Rung, epochs_text
+from nas.training.messages import Job
+
+
+@dataclass
+class Running:
+    """A candidate that a worker trains."""
+
+    trial: optuna.Trial
+    candidate: Candidate
+    schedules: tuple[float, ...]
+    """Epochs of this training and of those to follow if it does well; the last is the longest."""
+    seed: int
+    history: list[EpochMetrics] = field(default_factory=list)  # of this training
+    rungs: list[Rung] = field(default_factory=list)  # what came of the trainings before it
+    seconds: float = 0.0  # that those took in this trial
+    is_pruned: bool = False  # the pruner has stopped it
+    is_short: bool = False  # a longer schedule is meant to follow, in another trial
+    result: Rung | None = None  # of the best schedule that it has ended
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has the last of its schedules now."""
+        return len(self.schedules) == 1
+
+    @property
+    def schedule_text(self) -> str:
+        """How much of the full schedule this one is, for example `1 of 19 epochs`."""
+        return epochs_text(self.schedules[0], self.candidate.recipe.epochs)
+
+    def job(self, num_train: int) -> Job:
+        """This training, of so many train images in an epoch."""
+        epochs = self.schedules[0]
+        recipe = replace(self.candidate.recipe, epochs=max(int(epochs), 1))
+        num_images = round(epochs * num_train) if epochs < 1 else None
+        return Job(self.trial.number, self.candidate.architecture, recipe, self.seed, num_images)
+
+
+def versions() -> dict[str, str]:
+    """What made a number, for its record."""
+    return {
+        "nas": __version__,
+        "torch": torch.__version__,
+        "optuna": optuna.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,244 @@
+"""Search spaces: one Python file each, with a docstring and `suggest(trial, task) -> Candidate`.
+
+A space may also say where to begin: `start(task)` gives the parameter values of the first proposal,
+by the names that `suggest` asks for, or a list of several; what it leaves out is sampled.
+
+A space is found by name in `./search_spaces`, then among those that ship with the package, or given
+as a path. Listing reads docstrings and runs nothing; loading runs the file. Where none is named, it
+is the default that ships with the package: a file in the current folder runs only when named.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import difflib
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.errors import InvalidCandidateError, SpaceError, describe
+
+if TYPE_CHECKING:  # listing spaces must not load torch
+    from nas.candidates.candidate import Candidate
+    from nas.spaces.task import Task
+
+FOLDER = "search_spaces"
+DEFAULT = "blocks"
+
+
+@dataclass(frozen=True)
+class SpaceEntry:
+    """A search space file that was found but not run."""
+
+    name: str
+    summary: str  # first line of the docstring, or what is wrong with the file
+    path: Path
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A loaded search space."""
+
+    name: str
+    path: Path
+    source: str
+    suggest: Callable[[Any, Task], Candidate]
+    start: Callable[[Task], dict[str, Any] | list[dict[str, Any]]] | None = None
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def propose(self, trial: Any, task: Task) -> Candidate:
+        """The candidate that the space makes of `trial`, its epochs cut to those of the task.
+
+        Raises:
+            InvalidCandidateError: the space proposed a network or a recipe that cannot exist.
+            SpaceError: `suggest` raised anything else, or returned no candidate for this task.
+        """
+        from nas.candidates.candidate import Candidate
+        from nas.candidates.layers import LAYERS
+
+        try:
+            with _aside():
+                candidate = self.suggest(trial, task)
+        except InvalidCandidateError:
+            raise
+        except (Exception, SystemExit) as error:
+            if type(error).__module__.startswith("optuna."):  # the storage's, not the space's
+                raise
+            raise self._error(f"suggest raised {describe(error)}", error) from error
+        if not isinstance(candidate, Candidate):
+            given = type(candidate).__name__
+            raise self._error(f"suggest must return a nas.Candidate, returned {given}")
+        architecture = candidate.architecture
+        parts = [part for layer in architecture.layers for part in layer.parts]
+        for layer in (*architecture.layers, *parts):
+            if type(layer) not in LAYERS.values():
+                raise self._error(
+                    f"suggest used a layer of its own, {type(layer).__name__}: "
+                    f"the layers are {', '.join(LAYERS)}"
+                )
+        if architecture.input_shape != task.input_shape:
+            raise self._error(
+                f"suggest made a network for {architecture.input_shape} images, "
+                f"the task has {task.input_shape}: use task.input_shape"
+            )
+        if architecture.num_classes != task.num_classes:
+            raise self._error(
+                f"suggest made a network with {architecture.num_classes} outputs, "
+                f"the task has {task.num_classes} classes: use task.num_classes"
+            )
+        epochs = min(candidate.recipe.epochs, task.epochs)
+        return replace(candidate, recipe=replace(candidate.recipe, epochs=epochs))
+
+    def first_proposals(self, task: Task) -> list[dict[str, Any]]:
+        """The parameter values to propose first; empty when the space does not say.
+
+        Raises:
+            SpaceError: `start` raised an error, or returned no dictionaries.
+        """
+        if self.start is None:
+            return []
+        try:
+            with _aside():
+                given = self.start(task)
+        except (Exception, SystemExit) as error:
+            raise self._error(f"start raised {describe(error)}", error) from error
+        proposals = given if isinstance(given, list) else [given]
+        if not all(_is_params(params) for params in proposals):
+            message = f"start must return a dict of parameter values, returned {given!r}"
+            raise self._error(message, function=self.start)
+        return proposals
+
+    def _error(
+        self,
+        message: str,
+        error: BaseException | None = None,
+        function: Callable[..., Any] | None = None,
+    ) -> SpaceError:
+        """The message behind the place it is about: where `error` was raised, or a function."""
+        line = _line_in(self.path, error) if error else None
+        code = getattr(function or self.suggest, "__code__", None)
+        return SpaceError(f"{self.path}:{line or (code and code.co_firstlineno) or 1}: {message}")
+
+
+def list_spaces() -> list[SpaceEntry]:
+    """Every space that `--space NAME` finds, first come first served, without running any."""
+    entries: dict[str, SpaceEntry] = {}
+    for folder in _folders():
+        for path in sorted(folder.glob("*.py")):
+            if not path.name.startswith("_"):
+                entries.setdefault(path.stem, SpaceEntry(path.stem, _summary(path), path))
+    return sorted(entries.values(), key=lambda entry: entry.name)
+
+
+def load_space(name_or_path: str | None = None) -> SearchSpace:
+    """Load and run the file of a space.
+
+    Args:
+        name_or_path: the name of a space, or a path to a file (anything with a slash or `.py`);
+            None for the `DEFAULT` that ships with the package, whatever the current folder holds.
+
+    Raises:
+        SpaceError: no such space, or its file cannot be run, or it has no `suggest`.
+    """
+    if name_or_path is None:
+        path = next(path for path in _default_paths()[1:] if path.is_file())
+    else:
+        path = _find(name_or_path)
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpaceError(f"--space {path} cannot be read: {describe(error)}") from error
+    module_name = f"nas_search_space_{path.stem}"
+    spec = importlib.util.spec_from_loader(module_name, loader=None, origin=str(path))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(path)
+    sys.modules[module_name] = module  # dataclasses in the file look their module up here
+    try:
+        code = compile(source, str(path), "exec")
+    except SyntaxError as error:
+        raise SpaceError(f"{path}:{error.lineno or 1}: {error.msg}") from error
+    except ValueError as error:  # a null byte, in some versions of Python
+        raise SpaceError(f"{path}:1: {error}") from error
+    try:
+        with _aside():
+            exec(code, module.__dict__)
+    except (Exception, SystemExit) as error:
+        line = _line_in(path, error) or 1
+        raise SpaceError(f"{path}:{line}: {describe(error)}") from error
+    suggest = getattr(module, "suggest", None)
+    if not callable(suggest):
+        raise SpaceError(f"{path}:1: no function suggest(trial, task) in this file")
+    start = getattr(module, "start", None)
+    return SearchSpace(path.stem, path, source, suggest, start if callable(start) else None)
+
+
+def _aside() -> contextlib.AbstractContextManager[object]:
+    """What a space prints goes to standard error: standard output may be JSON for a program."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def passed_over(space: SearchSpace) -> Path | None:
+    """A file of the current folder that `--space NAME` takes in place of the default space."""
+    here = _default_paths()[0]
+    return here if here.is_file() and not here.samefile(space.path) else None
+
+
+def _default_paths() -> list[Path]:
+    return [folder / f"{DEFAULT}.py" for folder in _folders()]
+
+
+def _folders() -> Iterator[Path]:
+    yield Path(FOLDER)
+    package = Path(__file__).parents[1]
+    # Inside an installed package; beside the package in a source checkout.
+    yield package / FOLDER
+    yield package.parent / FOLDER
+
+
+def _find(name_or_path: str) -> Path:
+    if "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith(".py"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise SpaceError(f"--space {name_or_path}: no such file")
+        return path
+    spaces = {entry.name: entry.path for entry in list_spaces()}
+    if name_or_path not in spaces:
+        near = difflib.get_close_matches(name_or_path, spaces, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SpaceError(
+            f"--space {name_or_path!r} is unknown: {hint}there are {', '.join(spaces)}; "
+            "a file is given by its path, such as my/space.py"
+        )
+    return spaces[name_or_path]
+
+
+def _is_params(params: object) -> bool:
+    return isinstance(params, dict) and all(isinstance(name, str) for name in params)
+
+
+def _summary(path: Path) -> str:
+    try:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"(broken: {describe(error)})"
+    return docstring.splitlines()[0] if docstring else "(no docstring)"
+
+
+def _line_in(path: Path, error: BaseException) -> int | None:
+    """The last line of `path` that the error passed through."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    return lines[-1] if lines else None

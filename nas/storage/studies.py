@@ -1,0 +1,225 @@
+"""Studies as they stand in the storage: what was searched, on which images, under which name.
+
+A study's user attributes have the names of the fields of `StudyFacts`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import unicodedata
+import warnings
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import optuna
+from optuna.storages import BaseStorage
+
+from nas.candidates.budget import Budget, Limits
+from nas.errors import StudyError
+from nas.storage.reading import check_attributes
+
+METRIC = "valid_accuracy"
+MAKING_SECONDS = 5.0  # that a process may take from a study's name to its facts
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What must be equal for two searches to share a study: their scores are then comparable."""
+
+    space: str
+    space_sha256: str
+    budget: int  # a network fits with fewer parameters than this
+    dataset: str
+    data_sha256: str
+    split_sha256: str
+    epochs: int  # the most a candidate may train
+    seed: int
+    max_macs: int | None = None
+    max_weight_bytes: int | None = None
+    max_activation_bytes: int | None = None
+    bits: int = 32
+
+    @property
+    def limits(self) -> Budget:
+        """What a network may cost."""
+        limits = Limits(self.max_macs, self.max_weight_bytes, self.max_activation_bytes, self.bits)
+        return Budget(self.budget, limits)
+
+    # How each is asked for on the command line, for messages.
+    OPTIONS: ClassVar[dict[str, str]] = {
+        "space": "--space",
+        "space_sha256": "the text of the space file",
+        "budget": "--budget",
+        "dataset": "--dataset",
+        "data_sha256": "the images of --dataset",
+        "split_sha256": "--valid-share or --split-seed",
+        "epochs": "--epochs",
+        "seed": "--seed",
+        "max_macs": "--max-macs",
+        "max_weight_bytes": "--max-weight-bytes",
+        "max_activation_bytes": "--max-activation-bytes",
+        "bits": "--bits",
+    }
+
+    def first_difference(self, other: StudyFacts) -> str | None:
+        """In words, the first fact that differs, or None."""
+        for fact in fields(self):
+            mine, theirs = getattr(self, fact.name), getattr(other, fact.name)
+            if mine != theirs:
+                option = self.OPTIONS[fact.name]
+                if "sha256" in fact.name:
+                    return f"{option} changed"
+                words = ["not given" if v is None else str(v) for v in (mine, theirs)]
+                return f"{option} was {words[0]}, now it is {words[1]}"
+        return None
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Where a study's images came from and what they are, to get them again and to export."""
+
+    source: str  # the name of a data set, or the path of a folder
+    image_size: int | None
+    valid_share: str  # a fraction, such as 1/12
+    split_seed: int
+    input_shape: tuple[int, int, int]  # (C, H, W)
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]  # of each channel, in 0..1
+    std: tuple[float, ...]
+    num_train: int
+    num_valid: int
+
+
+def check_study_name(name: str) -> str:
+    """The name in Unicode's composed form.
+
+    Raises:
+        StudyError: empty, too long, or with characters that cannot be shown or are dangerous.
+    """
+    is_good = (
+        0 < len(name) <= 128
+        and name == name.strip()
+        and not name.startswith("-")
+        and not any(unicodedata.category(c) in ("Cc", "Cs", "Cn") or c in "/\\" for c in name)
+    )
+    if not is_good:
+        raise StudyError(
+            f"--study {name[:40]!r} is no good name: 1 to 128 characters that can be printed, "
+            "no slash, no '-' in front, no blank at either end"
+        )
+    return unicodedata.normalize("NFC", name)
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    return [study.study_name for study in storage.get_all_studies()]
+
+
+def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
+    """The study of that name; without a name, the one whose last trial is the newest.
+
+    Raises:
+        StudyError: no such study, or none at all.
+    """
+    names = study_names(storage)
+    if not names:
+        raise StudyError("the storage holds no studies yet: start with `nas search --budget 20000`")
+    if name is not None and name not in names:
+        raise StudyError(f"no study {name!r} in the storage: there are {', '.join(names)}")
+    studies = [
+        optuna.load_study(study_name=n, storage=storage)
+        for n in (names if name is None else [name])
+    ]
+    ours = [study for study in studies if study_facts(study) is not None]
+    if not ours:
+        raise StudyError(
+            f"not made by nas: {', '.join(s.study_name for s in studies)}; look with nas dashboard"
+        )
+    return max(ours, key=_last_start)
+
+
+def open_or_create_study(
+    storage: BaseStorage, name: str, facts: StudyFacts, data: DataFacts, space_source: str
+) -> optuna.Study:
+    """The study to search in, made when there is none of that name.
+
+    Raises:
+        StudyError: a study of this name searched something else, or is damaged.
+    """
+    if name not in study_names(storage):
+        with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):  # made just now
+            study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+            _write_facts(study, facts, data, space_source)
+            return study
+    study = optuna.load_study(study_name=name, storage=storage)
+    before = _facts_soon(study)
+    if before is None:
+        ours = {"data", "space_source", *asdict(facts)}
+        is_used = study.get_trials(deepcopy=False) or not study.user_attrs.keys() <= ours
+        before = study_facts(study)  # its maker may have said so just now, and begun
+        if before is None and is_used:
+            raise StudyError(f"study {name!r} was not made by nas: give a new name with --study")
+    if before is None:
+        _write_facts(study, facts, data, space_source)  # its maker was killed on the way
+        return study
+    difference = before.first_difference(facts)
+    if difference:
+        raise StudyError(
+            f"study {name!r} cannot go on: {difference}. "
+            "Go back to what it was, or start another study, with --study NAME or in another "
+            "--storage"
+        )
+    check_attributes(study.get_trials(deepcopy=False))  # before anything is written
+    return study
+
+
+def _write_facts(
+    study: optuna.Study, facts: StudyFacts, data: DataFacts, space_source: str
+) -> None:
+    with warnings.catch_warnings():  # Optuna still calls this one experimental
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([METRIC])
+    study.set_user_attr("data", asdict(data))
+    study.set_user_attr("space_source", space_source)
+    # Those that older studies lack come first: once the others are there, all are.
+    for key, value in reversed(asdict(facts).items()):
+        study.set_user_attr(key, value)
+
+
+def _facts_soon(study: optuna.Study) -> StudyFacts | None:
+    """What the study searched; a process that is just making it is given time to say so."""
+    deadline = time.monotonic() + MAKING_SECONDS
+    while (facts := study_facts(study)) is None and time.monotonic() < deadline:
+        if study.get_trials(deepcopy=False):
+            break
+        time.sleep(0.1)
+    return facts
+
+
+def study_facts(study: optuna.Study) -> StudyFacts | None:
+    """What the study searched, or None when another program made it."""
+    attrs = study.user_attrs
+    try:
+        return StudyFacts(**{f.name: attrs[f.name] for f in fields(StudyFacts) if f.name in attrs})
+    except TypeError:
+        return None
+
+
+def study_data(study: optuna.Study) -> DataFacts:
+    """The images it searched on; raises StudyError when another program made the study."""
+    try:
+        facts = study.user_attrs["data"]
+        # JSON knows lists only.
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in facts.items()
+        }
+        return DataFacts(**values)
+    except (KeyError, TypeError) as error:
+        raise StudyError(f"study {study.study_name!r} was not made by nas") from error
+
+
+def _last_start(study: optuna.Study) -> float:
+    trials = study.get_trials(deepcopy=False)
+    starts = [t.datetime_start.timestamp() for t in trials if t.datetime_start]
+    return max(starts, default=0.0)

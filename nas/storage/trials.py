@@ -1,0 +1,431 @@
+"""Trials as records: the only file that reads or writes what stands in the storage about a trial.
+
+A trial's user attributes say what was proposed, what became of it and what made it. Their names are
+those of the fields of `TrialRecord`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.candidates.architecture import Architecture
+from nas.candidates.candidate import Candidate
+from nas.candidates.recipe import Recipe
+from nas.errors import StudyError, describe
+from nas.metrics import EpochMetrics, choice_order
+
+
+class Reason(StrEnum):
+    """Why a trial was not trained to its end."""
+
+    OVER_BUDGET = "over budget"
+    INVALID = "invalid"
+    DUPLICATE = "duplicate"
+    STOPPED_BY_PRUNER = "stopped by pruner"
+    DIVERGED = "diverged"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+    SURPLUS = "surplus"  # in studies from before: of two processes the other was faster
+    TIME_LIMIT = "time limit"
+
+
+TRAINED = "trained"  # in counts, beside the reasons: trained to its end
+UNFINISHED = "unfinished"  # in counts: in work, or its process died and nobody has looked yet
+
+CONTINUES = "continues"  # a trial's attribute: the number of an earlier one that it goes on with
+SCHEDULE = "schedule"  # a trial's: epochs of its schedule, where a time limit has chosen them
+RESULT = "result"  # a trial's: what the schedule that its weights have ended came to
+
+SQUEEZED_INTO = "its schedule squeezed into"  # how the detail of a stopped trial begins
+UNKNOWN_NUM_VALID = 1_000  # in studies that do not say so
+
+# Broken off from outside, so to be trained again.
+BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
+
+REJECTED = (Reason.OVER_BUDGET, Reason.INVALID, Reason.DUPLICATE)  # before training
+
+# Told as PRUNED or, a duplicate, as COMPLETE. FAIL means that a process died before it told them.
+_TOLD_AS_RESULT = (*REJECTED, Reason.STOPPED_BY_PRUNER)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What a training came to that has ended its schedule."""
+
+    epochs: float  # of the schedule; below 1 it is a part of the images
+    valid_loss: float
+    valid_accuracy: float
+    train_seconds: float
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as it stands in the storage. What is not known (yet) is None or empty."""
+
+    number: int
+    state: TrialState
+    valid_accuracy: float | None  # 0..1, of its network; without one, of its last epoch
+    reason: Reason | None
+    detail: str  # one sentence beside the reason
+    params: dict[str, Any]
+    num_params: int | None
+    num_macs: int | None
+    spec: dict[str, Any] | None  # architecture and recipe as JSON
+    fingerprint: str | None
+    seed: int | None
+    epochs: int | None  # trained
+    history: tuple[EpochMetrics, ...]
+    rungs: tuple[Rung, ...]  # trainings with squeezed schedules, before the one of `history`
+    result: Rung | None  # of the schedule that its weights have ended; None: it has ended none
+    continues: int | None  # the trial in which those were, if it is another
+    train_seconds: float | None  # of all that were in this trial
+    device: str | None
+    versions: dict[str, str]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was trained to its end; a duplicate has its score, but was not trained."""
+        return self.state == TrialState.COMPLETE and self.reason is None
+
+    @property
+    def last_rung(self) -> Rung:
+        """What the schedule came to that it has ended last."""
+        return self.result or _rung_of(len(self.history), self.history)
+
+    @property
+    def schedule_text(self) -> str:
+        """How much of the full schedule its network had, for example `1 of 19 epochs`."""
+        if self.result is None or self.spec is None:
+            return ""
+        return epochs_text(self.result.epochs, self.spec["recipe"]["epochs"])
+
+    @property
+    def is_short(self) -> bool:
+        """Whether its network ended a schedule that is shorter than its recipe's."""
+        return (
+            self.result is not None
+            and self.spec is not None
+            and self.result.epochs < self.spec["recipe"]["epochs"]
+        )
+
+    @property
+    def outcome(self) -> str:
+        """`TRAINED`, a reason, or `UNFINISHED`."""
+        return _outcome(self.state, self.reason)
+
+    @cached_property
+    def candidate(self) -> Candidate | None:
+        """What was trained; None for a proposal that was turned away."""
+        if self.spec is None:
+            return None
+        return Candidate(
+            Architecture.from_json(self.spec["architecture"]),
+            Recipe.from_json(self.spec["recipe"]),
+        )
+
+
+def reason_of(trial: FrozenTrial) -> Reason | None:
+    """Why a trial was not trained to its end, where that is known.
+
+    A trial is LOST when it was closed and nothing says why: its process could not.
+    """
+    text = trial.user_attrs.get("reason")
+    try:
+        reason = None if text is None else Reason(text)
+    except ValueError as error:
+        raise _damaged(trial, error) from error
+    if trial.state == TrialState.FAIL and (reason is None or reason in _TOLD_AS_RESULT):
+        return Reason.LOST
+    return reason
+
+
+def was_broken_off(trial: FrozenTrial) -> bool:
+    """Whether its training was cut off from outside."""
+    return trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF
+
+
+def was_shortened(trial: FrozenTrial) -> bool:
+    """Whether a time limit had chosen a schedule for it that is shorter than its recipe's."""
+    attrs = trial.user_attrs
+    return SCHEDULE in attrs and attrs[SCHEDULE] < attrs["recipe"]["epochs"]
+
+
+def num_rejected_last(study: optuna.Study) -> int:
+    """How many of the newest proposals were turned away, one after another."""
+    num_rejected = 0
+    for trial in reversed(study.get_trials(deepcopy=False)):
+        if reason_of(trial) in REJECTED:
+            num_rejected += 1
+        elif "fingerprint" in trial.user_attrs and CONTINUES not in trial.user_attrs:
+            break
+    return num_rejected
+
+
+def outcome_of(trial: FrozenTrial) -> str:
+    """`TRAINED`, a reason, or `UNFINISHED`."""
+    return _outcome(trial.state, reason_of(trial))
+
+
+def _outcome(state: TrialState, reason: Reason | None) -> str:
+    return str(reason or (TRAINED if state == TrialState.COMPLETE else UNFINISHED))
+
+
+def read_trials(study: optuna.Study) -> list[TrialRecord]:
+    """Every trial, by number."""
+    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def result_of(trial: FrozenTrial) -> Rung | None:
+    """What the best schedule that a trial has ended came to; None where it has ended none.
+
+    It does not depend on what became of the trial later: one that was cut off in its second
+    schedule, or whose process died, has ended the first.
+    """
+    attrs = trial.user_attrs
+    if RESULT in attrs:
+        return Rung(*attrs[RESULT])
+    # Studies from before it was stored: there each training that was not cut off ended a schedule.
+    history = attrs.get("history", ())
+    reason = reason_of(trial)
+    was_squeezed = reason == Reason.STOPPED_BY_PRUNER and SQUEEZED_INTO in attrs.get("detail", "")
+    if history and was_squeezed:
+        return _rung_of(len(history), [EpochMetrics(*row) for row in history])
+    if trial.state == TrialState.COMPLETE and reason is None and trial.value is not None:
+        epochs = attrs.get("recipe", {}).get("epochs", len(history))
+        if history:
+            return _rung_of(epochs, [EpochMetrics(*row) for row in history])
+        return Rung(epochs, 1 - trial.value, trial.value, 0.0)  # nothing but the score is known
+    rungs = attrs.get("rungs", ())
+    return Rung(*rungs[-1]) if rungs else None
+
+
+def _rung_of(epochs: float, history: Sequence[EpochMetrics]) -> Rung:
+    last, seconds = history[-1], sum(metrics.seconds for metrics in history)
+    return Rung(epochs, last.valid_loss, last.valid_accuracy, round(seconds, 3))
+
+
+def is_better(study: optuna.Study, new: Rung, old: Rung | None) -> bool:
+    """Whether a result is to be preferred to an earlier one of the same candidate."""
+    return old is None or _order([new, old], study)[0] == 0
+
+
+def ranked(
+    study: optuna.Study, also: tuple[int, Rung] | None = None
+) -> list[tuple[FrozenTrial, Rung]]:
+    """The trials that have ended a schedule with what it came to, the likeliest best first.
+
+    They are ordered by error times loss, as `choice_order` says, whatever their schedules; equal
+    ones by longer schedules, then by fewer parameters, then by age. Of trials with the same
+    candidate the best stands for all.
+
+    Args:
+        also: the number of a trial, and a result that is not stored yet.
+    """
+    found = []
+    for trial in study.get_trials(deepcopy=False):
+        try:
+            result = also[1] if also and trial.number == also[0] else result_of(trial)
+        except (TypeError, ValueError, IndexError) as error:
+            raise _damaged(trial, error) from error
+        if result is not None:
+            found.append((trial, result))
+
+    def before_results(pair: tuple[FrozenTrial, Rung]) -> tuple[float, int, int]:
+        trial, result = pair
+        return -result.epochs, trial.user_attrs.get("num_params") or 0, trial.number
+
+    found.sort(key=before_results)
+    best: dict[Any, tuple[FrozenTrial, Rung]] = {}
+    for place in _order([result for _, result in found], study):
+        trial = found[place][0]
+        best.setdefault(trial.user_attrs.get("fingerprint", trial.number), found[place])
+    return list(best.values())
+
+
+def _order(results: Sequence[Rung], study: optuna.Study) -> list[int]:
+    if not results:
+        return []
+    data = study.user_attrs.get("data")
+    num_valid = data.get("num_valid", 0) if isinstance(data, dict) else 0
+    accuracies = [result.valid_accuracy for result in results]
+    losses = [result.valid_loss for result in results]
+    return choice_order(accuracies, losses, num_valid or UNKNOWN_NUM_VALID)
+
+
+def best_trials(study: optuna.Study, most: int | None = None) -> list[TrialRecord]:
+    """Trials with a network, that is with an ended schedule, best first, at most `most`."""
+    return [_record(trial) for trial, _ in ranked(study)[:most]]
+
+
+def best_trial(study: optuna.Study) -> TrialRecord | None:
+    """The best of those with a network, if there is one."""
+    return next(iter(best_trials(study, 1)), None)
+
+
+def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
+    """The trial of that number, or the best one.
+
+    Raises:
+        StudyError: no such trial, or none has ended a schedule yet.
+    """
+    if number is None:
+        best = best_trial(study)
+        if best is None:
+            raise StudyError(no_network(study))
+        return best
+    trials = study.get_trials(deepcopy=False)
+    if not 0 <= number < len(trials):
+        raise StudyError(
+            f"study {study.study_name!r} has no trial {number}: it has {len(trials)} "
+            f"(0 to {len(trials) - 1})"
+        )
+    return _record(trials[number])
+
+
+def no_network(study: optuna.Study) -> str:
+    """What to say of a study in which no candidate has ended a schedule."""
+    return (
+        f"study {study.study_name!r} has no trained network yet: give the same nas search more time"
+    )
+
+
+def epochs_text(epochs: float, of: int) -> str:
+    """For example `7 of 19 epochs`, `0.27 of 19 epochs`."""
+    return f"{epochs:.2g} of {of} epochs" if epochs < 1 else f"{epochs:g} of {of} epochs"
+
+
+def find_continued(study: optuna.Study, trial: optuna.Trial) -> TrialRecord | None:
+    """The stopped trial that this one goes on with, if there is one."""
+    number = trial.user_attrs.get(CONTINUES)
+    return None if number is None else find_trial(study, number)
+
+
+def record_candidate(
+    trial: optuna.Trial,
+    candidate: Candidate,
+    seed: int,
+    device: str,
+    versions: dict[str, str],
+    schedule: float | None = None,
+) -> None:
+    """Store what is about to be trained, and everything needed to train it again.
+
+    Args:
+        schedule: epochs of it that a time limit has chosen.
+    """
+    if schedule is not None:
+        _set(trial, **{SCHEDULE: schedule})
+    _set(
+        trial,
+        num_params=candidate.architecture.num_params,
+        num_macs=candidate.architecture.num_macs,
+        architecture=candidate.architecture.to_json(),
+        recipe=candidate.recipe.to_json(),
+        fingerprint=candidate.fingerprint,
+        seed=seed,
+        device=device,
+        versions=versions,
+    )
+
+
+def training_attrs(
+    history: Sequence[EpochMetrics], train_seconds: float, rungs: Sequence[Rung]
+) -> dict[str, Any]:
+    """What came of a training, as it is stored."""
+    return {
+        "epochs": len(history),
+        "train_seconds": round(train_seconds, 3),
+        "history": [list(asdict(metrics).values()) for metrics in history],
+        "rungs": [list(asdict(rung).values()) for rung in rungs],
+    }
+
+
+def record_training(
+    trial: optuna.Trial,
+    history: Sequence[EpochMetrics],
+    train_seconds: float,
+    rungs: Sequence[Rung] = (),
+) -> None:
+    """Store what came of a training, finished or not."""
+    _set(trial, **training_attrs(history, train_seconds, rungs))
+
+
+def result_attrs(result: Rung) -> dict[str, Any]:
+    """What an ended schedule came to, as it is stored."""
+    return {RESULT: list(asdict(result).values())}
+
+
+def record_result(trial: optuna.Trial, result: Rung) -> None:
+    """Store what an ended schedule came to, when its weights are kept."""
+    _set(trial, **result_attrs(result))
+
+
+def record_reason(trial: optuna.Trial, reason: Reason, detail: str) -> None:
+    """Store why a trial was not trained to its end."""
+    _set(trial, reason=str(reason), detail=detail)
+
+
+def record_rejection(
+    trial: optuna.Trial, reason: Reason, detail: str, num_params: int | None
+) -> None:
+    """Store why a proposal was turned away before training, and its count where there is one."""
+    record_reason(trial, reason, detail)
+    if num_params is not None:
+        _set(trial, num_params=num_params)
+
+
+def _set(trial: optuna.Trial, **attrs: Any) -> None:
+    for key, value in attrs.items():
+        trial.set_user_attr(key, value)
+
+
+def _damaged(trial: FrozenTrial, error: Exception) -> StudyError:
+    return StudyError(
+        f"trial {trial.number} is damaged in the database ({describe(error)[:200]}): bring back a "
+        "copy from before, or move it away"
+    )
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    try:
+        return _record_of(trial)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise _damaged(trial, error) from error
+
+
+def _record_of(trial: FrozenTrial) -> TrialRecord:
+    attrs = trial.user_attrs
+    has_spec = "architecture" in attrs and "recipe" in attrs
+    reason = reason_of(trial)
+    is_lost = reason == Reason.LOST
+    result = result_of(trial)
+    accuracy = trial.value if trial.state != TrialState.FAIL else None
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state,
+        valid_accuracy=accuracy if result is None else result.valid_accuracy,
+        reason=reason,
+        detail="its process ended without a word" if is_lost else attrs.get("detail", ""),
+        params=trial.params,
+        num_params=attrs.get("num_params"),
+        num_macs=attrs.get("num_macs"),
+        spec={name: attrs[name] for name in ("architecture", "recipe")} if has_spec else None,
+        fingerprint=attrs.get("fingerprint"),
+        seed=attrs.get("seed"),
+        epochs=attrs.get("epochs"),
+        history=tuple(EpochMetrics(*row) for row in attrs.get("history", ())),
+        rungs=tuple(Rung(*row) for row in attrs.get("rungs", ())),
+        result=result,
+        continues=attrs.get(CONTINUES),
+        train_seconds=attrs.get("train_seconds"),
+        device=attrs.get("device"),
+        versions=attrs.get("versions", {}),
+    )

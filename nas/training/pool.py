@@ -1,0 +1,307 @@
+"""The processes that train candidates. They know nothing of studies.
+
+    start(Job) ... wait() -> EpochDone -> answer(stop?) ... -> Trained or Failed
+
+A worker first says that it is ready: the time that it takes to start is no silence.
+
+On a CPU each worker is a process of one thread: a small network keeps one core busy, and two
+threads mostly wait for each other. On a GPU the workers are threads of one process with a stream
+each: one process alone would be served at a time. A candidate that takes its process down, or finds
+the GPU's memory full, must cost no other: those that were beside it are trained again, alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from nas.data import Dataset
+from nas.errors import DataError
+from nas.training import EndAfter
+from nas.training.messages import EpochDone, Failed, Job, Message, Ready, Restarted, Trained
+from nas.training.worker import work
+
+JOIN_SECONDS = 5  # that a worker is given to end by itself
+POLL_SECONDS = 0.2  # how soon a signal or the time limit is noticed while all workers train
+WORKERS_ON_CUDA = 4
+SILENCE_SECONDS = 3600.0  # without an epoch, after which a training is taken to hang
+GAP_SECONDS = 60.0  # between two calls of `wait`: this process stood still, and they perhaps too
+
+# glibc reads these when a process starts. By default it hands every large tensor back to the
+# system after each step and takes the page faults again in the next one: 1.4 to 2.3 times slower.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+
+
+@dataclass
+class _Worker:
+    process: Any  # of the context that starts it; several workers may share one
+    connection: Connection
+    job: Job | None = None  # in work
+    is_ready: bool = False  # it has started
+    heard: float = 0.0  # when it last said or was told something, by the monotonic clock
+
+
+def default_workers(device: torch.device) -> int:
+    """One worker for each core this process may use on a CPU, a few on a CUDA GPU, else one."""
+    if device.type != "cpu":
+        return WORKERS_ON_CUDA if device.type == "cuda" else 1
+    can_tell = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
+
+
+class WorkerPool:
+    """`num_workers` trainings at once, of processes that share one data set.
+
+    As a context manager it starts them, and ends them whatever happens.
+
+    Args:
+        data: train and validation images, on the CPU; moved into shared memory once.
+        device: where the workers train.
+        precision: of convolutions and matrix products, see `train`.
+        num_workers: candidates trained at once.
+
+    Raises:
+        DataError: the images do not fit into shared memory.
+    """
+
+    def __init__(
+        self, data: Dataset, device: torch.device, precision: torch.dtype, num_workers: int
+    ) -> None:
+        # A server that has loaded torch once forks each worker, in milliseconds.
+        can_fork = "forkserver" in multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if can_fork else "spawn")
+        if can_fork:
+            self._context.set_forkserver_preload(["nas.training.worker"])
+        # Plain shared memory without a lock: a worker that is killed cannot leave it locked.
+        self._stop = self._context.RawValue(ctypes.c_bool, False)
+        try:
+            self._data = replace(
+                data,
+                images=data.images.share_memory_(),
+                labels=data.labels.share_memory_(),
+                train_index=data.train_index.share_memory_(),
+                valid_index=data.valid_index.share_memory_(),
+            )
+        except RuntimeError as error:
+            num_bytes = data.images.numel()
+            raise DataError(
+                f"the {num_bytes / 2**20:,.0f} MiB of images do not fit into shared memory: make "
+                "/dev/shm larger (in a container with --shm-size)"
+            ) from error
+        self.device = device
+        self.precision = precision
+        self.num_workers = num_workers
+        self._workers: list[_Worker] = []
+        self._again: deque[Job] = deque()  # to be trained again, each alone
+        self._is_alone = False  # one of them is in work
+        self._last_wait = time.monotonic()
+
+    def __enter__(self) -> WorkerPool:
+        if self.device.type == "cpu":
+            self._workers = [self._start_process(1)[0] for _ in range(self.num_workers)]
+        else:
+            self._workers = self._start_process(self.num_workers)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End every worker; one that is still training is killed."""
+        for worker in self._workers:
+            if worker.job is not None:
+                worker.process.kill()
+            worker.connection.close()  # it ends when there is nobody to hear from
+        for process in {id(worker.process): worker.process for worker in self._workers}.values():
+            process.join(JOIN_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            process.close()
+        self._workers = []
+
+    @property
+    def num_idle(self) -> int:
+        """How many jobs may be started."""
+        if self._again or self._is_alone:
+            return 0
+        return sum(worker.job is None for worker in self._workers)
+
+    def start(self, job: Job) -> None:
+        """Give a job to an idle worker; what was asked to stop before does not stop this one."""
+        self._stop.value = False
+        worker = next(w for w in self._workers if w.job is None)
+        if not worker.process.is_alive() and not self._jobs_of(worker):
+            self._renew(worker)
+        worker.job, worker.heard = job, time.monotonic()
+        with suppress(OSError):  # one that dies just now is found by wait(), too
+            worker.connection.send(job)
+
+    def stop(self) -> None:
+        """Ask every training to stop before its next step; each ends as `Trained`, unfinished."""
+        self._stop.value = True
+
+    def answer(self, number: int, stop: bool | EndAfter) -> None:
+        """Let the job go on after `EpochDone`, stop there, or end its schedule sooner."""
+        worker = next(w for w in self._workers if w.job and w.job.number == number)
+        worker.heard = time.monotonic()
+        # A worker that died while it waited is found by the next wait().
+        with suppress(OSError):
+            worker.connection.send(stop)
+
+    def wait(self, timeout_seconds: float) -> list[Message]:
+        """What the workers have said; empty when none said anything in time."""
+        if self._again and not any(worker.job for worker in self._workers):
+            self.start(self._again.popleft())
+            self._is_alone = True
+        busy = {worker.connection: worker for worker in self._workers if worker.job}
+        ready: list[Any] = wait(list(busy), timeout_seconds)
+        messages: list[Message] = []
+        for connection in ready:
+            worker = busy[connection]
+            if worker.connection is connection:  # not replaced meanwhile with its process
+                messages += self._receive(worker)
+        if ready and not messages:  # one has just started, which is nobody's business
+            return self.wait(timeout_seconds)
+        return messages + self._end_hung()
+
+    def _end_hung(self) -> list[Message]:
+        """End the processes that have been silent for too long."""
+        now, before = time.monotonic(), self._last_wait
+        self._last_wait = now
+        busy = [worker for worker in self._workers if worker.job]
+        if now - before > GAP_SECONDS:
+            for worker in busy:
+                worker.heard = now
+        silent = (w for w in busy if w.is_ready and now - w.heard > SILENCE_SECONDS)
+        hung = next(silent, None)
+        if hung is None:
+            return []
+        hung.process.kill()
+        return self._bury(hung, f"it hung: no epoch in {SILENCE_SECONDS:,.0f} s")
+
+    def _receive(self, worker: _Worker) -> list[Message]:
+        assert worker.job is not None
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            return self._bury(worker)
+        worker.heard = time.monotonic()
+        if isinstance(message, Ready):
+            worker.is_ready = True
+            return []
+        if isinstance(message, EpochDone):
+            return [message]
+        was_beside_others = len(self._jobs_of(worker)) > 1
+        job, worker.job, self._is_alone = worker.job, None, False
+        if isinstance(message, Trained):
+            weights = {n: torch.from_numpy(a) for n, a in message.result.state_dict.items()}
+            return [Trained(message.number, replace(message.result, state_dict=weights))]
+        if message.is_out_of_memory and was_beside_others:
+            return [self._restart(job, message.detail)]
+        return [message]
+
+    def _bury(self, worker: _Worker, why: str = "") -> list[Message]:
+        """Say what became of a process that died, and put a new one in its place."""
+        process = worker.process
+        process.join(JOIN_SECONDS)
+        code = process.exitcode
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        jobs = self._jobs_of(worker)
+        self._is_alone = False
+        self._renew(worker)
+        detail = why or f"its process died ({how}); the system may be out of memory"
+        if len(jobs) > 1:  # whose fault it was shows when each is alone
+            return [self._restart(job, detail) for job in jobs]
+        return [Failed(job.number, detail) for job in jobs]
+
+    def _restart(self, job: Job, detail: str) -> Restarted:
+        self._again.append(job)
+        return Restarted(job.number, detail)
+
+    def _jobs_of(self, worker: _Worker) -> list[Job]:
+        """What is in work in the worker's process."""
+        return [w.job for w in self._workers if w.process is worker.process and w.job]
+
+    def _renew(self, worker: _Worker) -> None:
+        """A new process for all workers that shared the one of `worker`; none of them has a job."""
+        shared = [w for w in self._workers if w.process is worker.process]
+        for old, fresh in zip(shared, self._start_process(len(shared)), strict=True):
+            old.connection.close()
+            old.process, old.connection, old.job = fresh.process, fresh.connection, None
+            old.is_ready = False
+
+    def _start_process(self, num_workers: int) -> list[_Worker]:
+        pipes = [self._context.Pipe() for _ in range(num_workers)]
+        connections = [theirs for _, theirs in pipes]
+        arguments = (connections, self._data, self.device, self.precision, self._stop)
+        process = self._context.Process(target=work, args=arguments, daemon=True)
+        # Without the current folder on its path: a file `token.py` there is none of its business.
+        with _environment(ALLOCATOR | {"PYTHONSAFEPATH": "1"}), _signals_held_back():
+            process.start()
+        for connection in connections:
+            connection.close()
+        return [_Worker(process, ours) for ours, _ in pipes]
+
+
+def train_all(
+    pool: WorkerPool, jobs: Iterable[Job], stop: Callable[[], bool] = lambda: False
+) -> Iterator[Trained | Failed]:
+    """Train every job to its end; yields what became of each when it ends, until told to stop.
+
+    After `stop` no job is begun, and those in work end as `Trained`, unfinished.
+    """
+    waiting, num_running = deque(jobs), 0
+    while num_running or (waiting and not stop()):
+        if waiting and pool.num_idle and not stop():
+            pool.start(waiting.popleft())
+            num_running += 1
+            continue
+        if stop():
+            pool.stop()
+        for message in pool.wait(POLL_SECONDS):
+            match message:
+                case EpochDone(number, _):
+                    pool.answer(number, stop=False)
+                case Trained() | Failed():
+                    num_running -= 1
+                    yield message
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Keep a Ctrl-C from what is being started: it could not handle one yet."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set what is not set yet, for the processes that are started meanwhile."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]

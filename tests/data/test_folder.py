@@ -1,0 +1,400 @@
+"""Folders of images: what is read, what is kept back, and the cache of decoded images."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+
+from nas.data import folder as folder_module
+from nas.data.folder import load_folder
+from nas.errors import DataError
+
+
+def save(path, value, mode="L", size=(4, 4), **options):
+    """An image of one value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path, **options)
+
+
+def make_classes(root, num=7, names=("cats", "dogs")):
+    """Class folders; the image in row `i` of class `c` has the value 100 * c + 10 * i."""
+    for label, name in enumerate(names):
+        for i in range(num):
+            save(root / name / f"{i}.png", 100 * label + 10 * i)
+    return root
+
+
+def first_pixels(data):
+    return data.images[:, 0, 0, 0].tolist()
+
+
+@pytest.fixture
+def images(tmp_path):
+    return make_classes(tmp_path / "pets")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """Call it, and from then on no image can be opened."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("an image was decoded")
+
+    return lambda: monkeypatch.setattr(Image, "open", refuse)
+
+
+# What is read
+
+
+def test_class_folders_are_classes_and_every_sixth_image_is_kept_back(images, cache):
+    data = load_folder(images, cache, None)
+    assert (data.name, data.classes) == ("pets", ("cats", "dogs"))
+    # Images 0 and 6 of each class are for testing.
+    assert first_pixels(data) == [10, 20, 30, 40, 50, 110, 120, 130, 140, 150]
+    assert data.labels.tolist() == [0] * 5 + [1] * 5
+    assert (data.images.dtype, data.labels.dtype) == (torch.uint8, torch.int64)
+    assert data.images.shape == (10, 1, 4, 4)
+    assert (data.flips, data.notes) == (False, ())
+
+
+def test_images_kept_back_are_never_opened(images, cache, monkeypatch):
+    opened = []
+    real_open = Image.open
+    monkeypatch.setattr(Image, "open", lambda p, *a, **k: opened.append(p) or real_open(p, *a, **k))
+    load_folder(images, cache, None)
+    assert {path.name for path in opened} == {"1.png", "2.png", "3.png", "4.png", "5.png"}
+
+
+def test_train_folder_is_used_whole_and_test_folder_not_at_all(tmp_path, cache):
+    root = tmp_path / "pets"
+    make_classes(root / "train", num=7)
+    make_classes(root / "test", num=3, names=("cats", "dogs", "birds"))
+    data = load_folder(root, cache, None)
+    assert data.classes == ("cats", "dogs")
+    assert len(data.images) == 14
+
+
+def test_images_below_class_folders_are_found_whatever_their_suffix(tmp_path, cache):
+    root = tmp_path / "pets" / "train"
+    for i, suffix in enumerate(("png", "PNG", "jpg", "bmp", "gif", "tiff", "webp", "pgm")):
+        save(root / "cats" / "deep" / f"{i}.{suffix}", 200)
+    save(root / "dogs" / "a.jpeg", 200)
+    (root / "dogs" / "notes.txt").write_text("no image")
+    data = load_folder(root.parent, cache, None)
+    assert data.labels.tolist() == [0] * 8 + [1]
+    assert data.notes == ()
+    assert data.images.sub(200).eq(0).all()
+
+
+@pytest.mark.parametrize("hidden", [".git", ".thumbnails"])
+def test_hidden_folders_are_no_classes(images, cache, hidden):
+    save(images / hidden / "x.png", 255)
+    assert load_folder(images, cache, None).classes == ("cats", "dogs")
+
+
+def test_hidden_folders_inside_a_class_are_ignored(images, cache):
+    before = load_folder(images, cache, None)
+    save(images / "cats" / ".thumbnails" / "x.png", 255)
+    assert torch.equal(load_folder(images, cache, None).images, before.images)
+
+
+# Test images
+
+
+def test_every_sixth_image_of_class_folders_is_a_test_image(images, cache):
+    data = load_folder(images, cache, None, is_test=True)
+    assert (data.name, data.classes) == ("pets", ("cats", "dogs"))
+    assert first_pixels(data) == [0, 60, 100, 160]
+    assert data.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_every_image_of_class_folders_is_in_one_of_the_two_parts(images, cache):
+    train, test = (load_folder(images, cache, None, is_test) for is_test in (False, True))
+    every = [100 * label + 10 * i for label in range(2) for i in range(7)]
+    assert sorted(first_pixels(train) + first_pixels(test)) == every
+
+
+def test_test_folder_is_used_whole_and_train_folder_not_at_all(tmp_path, cache):
+    root = tmp_path / "pets"
+    make_classes(root / "train", num=3, names=("cats", "dogs", "birds"))
+    make_classes(root / "test", num=7)
+    data = load_folder(root, cache, None, is_test=True)
+    assert data.classes == ("cats", "dogs")
+    assert first_pixels(data) == [*range(0, 70, 10), *range(100, 170, 10)]
+
+
+def test_train_folder_without_a_test_folder_has_no_test_images(tmp_path, cache):
+    make_classes(tmp_path / "pets" / "train")
+    with pytest.raises(DataError, match="pets has no folder `test` with images to test on"):
+        load_folder(tmp_path / "pets", cache, None, is_test=True)
+
+
+def test_test_images_have_a_cache_of_their_own(images, cache, no_decoding):
+    train, test = (load_folder(images, cache, None, is_test) for is_test in (False, True))
+    no_decoding()
+    for before, is_test in ((train, False), (test, True)):
+        assert torch.equal(load_folder(images, cache, None, is_test).images, before.images)
+    assert len(list(cache.iterdir())) == 2
+
+
+# Pixels
+
+
+def test_grey_images_have_one_channel(tmp_path, cache):
+    root = tmp_path / "pets" / "train"
+    save(root / "a" / "1.png", 1, mode="1")
+    save(root / "a" / "2.png", (77, 255), mode="LA")
+    save(root / "b" / "3.jpg", 130)
+    data = load_folder(root.parent, cache, None)
+    assert data.images.shape[1] == 1
+    assert first_pixels(data) == [255, 77, 130]
+
+
+def test_one_colour_image_makes_all_of_them_colour(tmp_path, cache):
+    root = tmp_path / "pets" / "train"
+    save(root / "a" / "1.png", 50)
+    save(root / "a" / "2.png", (10, 20, 30), mode="RGB")
+    save(root / "b" / "3.png", (40, 50, 60, 255), mode="RGBA")
+    data = load_folder(root.parent, cache, None)
+    assert data.images[:, :, 0, 0].tolist() == [[50, 50, 50], [10, 20, 30], [40, 50, 60]]
+
+
+def test_palette_images_are_read_through_their_palette(tmp_path, cache):
+    root = tmp_path / "pets" / "train"
+    colour = Image.new("RGB", (4, 4), (200, 0, 100))
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        colour.convert("P", palette=Image.Palette.ADAPTIVE).save(root / name / "1.png")
+    data = load_folder(root.parent, cache, None)
+    assert data.images[:, :, 0, 0].tolist() == [[200, 0, 100]] * 2
+
+
+def test_channels_rows_and_columns_keep_their_order(tmp_path, cache):
+    root = tmp_path / "pets" / "train"
+    for name in ("a", "b"):
+        image = Image.new("RGB", (3, 2))
+        image.putpixel((2, 1), (10, 20, 30))
+        (root / name).mkdir(parents=True)
+        image.save(root / name / "1.png")
+    data = load_folder(root.parent, cache, None)
+    assert data.images.shape == (2, 3, 2, 3)
+    assert data.images[0].nonzero().tolist() == [[0, 1, 2], [1, 1, 2], [2, 1, 2]]
+    assert data.images[0, :, 1, 2].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize(("value", "scaled"), [(65535, 255), (32768, 128), (1000, 3), (0, 0)])
+def test_16_bits_a_pixel_are_scaled_to_8(tmp_path, cache, value, scaled):
+    root = tmp_path / "scans" / "train"
+    save(root / "a" / "1.png", value, mode="I;16")
+    save(root / "b" / "1.png", value, mode="I;16")
+    assert first_pixels(load_folder(root.parent, cache, None)) == [scaled, scaled]
+
+
+def test_16_bit_grey_among_colour_is_scaled_too(tmp_path, cache):
+    root = tmp_path / "scans" / "train"
+    save(root / "a" / "1.png", 32768, mode="I;16")
+    save(root / "b" / "1.png", (1, 2, 3), mode="RGB")
+    data = load_folder(root.parent, cache, None)
+    assert data.images[:, :, 0, 0].tolist() == [[128, 128, 128], [1, 2, 3]]
+
+
+# Sizes
+
+
+def test_images_of_several_sizes_need_image_size(images, cache):
+    save(images / "cats" / "3.png", 1, size=(5, 9))
+    with pytest.raises(DataError, match=r"2 sizes \(4x4, 5x9.*--image-size") as error:
+        load_folder(images, cache, None)
+    assert "\n" not in str(error.value)
+
+
+def test_image_size_brings_all_to_one_size(images, cache):
+    save(images / "cats" / "3.png", 30, size=(5, 9))
+    data = load_folder(images, cache, 8)
+    assert data.images.shape == (10, 1, 8, 8)
+    assert first_pixels(data) == [10, 20, 30, 40, 50, 110, 120, 130, 140, 150]
+
+
+def test_each_image_size_has_a_cache_of_its_own(images, cache):
+    assert load_folder(images, cache, 8).images.shape[-1] == 8
+    assert load_folder(images, cache, 16).images.shape[-1] == 16
+    assert load_folder(images, cache, None).images.shape[-1] == 4
+
+
+def test_more_than_fits_in_memory_is_refused_before_it_is_taken(images, cache, monkeypatch):
+    monkeypatch.setattr(folder_module, "MAX_BYTES", 10 * 4 * 4 - 1)
+    with pytest.raises(DataError, match=r"GiB of memory.*--image-size"):
+        load_folder(images, cache, None)
+    monkeypatch.setattr(folder_module, "MAX_BYTES", 10 * 4 * 4)
+    assert len(load_folder(images, cache, None).images) == 10
+
+
+# What cannot be read
+
+
+def test_unreadable_files_are_counted_and_named(images, cache):
+    (images / "cats" / "1.png").write_bytes(b"no image")
+    (images / "dogs" / "2.png").write_bytes(b"")
+    whole = (images / "dogs" / "3.png").read_bytes()
+    (images / "dogs" / "3.png").write_bytes(whole[:-20])
+    data = load_folder(images, cache, None)
+    assert first_pixels(data) == [20, 30, 40, 50, 110, 140, 150]
+    assert data.labels.tolist() == [0] * 4 + [1] * 3
+    names = [os.path.join(*parts) for parts in (("cats", "1.png"), ("dogs", "2.png"))]
+    assert data.notes[0].startswith(f"3 files could not be read as images: {', '.join(names)}")
+
+
+def test_only_a_few_of_many_unreadable_files_are_named(images, cache):
+    for i in range(1, 6):
+        (images / "cats" / f"{i}.png").write_bytes(b"no image")
+    (note,) = load_folder(images, cache, None).notes
+    assert note.startswith("5 files could not be read")
+    assert note.endswith("and 2 more")
+    assert note.count(".png") == 3
+
+
+def test_unreadable_files_are_named_again_when_read_from_the_cache(images, cache, no_decoding):
+    (images / "cats" / "1.png").write_bytes(b"no image")
+    notes = load_folder(images, cache, None).notes
+    no_decoding()
+    assert load_folder(images, cache, None).notes == notes != ()
+
+
+def test_dangling_link_is_named_as_unreadable(images, cache):
+    (images / "cats" / "1.png").unlink()
+    (images / "cats" / "1.png").symlink_to(images / "gone.png")
+    data = load_folder(images, cache, None)
+    assert len(data.images) == 9
+    assert "1.png" in data.notes[0]
+
+
+def test_folder_named_like_an_image_is_named_as_unreadable(images, cache):
+    (images / "cats" / "1.png").unlink()
+    (images / "cats" / "1.png").mkdir()
+    data = load_folder(images, cache, None)
+    assert len(data.images) == 9
+    assert "1.png" in data.notes[0]
+
+
+def test_nothing_readable_is_refused(tmp_path, cache):
+    for name in ("a", "b"):
+        (tmp_path / "pets" / "train" / name).mkdir(parents=True)
+        (tmp_path / "pets" / "train" / name / "1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="none of its 2 images can be read"):
+        load_folder(tmp_path / "pets", cache, None)
+
+
+def test_missing_folder_is_refused(tmp_path, cache):
+    with pytest.raises(DataError, match="gone: no such folder"):
+        load_folder(tmp_path / "gone", cache, None)
+
+
+@pytest.mark.parametrize("name", ["", "cats"], ids=["itself", "a class"])
+def test_folder_that_cannot_be_listed_is_refused(images, cache, name, monkeypatch):
+    """As one that is removed at this moment; root may read all others."""
+    there, scandir, listdir = str(images / name), os.scandir, os.listdir
+
+    def fail(path, list_it):
+        if str(path) == there:
+            raise OSError(errno.EIO, "Input/output error", there)
+        return list_it(path)
+
+    monkeypatch.setattr(os, "scandir", lambda path: fail(path, scandir))
+    monkeypatch.setattr(os, "listdir", lambda path: fail(path, listdir))
+    with pytest.raises(DataError) as error:
+        load_folder(images, cache, None)
+    assert str(error.value).endswith(f"{there} cannot be read: Input/output error")
+
+
+def test_file_in_place_of_a_folder_is_refused(tmp_path, cache):
+    (tmp_path / "pets").write_text("")
+    with pytest.raises(DataError, match="no such folder"):
+        load_folder(tmp_path / "pets", cache, None)
+
+
+def test_empty_folder_is_refused(tmp_path, cache):
+    (tmp_path / "pets").mkdir()
+    with pytest.raises(DataError, match="0 class folders, two or more are needed"):
+        load_folder(tmp_path / "pets", cache, None)
+
+
+def test_one_class_folder_is_refused(tmp_path, cache):
+    make_classes(tmp_path / "pets", names=("cats",))
+    with pytest.raises(DataError, match="1 class folders, two or more are needed"):
+        load_folder(tmp_path / "pets", cache, None)
+
+
+def test_class_folders_without_images_are_refused(tmp_path, cache):
+    for name in ("a", "b"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"no images in .*\.png"):
+        load_folder(tmp_path / "pets", cache, None)
+
+
+# The cache
+
+
+def test_second_load_reads_the_cache(images, cache, no_decoding):
+    first = load_folder(images, cache, None)
+    no_decoding()
+    again = load_folder(images, cache, None)
+    assert torch.equal(again.images, first.images)
+    assert torch.equal(again.labels, first.labels)
+    assert (again.name, again.classes) == (first.name, first.classes)
+    assert [path.suffix for path in cache.iterdir()] == [".safetensors"]
+
+
+def test_changed_image_is_decoded_again(images, cache):
+    load_folder(images, cache, None)
+    save(images / "cats" / "1.png", 255)
+    os.utime(images / "cats" / "1.png", ns=(1, 1))
+    assert first_pixels(load_folder(images, cache, None))[0] == 255
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_added_image_is_decoded(images, cache):
+    load_folder(images, cache, None)
+    save(images / "cats" / "7.png", 255)
+    assert len(load_folder(images, cache, None).images) == 11
+
+
+def test_removed_image_is_gone(images, cache):
+    load_folder(images, cache, None)
+    (images / "cats" / "5.png").unlink()
+    assert 50 not in first_pixels(load_folder(images, cache, None))
+
+
+@pytest.mark.parametrize("kept", [0, 5, 0.5, 0.99])
+def test_truncated_cache_is_decoded_again_and_mended(images, cache, no_decoding, kept):
+    first = load_folder(images, cache, None)
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[: kept if isinstance(kept, int) else int(len(whole) * kept)])
+    assert torch.equal(load_folder(images, cache, None).images, first.images)
+    no_decoding()
+    assert torch.equal(load_folder(images, cache, None).images, first.images)
+
+
+def test_cache_folder_that_cannot_be_made_costs_only_time(images, cache):
+    cache.write_text("a file in its place")
+    assert len(load_folder(images, cache, None).images) == 10
+    assert len(load_folder(images, cache / "below", None).images) == 10
+
+
+def test_full_disk_costs_only_the_cache(images, cache, monkeypatch):
+    def fail(*args, **kwargs):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    assert len(load_folder(images, cache, None).images) == 10
+    assert list(cache.iterdir()) == []

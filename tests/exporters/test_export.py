@@ -1,0 +1,149 @@
+"""The exported folder and its check in a clean process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from nas.candidates.candidate import Candidate
+from nas.candidates.recipe import Recipe
+from nas.errors import ExportError, StudyError
+from nas.exporters import export_trial
+from nas.exporters.check import check_export
+from nas.storage.studies import DataFacts
+from nas.storage.trials import TrialRecord
+from nas.training import train
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data, tiny_architecture):
+    """A trained trial: its record, weights and the facts of its images."""
+    recipe = Recipe(epochs=2, batch_size=32)
+    result = train(tiny_architecture, recipe, tiny_data, seed=1)
+    candidate = Candidate(tiny_architecture, recipe)
+    record = TrialRecord(
+        number=3, state=TrialState.COMPLETE, valid_accuracy=result.history[-1].valid_accuracy,
+        reason=None, detail="", params={}, num_params=tiny_architecture.num_params,
+        num_macs=tiny_architecture.num_macs,
+        spec={"architecture": tiny_architecture.to_json(), "recipe": recipe.to_json()},
+        fingerprint=candidate.fingerprint, seed=1, epochs=2, history=result.history, rungs=(),
+        result=None, continues=None, train_seconds=1.0, device="cpu", versions={"nas": "0"},
+    )  # fmt: skip
+    facts = DataFacts(
+        "tiny", None, str(Fraction(1, 4)), 0, tiny_data.input_shape, tiny_data.classes,
+        tiny_data.mean, tiny_data.std, len(tiny_data.train_index), len(tiny_data.valid_index),
+    )  # fmt: skip
+    return record, result.state_dict, facts
+
+
+def test_export_holds_code_weights_and_spec_and_measures_the_recorded_accuracy(
+    trained, tiny_data, tmp_path
+):
+    record, weights, facts = trained
+    done = export_trial(record, weights, facts, "s", tiny_data, tmp_path / "out")
+    assert {p.name for p in done.folder.iterdir()} == {
+        "network.py", "weights.safetensors", "spec.json",
+    }  # fmt: skip
+    assert done.accuracy == pytest.approx(record.valid_accuracy)
+    assert done.is_real
+    assert done.num_checked == len(tiny_data.valid_index)
+    spec = json.loads((done.folder / "spec.json").read_text())
+    assert spec["num_params"] == record.num_params
+    assert spec["fingerprint"] == record.fingerprint
+    assert spec["from"]["trial"] == 3
+
+
+def test_export_without_the_images_is_checked_on_random_ones(trained, tmp_path):
+    record, weights, facts = trained
+    done = export_trial(record, weights, facts, "s", None, tmp_path / "out")
+    assert not done.is_real
+    assert done.accuracy is None
+    assert done.num_checked > 0
+
+
+def test_existing_folder_is_replaced_only_when_forced_and_only_if_it_is_an_export(
+    trained, tmp_path
+):
+    record, weights, facts = trained
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious.txt").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(ExportError):
+            export_trial(record, weights, facts, "s", None, out, force=force)
+    assert (out / "precious.txt").read_text() == "mine"
+    export_trial(record, weights, facts, "s", None, tmp_path / "new")
+    with pytest.raises(ExportError, match="--force"):
+        export_trial(record, weights, facts, "s", None, tmp_path / "new")
+    export_trial(record, weights, facts, "s", None, tmp_path / "new", force=True)
+    (tmp_path / "new" / "notes.txt").write_text("mine, too")
+    with pytest.raises(ExportError, match="holds more than an export"):
+        export_trial(record, weights, facts, "s", None, tmp_path / "new", force=True)
+
+
+def test_trial_that_was_never_trained_is_refused(trained, tmp_path):
+    record, weights, facts = trained
+    rejected = replace(record, spec=None)
+    with pytest.raises(ExportError, match="never trained"):
+        export_trial(rejected, weights, facts, "s", None, tmp_path / "out")
+
+
+def test_weights_of_another_network_are_refused_in_one_line(trained, tmp_path):
+    record, weights, facts = trained
+    name = next(iter(weights))
+    for wrong in (weights | {name: torch.ones(2, 3)}, {name: weights[name]}, {}):
+        with pytest.raises(StudyError, match=r"^the weights of trial 3 are [^\n]+$"):
+            export_trial(record, wrong, facts, "s", None, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_check_leaves_nothing_behind(trained, tmp_path, monkeypatch):
+    def fail(*args):
+        raise ExportError("no")
+
+    monkeypatch.setattr("nas.exporters.export.check_export", fail)
+    record, weights, facts = trained
+    with pytest.raises(ExportError):
+        export_trial(record, weights, facts, "s", None, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def exported(trained, tmp_path):
+    record, weights, facts = trained
+    folder = export_trial(record, weights, facts, "s", None, tmp_path / "out").folder
+    images = torch.zeros(2, *facts.input_shape, dtype=torch.uint8)
+    return folder, images, torch.zeros(2, len(facts.classes)), record.num_params
+
+
+def test_check_notices_other_scores(exported):
+    with pytest.raises(ExportError, match="scores images differently"):
+        check_export(*exported)
+
+
+def test_check_notices_another_size(exported):
+    folder, images, scores, num_params = exported
+    with pytest.raises(ExportError, match=f"instead of {num_params + 1:,}"):
+        check_export(folder, images, scores, num_params + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ["import nas", "from nas.candidates.layers import Conv", "1 / 0"])
+def test_check_notices_code_that_needs_nas_or_does_not_run(exported, line):
+    folder, images, scores, num_params = exported
+    (folder / "network.py").write_text(line + "\n" + (folder / "network.py").read_text())
+    with pytest.raises(ExportError, match="does not run by itself"):
+        check_export(folder, images, scores, num_params)
+
+
+def test_check_notices_weights_cut_short(exported):
+    folder, images, scores, num_params = exported
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ExportError, match="does not run by itself"):
+        check_export(folder, images, scores, num_params)

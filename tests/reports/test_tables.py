@@ -1,0 +1,231 @@
+"""Tables of a study and of a trial."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from nas.candidates.architecture import Architecture
+from nas.candidates.candidate import Candidate
+from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
+from nas.candidates.recipe import Recipe
+from nas.certification.records import Protocol, record_decision, record_opening, record_run
+from nas.metrics import EpochMetrics
+from nas.reports.tables import (
+    certificate_report,
+    leaderboard,
+    learning_curve,
+    network_table,
+    print_report,
+    studies_table,
+    trial_page,
+)
+from nas.storage.studies import open_or_create_study
+from nas.storage.trials import (
+    Reason,
+    Rung,
+    best_trials,
+    read_trials,
+    record_reason,
+    record_rejection,
+    record_training,
+)
+from tests.certification.test_records import CLOSED, make_run
+from tests.fakes import add_trial
+from tests.storage.test_studies import DATA, FACTS
+
+CANDIDATE = Candidate(Architecture((1, 8, 8), [Flatten(), Linear(4)]), Recipe())
+
+
+def text_of(report):
+    console = Console(width=160, markup=False, highlight=False)
+    with console.capture() as capture:
+        console.print(report)
+    return capture.get()
+
+
+@pytest.fixture
+def study(make_search, pool):
+    search = make_search(trials=4)
+    search.run()
+    return search.study
+
+
+def test_leaderboard_lists_the_best_first_and_counts_all(study):
+    text = text_of(leaderboard(study, 3))
+    rows = [line.split() for line in text.splitlines() if line[:1].isdigit()]
+    assert len(rows) == 3
+    scores = [float(row[1].rstrip("%")) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert "4 trained" in text
+    assert "over budget" in text
+
+
+def test_leaderboard_says_what_the_time_went_into():
+    study = optuna.create_study(direction="maximize")
+    for seconds, reason in ((90.0, None), (30.0, Reason.STOPPED_BY_PRUNER), (None, Reason.LOST)):
+        trial = study.ask()
+        if seconds:
+            record_training(trial, [], seconds)
+        if reason:
+            record_reason(trial, reason, "")
+        state = TrialState.COMPLETE if reason is None else TrialState.PRUNED
+        study.tell(trial, 0.5 if reason is None else None, state)
+    text = text_of(leaderboard(study, 3))
+    assert "time spent training: 2 min: 2 min trained (75%), 30 s stopped by pruner (25%)\n" in text
+
+
+def test_study_without_a_winner_says_so():
+    study = optuna.create_study()
+    study.ask()
+    assert "has no trained network yet" in text_of(leaderboard(study, 10))
+
+
+def test_page_of_a_trained_trial_shows_network_recipe_and_curve(study):
+    record = next(r for r in read_trials(study) if r.is_complete)
+    text = text_of(trial_page(study, record))
+    for words in ("Conv2d(", "Linear(", "receptive field", "recipe: sgd", "epoch", "seed"):
+        assert words in text
+    assert f"{record.num_params:,} parameters" in text
+    assert f"{4 * record.num_params:,} bytes of weights, " in text
+    assert f"{4 * record.candidate.architecture.peak_values:,} bytes of activations" in text
+
+
+def test_page_of_a_trial_that_goes_on_with_another_says_with_which(study):
+    record = next(r for r in read_trials(study) if r.is_complete)
+    taken_up = replace(record, continues=7, rungs=(Rung(1, 0.5, 0.876, 1.0),))
+    text = text_of(trial_page(study, taken_up))
+    assert "goes on with trial 7" in text
+    assert "squeezed into 1 of" in text
+    assert "87.60%" in text
+    assert "goes on with" not in text_of(trial_page(study, record))
+
+
+def test_page_of_a_rejected_trial_shows_the_reason_and_the_proposal(study):
+    record = next(r for r in read_trials(study) if not r.is_complete)
+    text = text_of(trial_page(study, record))
+    assert "over budget: " in text
+    assert f"width = {record.params['width']}" in text
+
+
+def test_leaderboard_says_what_a_network_may_cost():
+    facts = replace(FACTS, max_weight_bytes=9_000, bits=8)
+    study = open_or_create_study(optuna.storages.InMemoryStorage(), "s", facts, DATA, "text")
+    head = text_of(leaderboard(study, 10)).replace("\n", " ")
+    assert ", fewer than 20,000 parameters, at most 9,000 bytes of weights, 8 bits a " in head
+
+
+def test_duplicate_is_not_on_the_leaderboard_and_its_page_names_the_trial_it_repeats():
+    storage = optuna.storages.InMemoryStorage()
+    study = open_or_create_study(storage, "s", FACTS, DATA, "text")
+    add_trial(study, CANDIDATE, 0.5)
+    trial = study.ask()
+    record_rejection(trial, Reason.DUPLICATE, "trial 0 is the same", 260)
+    study.tell(trial, 0.5)
+    text = text_of(leaderboard(study, 10))
+    assert "trials: 1 trained, 1 duplicate" in text
+    assert text.count("50.00%") == 1
+    assert text_of(studies_table(storage)).count("1 trained, 1 duplicate") == 1
+    page = text_of(trial_page(study, read_trials(study)[1]))
+    assert "duplicate: trial 0 is the same" in page
+    assert "260 parameters" in page
+    assert "validation accuracy" not in page
+
+
+def test_network_table_has_torchinfos_counts_and_the_receptive_field():
+    layers = [Conv(4), BatchNorm(), ReLU(), MaxPool(2), Conv(8), GlobalAvgPool(), Flatten()]
+    architecture = Architecture((1, 12, 12), [*layers, Linear(10)])
+    lines = text_of(network_table(architecture)).splitlines()
+    cells = [line.split() for line in lines]
+    assert lines[1].startswith("Conv2d(1, 4, 3, padding=1, bias=False)")
+    assert cells[1][-4:] == ["4x12x12", "36", "5,184", "3x3"]
+    assert cells[4][-1] == "4x4"
+    assert cells[5][-1] == "8x8"
+    assert f"{architecture.num_params:,}" in cells[-1]
+
+
+def test_learning_curve_bar_runs_from_lowest_to_highest():
+    history = [EpochMetrics(i, 1.0, 1.0, a, 0.1) for i, a in enumerate((0.5, 0.75, 1.0), 1)]
+    bars = [line.count("█") for line in text_of(learning_curve(history)).splitlines()[1:]]
+    assert bars == [1, 15, 30]
+    flat = text_of(learning_curve(history[:1]))
+    assert flat.count("█") == 30
+
+
+def test_studies_table_lists_every_study():
+    storage = optuna.storages.InMemoryStorage()
+    assert studies_table(storage) == "no studies yet"
+    for name in ("b", "a [x]"):
+        study = open_or_create_study(storage, name, FACTS, DATA, "text")
+        study.tell(study.ask(), 0.5)
+    theirs = optuna.create_study(study_name="two", storage=storage, directions=["minimize"] * 2)
+    theirs.tell(theirs.ask(), [1, 2])
+    text = text_of(studies_table(storage))
+    assert text.index("a [x]") < text.index("\nb ") < text.index("two")
+    assert text.count("50.00%") == 2
+    assert "not made by nas" in text
+
+
+def test_piped_report_keeps_its_lines_whole(capsys):
+    print_report("x" * 150)
+    assert capsys.readouterr().out == "x" * 150 + "\n"
+
+
+# Certificates
+
+
+@pytest.fixture
+def certified():
+    """A study and its best trial, certified under two protocols; one training is unmeasured."""
+    study = open_or_create_study(optuna.storages.InMemoryStorage(), "blocks", FACTS, DATA, "text")
+    for accuracy in (0.8, 0.9):
+        add_trial(study, CANDIDATE, accuracy)
+    answers = {Protocol.VALIDATION: [True] * 3 + [False], Protocol.HONEST: [True, False]}
+    for protocol, is_right in answers.items():
+        record_run(study, make_run(protocol, trial=1, is_right=is_right))
+    record_run(study, make_run(Protocol.WATCHED, trial=1, **CLOSED))
+    record_decision(study, [1], num_seeds=1)
+    record_opening(study, Protocol.HONEST, [1], "a" * 64)
+    return study
+
+
+def test_certificate_report_has_a_table_for_each_protocol(certified):
+    text = text_of(certificate_report(certified))
+    assert text.index("decided on") < text.index("75.00% (1 seed)")
+    assert text.index("75.00%") < text.index("honest: ") < text.index("50.00% (1 seed)")
+    assert "watched" not in text
+
+
+def test_leaderboard_is_followed_by_the_certificates(certified):
+    text = text_of(leaderboard(certified, 10))
+    assert text.index("trials: 2 trained") < text.index("90.00%") < text.index("decided on")
+    assert text.rstrip().endswith(text_of(certificate_report(certified)).strip())
+
+
+def test_study_without_certificates_has_none_in_its_reports(study):
+    assert text_of(certificate_report(study)) == "nothing is certified yet\n"
+    assert "certified" not in text_of(leaderboard(study, 3))
+    assert "certified" not in text_of(trial_page(study, best_trials(study)[0]))
+
+
+def test_page_of_a_certified_trial_says_so_under_each_protocol(certified):
+    other, record = read_trials(certified)
+    lines = text_of(trial_page(certified, record)).splitlines()
+    assert lines[-2:] == [
+        "certified, validation: 75.00% (1 seed)",
+        "certified, honest: 50.00% (1 seed)",
+    ]
+    assert "certified, " not in text_of(trial_page(certified, other))
+
+
+def test_name_of_a_stranger_cannot_command_the_terminal(capsys):
+    study = optuna.create_study(study_name="\x1b[31m[red]x\u202e")
+    print_report(studies_table(study._storage))
+    out = capsys.readouterr().out
+    assert "[red]x" in out
+    assert "\x1b" not in out
+    assert "\u202e" not in out

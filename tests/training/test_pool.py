@@ -1,0 +1,391 @@
+"""Real worker processes: they train, report, wait for answers, and may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from nas.candidates.architecture import Architecture
+from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, ReLU
+from nas.candidates.recipe import Recipe
+from nas.training import pool as pool_module
+from nas.training import train
+from nas.training.messages import EpochDone, Failed, Job, Restarted, Trained
+from nas.training.pool import WORKERS_ON_CUDA, WorkerPool, default_workers
+from tests.fakes import train_alone
+from tests.odd_layers import CrashingConv, GreedyConv
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=2, batch_size=32)
+LONG = Recipe(epochs=100_000, batch_size=32)
+
+
+@pytest.fixture
+def make_pool(tiny_data):
+    pools = []
+
+    def make(num_workers=1):
+        pools.append(WorkerPool(tiny_data, CPU, torch.float32, num_workers))
+        return pools[-1].__enter__()
+
+    yield make
+    for pool in pools:
+        pool.__exit__(None, None, None)
+
+
+def talk(pool, stop_after=None):
+    """Everything the workers say until all are idle; each epoch is answered."""
+    said = []
+    while pool.num_idle < pool.num_workers:
+        for message in pool.wait(60):
+            said.append(message)
+            if isinstance(message, EpochDone):
+                pool.answer(message.number, message.metrics.epoch == stop_after)
+    return said
+
+
+def next_message(pool):
+    (message,) = pool.wait(60)
+    return message
+
+
+def test_worker_trains_as_the_engine_does(make_pool, tiny_architecture, tiny_data):
+    pool = make_pool()
+    pool.start(Job(7, tiny_architecture, RECIPE, seed=3))
+    *epochs, last = talk(pool)
+    assert [(m.number, m.metrics.epoch) for m in epochs] == [(7, 1), (7, 2)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    expected = train(tiny_architecture, RECIPE, tiny_data, seed=3, precision=torch.float32)
+    torch.set_num_threads(threads)
+    assert isinstance(last, Trained)
+    assert last.number == 7
+    assert last.result.is_finished
+    for ours, theirs in zip(expected.history, last.result.history, strict=True):
+        assert (ours.train_loss, ours.valid_loss) == (theirs.train_loss, theirs.valid_loss)
+    for name, tensor in expected.state_dict.items():
+        assert torch.equal(tensor, last.result.state_dict[name])
+
+
+def test_job_of_so_many_images_is_trained_on_the_first_of_all(
+    make_pool, tiny_architecture, tiny_data
+):
+    pool = make_pool()
+    pool.start(Job(0, tiny_architecture, RECIPE, seed=3, num_images=64))
+    trained = talk(pool)[-1]
+    few = replace(tiny_data, train_index=tiny_data.train_index[:64])
+    expected = train_alone(tiny_architecture, RECIPE, few, seed=3)
+    assert [m.valid_loss for m in trained.result.history] == [
+        m.valid_loss for m in expected.history
+    ]
+
+
+def test_same_seed_gives_the_same_history_in_any_worker(make_pool, tiny_architecture):
+    pool = make_pool(2)
+    for number in (0, 1):
+        pool.start(Job(number, tiny_architecture, RECIPE, seed=5))
+    assert pool.num_idle == 0
+    trained = [m for m in talk(pool) if isinstance(m, Trained)]
+    losses = [[e.valid_loss for e in m.result.history] for m in trained]
+    assert len(losses) == 2
+    assert losses[0] == losses[1]
+
+
+def test_worker_stops_where_the_answer_says(make_pool, tiny_architecture):
+    pool = make_pool()
+    pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    last = talk(pool, stop_after=3)[-1]
+    assert len(last.result.history) == 3
+    assert not last.result.is_finished
+
+
+def test_stop_ends_every_training_before_its_next_step(make_pool, tiny_architecture):
+    pool = make_pool(2)
+    for number in (0, 1):
+        pool.start(Job(number, tiny_architecture, LONG, seed=0))
+    pool.stop()
+    last = {m.number: m for m in talk(pool) if isinstance(m, Trained)}
+    assert set(last) == {0, 1}
+    assert not any(m.result.is_finished for m in last.values())
+
+
+def test_broken_training_is_reported_and_the_worker_lives(make_pool, tiny_architecture):
+    pool = make_pool()
+    process = pool._workers[0].process
+    pool.start(Job(1, "no architecture", RECIPE, seed=0))
+    last = talk(pool)[-1]
+    assert isinstance(last, Failed)
+    assert not last.has_diverged
+    assert "AttributeError" in last.detail
+    pool.start(Job(2, tiny_architecture, RECIPE, seed=0))
+    assert isinstance(talk(pool)[-1], Trained)
+    assert pool._workers[0].process is process
+
+
+def test_diverged_training_is_told_apart(make_pool, tiny_data):
+    layers = [Flatten(), Linear(8), Linear(len(tiny_data.classes))]  # nothing normalises here
+    architecture = Architecture(tiny_data.input_shape, layers)
+    pool = make_pool()
+    pool.start(Job(0, architecture, Recipe(learning_rate=99, epochs=50, warmup=0), seed=0))
+    last = talk(pool)[-1]
+    assert isinstance(last, Failed)
+    assert last.has_diverged
+    assert "not finite in epoch" in last.detail
+
+
+def test_worker_that_is_killed_costs_its_own_candidate_and_is_replaced(
+    make_pool, tiny_architecture
+):
+    pool = make_pool(2)
+    pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    assert isinstance(next_message(pool), EpochDone)
+    os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+    failed = next_message(pool)
+    assert isinstance(failed, Failed)
+    assert failed.number == 0
+    assert "signal 9" in failed.detail
+    assert pool.num_idle == 2
+    for number in (1, 2):
+        pool.start(Job(number, tiny_architecture, RECIPE, seed=0))
+    assert {m.number for m in talk(pool) if isinstance(m, Trained)} == {1, 2}
+
+
+class Clock:
+    """In place of the time that workers are judged by: it moves when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+@pytest.mark.slow
+def test_training_that_hangs_is_ended_and_costs_its_own_candidate(
+    make_pool, tiny_architecture, monkeypatch
+):
+    monkeypatch.setattr(pool_module, "SILENCE_SECONDS", 100.0)
+    clock = Clock(monkeypatch)
+    pool = make_pool(2)
+
+    def hear():
+        messages = pool.wait(60)
+        for message in messages:
+            if isinstance(message, EpochDone):
+                pool.answer(message.number, stop=False)
+        return messages
+
+    pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    hear()
+    os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
+    pool.start(Job(1, tiny_architecture, LONG, seed=0))
+    failed = []
+    while not failed:
+        clock.now += 40
+        said = []
+        while not any(message.number == 1 for message in said):
+            said += hear()
+        failed = [message for message in said if isinstance(message, Failed)]
+    assert failed == [Failed(0, "it hung: no epoch in 100 s")]
+    assert pool.num_idle == 1
+    pool.start(Job(2, tiny_architecture, RECIPE, seed=0))
+    pool.stop()
+    assert {m.number for m in talk(pool) if isinstance(m, Trained)} == {1, 2}
+
+
+def work_once_it_is_there(connections, data, device, precision, stop):
+    """A worker that takes as long to start as a file takes to appear."""
+    while not Path(data.name).exists():
+        time.sleep(0.01)
+    pool_module.work(connections, data, device, precision, stop)
+
+
+def test_worker_that_takes_long_to_start_does_not_hang(
+    tiny_architecture, tiny_data, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(pool_module, "SILENCE_SECONDS", 10.0)
+    monkeypatch.setattr(pool_module, "work", work_once_it_is_there)
+    data = replace(tiny_data, name=str(tmp_path / "go"))
+    with WorkerPool(data, CPU, torch.float32, 1) as pool:
+        clock = Clock(monkeypatch)
+        pool.start(Job(0, tiny_architecture, RECIPE, seed=0))
+        for _ in range(3):
+            clock.now += 40
+            assert pool.wait(0.0) == []
+        (tmp_path / "go").touch()
+        assert isinstance(talk(pool)[-1], Trained)
+
+
+def test_training_is_not_taken_to_hang_when_the_search_stood_still(
+    make_pool, tiny_architecture, monkeypatch
+):
+    """Both were stopped, and continued."""
+    monkeypatch.setattr(pool_module, "SILENCE_SECONDS", 30.0)
+    pool = make_pool()
+    pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    assert isinstance(next_message(pool), EpochDone)
+    now = time.monotonic()
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: now + 1000))
+    assert pool.wait(0.0) == []
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: now + 1020))
+    assert pool.wait(0.0) == []
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: now + 1050))
+    (hung,) = pool.wait(0.0)
+    assert isinstance(hung, Failed)
+
+
+def test_idle_worker_that_died_is_replaced_when_it_is_needed(make_pool, tiny_architecture):
+    pool = make_pool()
+    process = pool._workers[0].process
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(10)
+    pool.start(Job(0, tiny_architecture, RECIPE, seed=0))
+    assert isinstance(talk(pool)[-1], Trained)
+
+
+def odd(layer):
+    return Architecture((1, 8, 8), [layer, GlobalAvgPool(), Flatten(), Linear(4)])
+
+
+@pytest.fixture
+def shared_pool(tiny_data):
+    """Three workers in one process, as on a GPU."""
+    pool = WorkerPool(tiny_data, CPU, torch.float32, 3)
+    pool._workers = pool._start_process(3)
+    yield pool
+    pool.__exit__(None, None, None)
+
+
+@pytest.mark.slow
+def test_workers_that_share_a_process_train_at_once(shared_pool, tiny_architecture):
+    for number in range(3):
+        shared_pool.start(Job(number, tiny_architecture, RECIPE, seed=number))
+    assert shared_pool.num_idle == 0
+    said = talk(shared_pool)
+    assert {m.number for m in said if isinstance(m, Trained)} == {0, 1, 2}
+    assert len({w.process.pid for w in shared_pool._workers}) == 1
+
+
+def test_candidate_that_is_out_of_memory_beside_others_is_tried_again_alone(
+    shared_pool, tiny_architecture
+):
+    shared_pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    assert isinstance(next_message(shared_pool), EpochDone)
+    shared_pool.start(Job(1, odd(GreedyConv(4)), RECIPE, seed=0))
+    restarted = next_message(shared_pool)
+    assert isinstance(restarted, Restarted)
+    assert restarted.number == 1
+    assert shared_pool.num_idle == 0  # nobody is to join it
+    shared_pool.answer(0, stop=True)
+    stopped, failed = talk(shared_pool)
+    assert isinstance(stopped, Trained)
+    assert isinstance(failed, Failed)
+    assert failed.number == 1
+    assert "out of memory" in failed.detail
+    assert shared_pool.num_idle == 3
+
+
+def test_candidate_that_is_out_of_memory_alone_is_not_tried_again(shared_pool):
+    shared_pool.start(Job(0, odd(GreedyConv(4)), RECIPE, seed=0))
+    assert isinstance(next_message(shared_pool), Failed)
+    assert shared_pool.num_idle == 3
+
+
+@pytest.mark.slow
+def test_candidates_beside_one_that_takes_the_process_down_are_trained_again(
+    shared_pool, tiny_architecture
+):
+    shared_pool.start(Job(0, tiny_architecture, RECIPE, seed=5))
+    shared_pool.start(Job(1, tiny_architecture, RECIPE, seed=6))
+    first = {shared_pool.wait(60)[0].number for _ in range(1)}
+    shared_pool.start(Job(2, odd(CrashingConv(4)), RECIPE, seed=0))
+    said = talk(shared_pool)
+    assert {m.number for m in said if isinstance(m, Restarted)} == {0, 1, 2}
+    trained = {m.number: m.result for m in said if isinstance(m, Trained)}
+    failed = [m for m in said if isinstance(m, Failed)]
+    assert set(trained) == {0, 1}
+    assert [m.number for m in failed] == [2]
+    assert "exit code 3" in failed[0].detail
+    assert all(result.is_finished for result in trained.values())
+    assert first <= {0, 1}
+    assert shared_pool.num_idle == 3
+
+
+def test_workers_ignore_the_signals_of_the_terminal(make_pool, tiny_architecture):
+    pool = make_pool()
+    pool.start(Job(0, tiny_architecture, RECIPE, seed=0))
+    assert isinstance(next_message(pool), EpochDone)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        os.kill(pool._workers[0].process.pid, getattr(signal, name))
+    pool.answer(0, stop=False)
+    assert isinstance(talk(pool)[-1], Trained)
+
+
+def test_no_process_is_left_when_the_pool_ends(tiny_data, tiny_architecture):
+    with WorkerPool(tiny_data, CPU, torch.float32, 2) as pool:
+        pool.start(Job(0, tiny_architecture, LONG, seed=0))  # one is busy, one is idle
+        processes = [psutil.Process(w.process.pid) for w in pool._workers]
+    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import sys, time, torch\n"
+        "from tests.conftest import make_tiny_data\n"
+        "from nas.training.pool import WorkerPool\n"
+        "if __name__ == '__main__':\n"
+        "    with WorkerPool(make_tiny_data(), torch.device('cpu'), torch.float32, 2) as pool:\n"
+        "        print(*[w.process.pid for w in pool._workers], flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    root = str(Path(__file__).parents[2])
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": root}, cwd=root,
+    )  # fmt: skip
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    time.sleep(1)  # past their start
+    parent.kill()
+    parent.wait()
+    workers = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+
+
+def test_images_are_shared_and_not_copied(make_pool, tiny_data):
+    make_pool(2)
+    assert tiny_data.images.is_shared()
+
+
+def test_many_candidates_of_different_shape_leave_nothing_behind(make_pool, tiny_data):
+    pool = make_pool()
+    process = psutil.Process(pool._workers[0].process.pid)
+    seen = []
+    for number in range(50):
+        width = 4 + 9 * (number % 5)  # the largest is among the first five
+        layers = [Conv(width), BatchNorm(), ReLU(), Conv(2 * width), GlobalAvgPool(), Flatten()]
+        architecture = Architecture(
+            tiny_data.input_shape, [*layers, Linear(len(tiny_data.classes))]
+        )
+        pool.start(Job(number, architecture, Recipe(epochs=1, batch_size=32), seed=0))
+        assert isinstance(talk(pool)[-1], Trained)
+        seen.append((process.memory_info().rss, process.num_fds(), process.num_threads()))
+    assert seen[49][0] <= seen[4][0] * 1.02
+    assert seen[49][1:] == seen[4][1:]
+
+
+def test_default_is_one_worker_for_each_core_on_a_cpu_and_a_few_on_a_gpu():
+    assert default_workers(CPU) == len(os.sched_getaffinity(0))
+    assert default_workers(torch.device("cuda")) == WORKERS_ON_CUDA
+    assert default_workers(torch.device("mps")) == 1

@@ -98,12 +98,26 @@ def test_package_itself_imports_its_modules_for_type_checkers_alone():
         nas.Architektur  # noqa: B018
 
 
+def others(*paths):
+    """What these files import that is not in the standard library."""
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    names = {name for text in texts for _, name, _ in imports_of(text)}
+    return {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}
+
+
 def test_search_spaces_import_public_names_and_the_standard_library_alone():
-    spaces = [path.read_text(encoding="utf-8") for path in (ROOT / "search_spaces").glob("*.py")]
-    names = {name for text in spaces for _, name, _ in imports_of(text)}
-    others = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}
-    assert "nas.Conv" in others
-    assert others <= {f"nas.{name}" for name in nas.__all__}
+    found = others(*(ROOT / "search_spaces").glob("*.py"))
+    assert "nas.Conv" in found
+    assert found <= {f"nas.{name}" for name in nas.__all__}
+
+
+def test_recorded_space_leans_on_nothing_that_searches_change():
+    """It stands for what was recorded, whatever becomes of spaces, recipes and widths."""
+    homes = {name: getattr(getattr(nas, name), "__module__", "") for name in nas.__all__}
+    lasting = ("nas.candidates.", "nas.spaces.task")
+    found = others(ROOT / "benchmarks" / "recorded_space.py")
+    assert "nas.Conv" in found
+    assert found <= {f"nas.{name}" for name, home in homes.items() if home.startswith(lasting)}
 
 
 def test_the_rule_finds_what_breaks_it():

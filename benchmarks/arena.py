@@ -28,14 +28,14 @@ from nas.candidates.recipe import Recipe
 from nas.data import load_training_images, split
 from nas.errors import NasError
 from nas.metrics import EpochMetrics
-from nas.searching import pruners, samplers
 from nas.searching.config import SearchSettings
 from nas.searching.events import Event, TrialEnded
+from nas.searching.ledger import Ledger
+from nas.searching.pruners import SqueezedPruner
 from nas.searching.search import Search
 from nas.searching.stop import StopRequest
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
-from nas.storage.artifacts import WeightsStore
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.studies import DataFacts, StudyFacts, open_or_create_study
 from nas.storage.trials import Reason
@@ -47,6 +47,7 @@ EPOCHS = 9  # with rungs of 1 and 4
 TASK = Task((1, 8, 8), 10, 2_000, EPOCHS)
 FORK = get_context("fork")  # a child begins at once, with everything loaded
 DATA = split(load_training_images("digits", Path()), Fraction(1, 12), 0)
+RUNGS = tuple(rung for rung in (1, 4, 16) if 2 * rung <= EPOCHS)  # of a larger data set
 
 
 def suggest(trial: Any, task: Task) -> Candidate:
@@ -72,6 +73,7 @@ class ToyPool:
     device = torch.device("cpu")
     precision = torch.float32
     num_workers = 1
+    num_train, num_valid = len(DATA.train_index), len(DATA.valid_index)
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds  # an epoch
@@ -199,9 +201,8 @@ class Arena:
                 assert event.valid_accuracy is not None
                 tell(event.trial, event.valid_accuracy)
 
-        pruners.FIRST_RUNG = len(DATA.train_index)  # else so small a data set has no rung
         # Of four, not of sixteen: who was stopped is to be taken up again in these few trials.
-        samplers.SqueezedPruner = partial(pruners.SqueezedPruner, lowest_kept=4, first=1)  # type: ignore[misc,assignment]
+        pruner = SqueezedPruner(RUNGS, lowest_kept=4, first=1)
         space = SearchSpace("toy", Path(__file__), "# toy", suggest)
         settings = SearchSettings(trials=self.num_trials, seed=self.seed, sampler=self.sampler)
         stop = StopRequest()
@@ -209,9 +210,8 @@ class Arena:
             with stop, storage_errors(self.url), self.pool() as pool:
                 pool.wait = partial(wait_and_note, pool.wait, finished)
                 study = self.study()
-                weights = WeightsStore(study, self.folder / "studies-artifacts")
-                search = Search(study, space, TASK, DATA, settings, pool, weights, observe, stop)
-                search.run()
+                ledger = Ledger(study, settings, pruner, self.folder / "studies-artifacts")
+                Search(ledger, space, TASK, DATA, pool, observe, stop).run()
             code = stop.exit_code
         except NasError as error:
             code = error.exit_code

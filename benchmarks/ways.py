@@ -14,11 +14,12 @@ from nas.errors import DivergedError, OverBudgetError
 from nas.metrics import EpochMetrics
 from nas.searching.config import SearchSettings
 from nas.searching.events import EpochEnded, Event
+from nas.searching.ledger import Ledger
+from nas.searching.pruners import make_pruner
 from nas.searching.samplers import derive_seed
 from nas.searching.search import Search
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
-from nas.storage.artifacts import WeightsStore
 from nas.storage.trials import Reason, best_trials
 from nas.training import train
 from nas.training.messages import EpochDone, Failed, Job, Message, Trained
@@ -61,6 +62,7 @@ class OneWorker:
 
     def __init__(self, data: Dataset, meter: Meter) -> None:
         self.data = data
+        self.num_train, self.num_valid = len(data.train_index), len(data.valid_index)
         self.meter = meter
         self.job: Job | None = None
         self.messages: list[Message] = []
@@ -117,9 +119,10 @@ def search(study: optuna.Study, arm: str, repeat: int, meter: Meter, data: Datas
                 known.add(record.number)
                 ends.append((meter.num_epochs, record.valid_accuracy or 0.0, record.candidate))
 
-    weights = WeightsStore(study, Path("/nonexistent/never-kept"))
     pool = OneWorker(data, meter)
-    Search(study, space, TASK, data, settings, pool, weights, observe, meter).run()  # type: ignore[arg-type]
+    pruner = make_pruner(settings.pruner, TASK.epochs, pool.num_train)
+    ledger = Ledger(study, settings, pruner, Path("/nonexistent/never-kept"))
+    Search(ledger, space, TASK, data, pool, observe, meter).run()  # type: ignore[arg-type]
     return ends
 
 

@@ -82,11 +82,8 @@ def make_search(tiny_data, tmp_path, pool):
 
     from nas.candidates.budget import NO_LIMITS
     from nas.searching.config import SearchSettings
-    from nas.searching.search import Search
-    from nas.searching.stop import StopRequest
     from nas.spaces.task import Task
-    from nas.storage.artifacts import WeightsStore
-    from tests.fakes import LIMIT, make_space
+    from tests.fakes import LIMIT, make_space, search_in
 
     study = optuna.create_study(direction="maximize")
 
@@ -97,16 +94,16 @@ def make_search(tiny_data, tmp_path, pool):
         classes = len(tiny_data.classes)
         task = Task(tiny_data.input_shape, classes, max_params, epochs, limits=limits)
         events = []
-        search = Search(
+        search = search_in(
             study,
             space or make_space(),
             task,
             tiny_data,
             SearchSettings(**{"trials": 5, "sampler": "random", "pruner": "none"} | settings),
             pool,
-            WeightsStore(study, tmp_path / "artifacts"),
+            tmp_path / "artifacts",
             events.append,
-            stop or StopRequest(),
+            stop,
         )
         search.events = events
         return search

@@ -17,6 +17,12 @@ from nas.candidates.recipe import Recipe
 from nas.data import Dataset
 from nas.errors import DivergedError, describe
 from nas.metrics import EpochMetrics
+from nas.searching.config import SearchSettings
+from nas.searching.events import Observer
+from nas.searching.ledger import Ledger
+from nas.searching.pruners import make_pruner
+from nas.searching.search import Search
+from nas.searching.stop import StopRequest
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
 from nas.storage.trials import record_candidate, record_training
@@ -70,6 +76,24 @@ def add_trial(
     study.tell(trial, accuracy)
 
 
+def search_in(
+    study: optuna.Study,
+    space: SearchSpace,
+    task: Task,
+    data: Dataset,
+    settings: SearchSettings,
+    pool: Any,
+    folder: Path,
+    callback: Observer = lambda event: None,
+    stop: StopRequest | None = None,
+) -> Search:
+    """A search as the command line makes one."""
+    pool.num_train, pool.num_valid = len(data.train_index), len(data.valid_index)
+    pruner = make_pruner(settings.pruner, task.epochs, pool.num_train)
+    ledger = Ledger(study, settings, pruner, folder)
+    return Search(ledger, space, task, data, pool, callback, stop or StopRequest())
+
+
 class FakePool:
     """In place of `nas.training.pool.WorkerPool`: scores a network by its size, at no cost.
 
@@ -79,6 +103,7 @@ class FakePool:
 
     device = torch.device("cpu")
     precision = torch.float32
+    num_train, num_valid = 1_600, 197  # see `search_in`
 
     def __init__(self, num_workers: int = 1, score: Callable[[int], float] | None = None) -> None:
         self.num_workers = num_workers
@@ -133,10 +158,10 @@ class FakePool:
             try:
                 score = self.score(job.architecture.num_params)
             except DivergedError as error:
-                yield Failed(job.number, str(error), has_diverged=True)
+                yield Failed(job.number, str(error), has_diverged=True, history=tuple(history))
                 return
             except Exception as error:
-                yield Failed(job.number, describe(error))
+                yield Failed(job.number, describe(error), history=tuple(history))
                 return
             accuracy = score * epoch / epochs
             history.append(EpochMetrics(epoch, 1.0, 1.0 - accuracy, accuracy, 0.01))

@@ -131,15 +131,16 @@ def check(options: Namespace, arguments: list[str]) -> int:
     print_report(stock_report(launch, task, holdings))
     if not holdings.fitting:
         return 1
+    pruner = launch.pruner(task)
     expected = forecast(
         holdings.fitting, launch.data, launch.precision, holdings.most_trained(options.trials),
-        launch.num_workers, options.pruner, launch.device,
+        launch.num_workers, pruner, launch.device,
     )  # fmt: skip
     print_report(forecast_report(launch, task, expected))
     if options.timeout is not None:
         has_start = bool(launch.space.first_proposals(task))
         print(plan_text(foresee(
-            expected, launch.data, task.epochs, launch.num_workers, options.pruner,
+            expected, launch.data, task.epochs, launch.num_workers, pruner,
             options.timeout, has_start=has_start,
         )))  # fmt: skip
     return 0

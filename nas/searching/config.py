@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.searching.samplers import PrunerName, SamplerName
+from nas.searching.pruners import PrunerName
+from nas.searching.samplers import SamplerName
 
 
 @dataclass(frozen=True, kw_only=True)

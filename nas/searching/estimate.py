@@ -15,8 +15,7 @@ from nas.data import Dataset
 from nas.errors import SearchError
 from nas.searching.events import PlanMade
 from nas.searching.planning import FORWARD_SHARE, TimePlan
-from nas.searching.pruners import FINISHED, KEPT, LOWEST_KEPT
-from nas.searching.samplers import PrunerName, schedules
+from nas.searching.pruners import FINISHED, KEPT, LOWEST_KEPT, Pruner
 from nas.spaces.draws import draw
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
@@ -75,7 +74,7 @@ def forecast(
     precision: torch.dtype,
     num_trials: int,
     num_workers: int,
-    pruner: PrunerName,
+    pruner: Pruner,
     device: torch.device,
 ) -> Forecast:
     """Train two of the candidates for a second each, and reckon by multiply-accumulates.
@@ -109,7 +108,7 @@ def forecast(
 
     def climbs(candidate: Candidate) -> tuple[float, float]:
         """Epochs until all are trained in full, and until the search is likely to end."""
-        each = schedules(pruner, candidate.recipe.epochs, len(data.train_index))
+        each = pruner.rung_epochs(candidate.recipe.epochs)
         most = sum(each) * math.ceil(num_trials / num_workers)
         work = 0.0
         for rung, epochs in enumerate(each):
@@ -129,7 +128,7 @@ def foresee(
     data: Dataset,
     epochs: int,
     num_workers: int,
-    pruner: PrunerName,
+    pruner: Pruner,
     timeout_seconds: float,
     *,
     has_start: bool,
@@ -142,7 +141,7 @@ def foresee(
     """
     plan = TimePlan(
         timeout_seconds, len(data.train_index), len(data.valid_index), epochs,
-        with_rungs=pruner == "squeezed",
+        with_rungs=not pruner.reports_every_epoch,
     )  # fmt: skip
     image_seconds = expected.seconds_each / plan.seconds(epochs, 1)
     outlook = plan.outlook(image_seconds, num_workers, expected.num_trials, has_start=has_start)

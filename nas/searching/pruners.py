@@ -1,9 +1,10 @@
-"""Rungs: trainings with the whole schedule squeezed, and who goes on from one to the next."""
+"""How weak candidates are stopped: with short schedules first, by the median, or not at all."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import optuna
 from optuna.pruners import BasePruner
@@ -18,7 +19,56 @@ FIRST = 2  # so many go on at once from the lowest rung, so that the first full 
 FINISHED = 3  # so many had their full training when a search ends, so that one can compare
 
 
-class SqueezedPruner(BasePruner):
+PrunerName = Literal["squeezed", "median", "none"]
+
+
+class Pruner(BasePruner):
+    """What a search asks of a pruner, beside Optuna's `prune`. This one stops nothing."""
+
+    reports_every_epoch = True
+    """Whether it is told of each epoch; else of what each schedule came to."""
+    finished = 0
+    """Of so many candidates a search sees to it that they have their full training, at its end."""
+
+    def rung_epochs(self, epochs: int) -> tuple[int, ...]:
+        """Epochs of each training of one candidate, one after another, as far as it gets.
+
+        Args:
+            epochs: of its full schedule, the last.
+        """
+        return (epochs,)
+
+    def next_promotion(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
+        """The stopped trial that goes on next, if there is one.
+
+        Args:
+            trials: all of a study.
+            is_last: no more candidates will come.
+        """
+        return None
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return False
+
+
+class MedianPruner(Pruner):
+    """Optuna's, which is told of each epoch. It decides nothing in the first third of them, where
+    scores are noise.
+
+    Args:
+        epochs: of the full schedule.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self._median = optuna.pruners.MedianPruner(
+            n_startup_trials=5, n_warmup_steps=epochs // 3 + 1, n_min_trials=5
+        )
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return self._median.prune(study, trial)
+
+
+class SqueezedPruner(Pruner):
     """Successive halving as trials come (Li et al. 2020, arXiv:1810.05934), of squeezed schedules.
 
     A trial that reports at a rung goes on if it is among the best of those that reported there so
@@ -34,8 +84,10 @@ class SqueezedPruner(BasePruner):
         lowest_kept: as `kept`, on the lowest rung.
         kept: of so many on a rung one goes on.
         first: so many go on at once from the lowest rung.
-        finished: of so many a search sees to it that they have their full training, at its end.
+        finished: see `Pruner`.
     """
+
+    reports_every_epoch = False
 
     def __init__(
         self,
@@ -50,6 +102,9 @@ class SqueezedPruner(BasePruner):
         self.kept = kept
         self.first = first
         self.finished = finished
+
+    def rung_epochs(self, epochs: int) -> tuple[int, ...]:
+        return (*(int(rung) for rung in self.rungs if 2 * rung <= epochs), epochs)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
@@ -80,13 +135,8 @@ class SqueezedPruner(BasePruner):
         is_there = rung in trial.intermediate_values and trial.state != TrialState.FAIL
         return is_there and num_others <= 1
 
-    def next_up(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
-        """The stopped trial that is to be taken up again, from the highest rung there is one.
-
-        Args:
-            trials: all of a study.
-            is_last: no more candidates will come: the best of a rung goes on in any case.
-        """
+    def next_promotion(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
+        """From the highest rung there is one. At the end the best of a rung goes on in any case."""
         gone_on = taken_up(trials)
         left = [trial for trial in trials if trial.number not in gone_on]
         stopped = [trial for trial in left if reason_of(trial) == Reason.STOPPED_BY_PRUNER]
@@ -142,3 +192,19 @@ def rungs_of(num_train: int, epochs: int) -> tuple[int, ...]:
         rungs.append(rung)
         rung *= KEPT
     return tuple(rungs)
+
+
+def make_pruner(name: PrunerName, epochs: int, num_train: int) -> Pruner:
+    """The pruner of that name.
+
+    Args:
+        epochs: of the full schedule.
+        num_train: images in an epoch.
+    """
+    match name:
+        case "squeezed":
+            return SqueezedPruner(rungs_of(num_train, epochs))
+        case "median":
+            return MedianPruner(epochs)
+        case "none":
+            return Pruner()

@@ -10,8 +10,8 @@ import torch
 
 from nas import __version__
 from nas.candidates.candidate import Candidate
-from nas.metrics import EpochMetrics
 from nas.storage.trials import Rung, epochs_text
+from nas.training import TrainResult
 from nas.training.messages import Job
 
 
@@ -24,7 +24,7 @@ class Running:
     schedules: tuple[float, ...]
     """Epochs of this training and of those to follow if it does well; the last is the longest."""
     seed: int
-    history: list[EpochMetrics] = field(default_factory=list)  # of this training
+    continues: int | None = None  # the stopped trial that it goes on with
     rungs: list[Rung] = field(default_factory=list)  # what came of the trainings before it
     seconds: float = 0.0  # that those took in this trial
     is_pruned: bool = False  # the pruner has stopped it
@@ -37,9 +37,19 @@ class Running:
         return len(self.schedules) == 1
 
     @property
+    def is_last(self) -> bool:
+        """Whether this training is the last that is meant for it."""
+        return self.is_full and not self.is_short
+
+    @property
     def schedule_text(self) -> str:
         """How much of the full schedule this one is, for example `1 of 19 epochs`."""
         return epochs_text(self.schedules[0], self.candidate.recipe.epochs)
+
+    def rung(self, result: TrainResult) -> Rung:
+        """What a training with its first schedule came to."""
+        last, seconds = result.history[-1], round(result.train_seconds, 3)
+        return Rung(self.schedules[0], last.valid_loss, last.valid_accuracy, seconds)
 
     def job(self, num_train: int) -> Job:
         """This training, of so many train images in an epoch."""

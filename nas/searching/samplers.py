@@ -1,4 +1,4 @@
-"""How candidates are proposed, and how weak ones are stopped: Optuna's samplers and pruners."""
+"""How candidates are proposed: Optuna's samplers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.pruners import BasePruner
 from optuna.samplers import (
     BaseSampler,
     GPSampler,
@@ -20,11 +19,9 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.searching.pruners import SqueezedPruner, rungs_of
 from nas.storage.trials import REJECTED, Reason, reason_of, was_broken_off
 
 SamplerName = Literal["auto", "tpe", "gp", "random"]
-PrunerName = Literal["squeezed", "median", "none"]
 
 LEARNS_FROM_FULL_TRAININGS = "gp"  # Optuna's hears of no candidate that was stopped
 STUCK = 3  # proposals in a row that teach nothing, after which the next is drawn at random
@@ -147,30 +144,3 @@ def is_stuck(trials: Sequence[FrozenTrial], name: SamplerName) -> bool:
     ended = (t for t in reversed(trials) if t.state.is_finished() and not was_broken_off(t))
     last = list(islice(ended, STUCK))
     return len(last) == STUCK and all(reason_of(trial) in unheard for trial in last)
-
-
-def make_pruner(name: PrunerName, epochs: int, num_train: int) -> BasePruner:
-    """The pruner of trials that report after each epoch, or, if `squeezed`, after each rung.
-
-    Median does not decide in the first third of the epochs, where scores are noise.
-
-    Args:
-        epochs: of the full schedule.
-        num_train: images in an epoch.
-    """
-    first = epochs // 3 + 1  # the first epoch after which a candidate may be stopped
-    match name:
-        case "squeezed":
-            return SqueezedPruner(rungs_of(num_train, epochs))
-        case "median":
-            return optuna.pruners.MedianPruner(
-                n_startup_trials=5, n_warmup_steps=first, n_min_trials=5
-            )
-        case "none":
-            return optuna.pruners.NopPruner()
-
-
-def schedules(pruner: PrunerName, epochs: int, num_train: int) -> tuple[int, ...]:
-    """The epochs of each training of one candidate, one after another, as far as it gets."""
-    rungs = rungs_of(num_train, epochs) if pruner == "squeezed" else ()
-    return (*rungs, epochs)

@@ -14,13 +14,15 @@ from nas.data import NAMES, default_data_dir, load_training_images, parse_share,
 from nas.errors import NasError, OverBudgetError, masked
 from nas.searching.config import SearchSettings
 from nas.searching.events import Note, Observer, SearchEnded
-from nas.searching.samplers import LEARNS_FROM_FULL_TRAININGS, schedules
+from nas.searching.ledger import Ledger
+from nas.searching.pruners import Pruner, make_pruner
+from nas.searching.samplers import LEARNS_FROM_FULL_TRAININGS
 from nas.searching.search import Search
 from nas.searching.stop import StopRequest
 from nas.spaces import draws
 from nas.spaces.loader import DEFAULT, load_space, passed_over
 from nas.spaces.task import Task
-from nas.storage.artifacts import WeightsStore, default_artifact_dir
+from nas.storage.artifacts import default_artifact_dir
 from nas.storage.database import STORAGE_VARIABLE
 from nas.storage.studies import DataFacts, StudyFacts, check_study_name, open_or_create_study
 from nas.training import choose_device, choose_precision
@@ -98,6 +100,9 @@ class Launch:
         """The name of a study that was given none."""
         return check_study_name(f"{self.space.name}-{self.data.name}-{budget}")
 
+    def pruner(self, task: Task) -> Pruner:
+        return make_pruner(self.options.pruner, task.epochs, len(self.data.train_index))
+
     def make_pool(self) -> WorkerPool:
         return WorkerPool(self.data, self.device, self.precision, self.num_workers)
 
@@ -128,7 +133,7 @@ class Launch:
             pruner=options.pruner,
             seed=options.seed,
         )
-        weights = WeightsStore(study, default_artifact_dir(options.storage))
+        pruner = self.pruner(task)
         for note in self.notes:
             show(Note(note))
         if masked(options.storage or "") != (options.storage or ""):
@@ -138,15 +143,16 @@ class Launch:
                     f"processes: set {STORAGE_VARIABLE} instead"
                 )
             )
-        rungs = schedules(options.pruner, task.epochs, len(self.data.train_index))[:-1]
-        if rungs and options.sampler == LEARNS_FROM_FULL_TRAININGS:
+        has_rungs = len(pruner.rung_epochs(task.epochs)) > 1
+        if has_rungs and options.sampler == LEARNS_FROM_FULL_TRAININGS:
             show(
                 Note(
                     f"--sampler {options.sampler} learns from candidates trained in full alone, "
                     "which are few with --pruner squeezed: --pruner none suits it"
                 )
             )
-        search = Search(study, self.space, task, self.data, settings, pool, weights, show, stop)
+        ledger = Ledger(study, settings, pruner, default_artifact_dir(options.storage))
+        search = Search(ledger, self.space, task, self.data, pool, show, stop)
         search.begin_with(begin_with)
         return search.run()
 

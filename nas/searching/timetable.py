@@ -19,7 +19,6 @@ class Timetable:
     """What comes next in a search with a time limit.
 
     Args:
-        study: whose candidates are known.
         plan: decides.
         pace: has measured at least one epoch.
         stop: says how much time is left.
@@ -28,28 +27,28 @@ class Timetable:
 
     def __init__(
         self,
-        study: optuna.Study,
         plan: TimePlan,
         pace: Pace,
         stop: StopRequest,
         *,
         has_start: bool,
     ) -> None:
-        self.study = study
         self.plan = plan
         self.pace = pace
         self.stop = stop
         self.has_start = has_start
         self._candidates: dict[int, Candidate | None] = {}  # by the number of the trial
-        known = self._known()
-        plan.opening = known[0].number if known else None
+        self._is_open = False
 
-    def next_step(self, num_new: int) -> Step | None:
-        """What an idle worker trains now, of so many new candidates at most."""
+    def next_step(self, study: optuna.Study, num_new: int) -> Step | None:
+        """What an idle worker trains now, of the study's candidates and so many new ones."""
+        known = self._known(study)
+        if not self._is_open:
+            self.plan.opening = known[0].number if known else None
+            self._is_open = True
         return self.plan.next_step(
-            self._seconds_left, self._image_seconds, self._known(), num_new,
-            has_start=self.has_start,
-        )  # fmt: skip
+            self._seconds_left, self._image_seconds, known, num_new, has_start=self.has_start
+        )
 
     def fitted(self, step: Step, candidate: Candidate) -> Step | None:
         """The step for its candidate, which may be slower than was thought; None: it cannot end."""
@@ -88,9 +87,9 @@ class Timetable:
         measured = None if candidate is None else self.pace.of(candidate)
         return measured or self._image_seconds
 
-    def _known(self) -> list[Known]:
+    def _known(self, study: optuna.Study) -> list[Known]:
         """The study's candidates, the best first, behind them those in their first schedule."""
-        trials = self.study.get_trials(deepcopy=False)
+        trials = study.get_trials(deepcopy=False)
         in_work: dict[str, tuple[int, float]] = {}
         longest: dict[str, tuple[float, int]] = {}
         for trial in trials:
@@ -102,21 +101,21 @@ class Timetable:
                 longest[mark] = max(longest.get(mark, (0.0, -1)), (result.epochs, trial.number))
         gone_on = taken_up(trials)
         known = []
-        for trial, _ in ranked(self.study):
+        for trial, _ in ranked(study):
             mark = _mark(trial)
             epochs, number = longest.get(mark, (0.0, trial.number))
             is_taken, running = number in gone_on, in_work.pop(mark, None)
             if running is not None:
                 epochs, is_taken = max(epochs, running[1]), True
-            image_seconds = self._of(self._candidate(number))
+            image_seconds = self._of(self._candidate(study, number))
             known.append(Known(number, epochs, image_seconds, is_taken))
         for number, epochs in in_work.values():
             known.append(Known(number, epochs, self._image_seconds, is_taken=True))
         return known
 
-    def _candidate(self, number: int) -> Candidate | None:
+    def _candidate(self, study: optuna.Study, number: int) -> Candidate | None:
         if number not in self._candidates:
-            self._candidates[number] = find_trial(self.study, number).candidate
+            self._candidates[number] = find_trial(study, number).candidate
         return self._candidates[number]
 
 

@@ -51,6 +51,7 @@ class Failed:
     detail: str
     has_diverged: bool = False
     is_out_of_memory: bool = False  # of the device
+    history: tuple[EpochMetrics, ...] = ()  # the epochs before
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -29,6 +29,7 @@ import torch
 
 from nas.data import Dataset
 from nas.errors import DataError
+from nas.metrics import EpochMetrics
 from nas.training import EndAfter
 from nas.training.messages import EpochDone, Failed, Job, Message, Ready, Restarted, Trained
 from nas.training.worker import work
@@ -55,6 +56,7 @@ class _Worker:
     job: Job | None = None  # in work
     is_ready: bool = False  # it has started
     heard: float = 0.0  # when it last said or was told something, by the monotonic clock
+    history: list[EpochMetrics] = field(default_factory=list)  # of the job
 
 
 def default_workers(device: torch.device) -> int:
@@ -104,6 +106,7 @@ class WorkerPool:
                 f"the {num_bytes / 2**20:,.0f} MiB of images do not fit into shared memory: make "
                 "/dev/shm larger (in a container with --shm-size)"
             ) from error
+        self.num_train, self.num_valid = len(data.train_index), len(data.valid_index)
         self.device = device
         self.precision = precision
         self.num_workers = num_workers
@@ -146,7 +149,7 @@ class WorkerPool:
         worker = next(w for w in self._workers if w.job is None)
         if not worker.process.is_alive() and not self._jobs_of(worker):
             self._renew(worker)
-        worker.job, worker.heard = job, time.monotonic()
+        worker.job, worker.heard, worker.history = job, time.monotonic(), []
         with suppress(OSError):  # one that dies just now is found by wait(), too
             worker.connection.send(job)
 
@@ -204,15 +207,18 @@ class WorkerPool:
             worker.is_ready = True
             return []
         if isinstance(message, EpochDone):
+            worker.history.append(message.metrics)
             return [message]
         was_beside_others = len(self._jobs_of(worker)) > 1
         job, worker.job, self._is_alone = worker.job, None, False
+        history = tuple(worker.history)
         if isinstance(message, Trained):
             weights = {n: torch.from_numpy(a) for n, a in message.result.state_dict.items()}
-            return [Trained(message.number, replace(message.result, state_dict=weights))]
+            result = replace(message.result, state_dict=weights, history=history)
+            return [Trained(message.number, result)]
         if message.is_out_of_memory and was_beside_others:
             return [self._restart(job, message.detail)]
-        return [message]
+        return [replace(message, history=history)]
 
     def _bury(self, worker: _Worker, why: str = "") -> list[Message]:
         """Say what became of a process that died, and put a new one in its place."""
@@ -226,7 +232,7 @@ class WorkerPool:
         detail = why or f"its process died ({how}); the system may be out of memory"
         if len(jobs) > 1:  # whose fault it was shows when each is alone
             return [self._restart(job, detail) for job in jobs]
-        return [Failed(job.number, detail) for job in jobs]
+        return [Failed(job.number, detail, history=tuple(worker.history)) for job in jobs]
 
     def _restart(self, job: Job, detail: str) -> Restarted:
         self._again.append(job)

@@ -103,7 +103,8 @@ def _train(
         return Failed(job.number, describe(error))
     # As arrays: a tensor would travel as a handle to memory of this process, which may end first.
     weights: Any = {name: tensor.numpy() for name, tensor in result.state_dict.items()}
-    return Trained(job.number, replace(result, state_dict=weights))
+    # The pool has heard of each epoch, and keeps the curve.
+    return Trained(job.number, replace(result, state_dict=weights, history=()))
 
 
 def _end_with_parent() -> None:

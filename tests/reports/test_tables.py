@@ -52,7 +52,7 @@ def text_of(report):
 def study(make_search, pool):
     search = make_search(trials=4)
     search.run()
-    return search.study
+    return search.ledger.study
 
 
 def test_leaderboard_lists_the_best_first_and_counts_all(study):

@@ -18,6 +18,7 @@ from nas.data import catalog
 from nas.errors import DivergedError, InvalidCandidateError, SearchError
 from nas.searching import estimate
 from nas.searching.estimate import forecast, take_stock
+from nas.searching.pruners import make_pruner
 from nas.spaces.task import Task
 from nas.training.messages import EpochDone, Restarted
 from tests.fakes import FakePool, LocalPool, make_space, suggest
@@ -122,7 +123,8 @@ def take_times(monkeypatch, *seconds_an_image):
 
 
 def expect(candidates, data, trials=10, workers=1, pruner="none"):
-    return forecast(candidates, data, torch.float32, trials, workers, pruner, torch.device("cpu"))
+    made = make_pruner(pruner, max(c.recipe.epochs for c in candidates), len(data.train_index))
+    return forecast(candidates, data, torch.float32, trials, workers, made, torch.device("cpu"))
 
 
 def test_forecast_is_the_time_of_every_image_of_every_epoch(steady, tiny_data):

@@ -47,7 +47,7 @@ def test_worker_is_never_given_a_rejected_candidate(make_search, pool):
 def test_rejected_proposal_is_pruned_with_reason_count_and_constraint(make_search, pool):
     search = make_search(fixed_space(20), max_rejected=1)
     search.run()
-    (trial,) = search.study.trials
+    (trial,) = search.ledger.study.trials
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["reason"] == "over budget"
     assert trial.user_attrs["num_params"] == 9 * 20 + 4 * 20 + 4
@@ -58,7 +58,7 @@ def test_rejected_proposal_is_pruned_with_reason_count_and_constraint(make_searc
 def test_trained_candidate_carries_a_satisfied_constraint(make_search, pool):
     search = make_search(fixed_space(5), trials=1)
     search.run()
-    (trial,) = search.study.trials
+    (trial,) = search.ledger.study.trials
     assert trial.constraints["num_params"] <= 0
 
 
@@ -75,7 +75,7 @@ def test_every_limit_is_a_gate_and_a_constraint(make_search, pool, limit):
     name, cost = COSTS[limit]
     search = make_search(fixed_space(5), limits=Limits(**{limit: cost}), trials=1)
     search.run()
-    (trial,) = search.study.trials
+    (trial,) = search.ledger.study.trials
     assert trial.state == TrialState.COMPLETE
     assert trial.constraints.keys() == {"num_params", name}
     assert trial.constraints["num_params"] < 0 == trial.constraints[name]
@@ -88,7 +88,7 @@ def test_proposal_over_a_limit_beside_parameters_is_turned_away(make_search, poo
     ended = search.run()
     assert pool.jobs == []
     assert ended.counts == {"over budget": 1}
-    (trial,) = search.study.trials
+    (trial,) = search.ledger.study.trials
     assert trial.state == TrialState.PRUNED
     assert trial.constraints["num_params"] < 0 < trial.constraints[name]
     assert f"at most {cost - 1:,} are allowed" in trial.user_attrs["detail"]
@@ -99,7 +99,7 @@ def test_duplicate_carries_its_constraints_as_well(make_search, pool):
     limits = Limits(max_macs=10**6)
     search = make_search(one_network_space(), limits=limits, trials=2, max_rejected=1)
     search.run()
-    first, again = search.study.trials
+    first, again = search.ledger.study.trials
     assert again.constraints == first.constraints
     assert again.constraints.keys() == {"num_params", "num_macs"}
 
@@ -115,8 +115,8 @@ def test_proposal_that_cannot_exist_is_pruned_as_invalid(make_search, pool):
     assert re.search(
         "2 cannot be built, the last because: .*does not fit.*; change the sp", ended.why
     )
-    assert search.study.trials[0].state == TrialState.PRUNED
-    assert "does not fit" in search.study.trials[0].user_attrs["detail"]
+    assert search.ledger.study.trials[0].state == TrialState.PRUNED
+    assert "does not fit" in search.ledger.study.trials[0].user_attrs["detail"]
 
 
 def test_space_that_raises_ends_the_search_and_closes_its_trial(make_search, pool):
@@ -126,7 +126,7 @@ def test_space_that_raises_ends_the_search_and_closes_its_trial(make_search, poo
     search = make_search(make_space(broken))
     with pytest.raises(SpaceError, match=r"test_search\.py|fakes\.py"):
         search.run()
-    assert [t.state for t in search.study.trials] == [TrialState.FAIL]
+    assert [t.state for t in search.ledger.study.trials] == [TrialState.FAIL]
 
 
 def test_same_candidate_is_not_trained_twice_not_even_in_a_later_run(make_search, pool):
@@ -134,15 +134,15 @@ def test_same_candidate_is_not_trained_twice_not_even_in_a_later_run(make_search
         search = make_search(one_network_space(), max_rejected=3)
         search.run()
     assert len(pool.jobs) == 1
-    assert search.counts == {"trained": 1, "duplicate": 6}
-    assert search.study.trials[-1].user_attrs["detail"] == "trial 0 is the same"
+    assert search.ledger.tally.counts == {"trained": 1, "duplicate": 6}
+    assert search.ledger.study.trials[-1].user_attrs["detail"] == "trial 0 is the same"
 
 
 def test_duplicate_of_a_trained_candidate_is_told_with_its_score(make_search, pool):
     for run in range(2):  # the second run has the score from the study
         search = make_search(one_network_space(), max_rejected=2)
         search.run()
-        first, *others = read_trials(search.study)
+        first, *others = read_trials(search.ledger.study)
         assert len(others) == 2 * (run + 1)
         for record in others:
             assert record.state == TrialState.COMPLETE
@@ -155,7 +155,7 @@ def test_duplicate_of_a_duplicate_names_the_trial_that_was_trained(make_search, 
     for _ in range(2):
         search = make_search(one_network_space(), max_rejected=2)
         search.run()
-    details = [r.detail for r in read_trials(search.study)[1:]]
+    details = [r.detail for r in read_trials(search.ledger.study)[1:]]
     assert details == 4 * ["trial 0 is the same"]
 
 
@@ -164,7 +164,7 @@ def test_search_that_had_ended_with_rejections_tries_again_when_it_is_repeated(m
     for run in (1, 2):
         search = make_search(one_network_space(), max_rejected=4)
         assert "4 proposals in a row were turned away" in search.run().why
-        assert search.counts == {"trained": 1, "duplicate": 4 * run}
+        assert search.ledger.tally.counts == {"trained": 1, "duplicate": 4 * run}
 
 
 def test_search_ends_with_what_most_rejections_have_in_common(make_search):
@@ -177,63 +177,64 @@ def test_rejections_in_a_row_are_counted_on_where_a_search_was_broken_off(make_s
     """What is broken off before it was a candidate makes no difference."""
     make_search(one_network_space(), max_rejected=2).run()
     search = make_search(one_network_space(), max_rejected=5)
-    lost = search.standing.owner.ask()
-    search.study._storage.set_trial_user_attr(lost._trial_id, "owner", "nobody")
+    lost = search.ledger.owner.ask()
+    search.ledger.study._storage.set_trial_user_attr(lost._trial_id, "owner", "nobody")
     search = make_search(one_network_space(), max_rejected=5)
     search.run()
-    assert search.counts == {"trained": 1, "duplicate": 5, "lost": 1}
+    assert search.ledger.tally.counts == {"trained": 1, "duplicate": 5, "lost": 1}
 
 
 def test_rejections_before_a_candidate_that_fitted_do_not_count(make_search, pool):
     search = make_search(make_space(), trials=9, max_rejected=50)
     search.run()
-    rejected = [r.reason is not None for r in read_trials(search.study)]
+    rejected = [r.reason is not None for r in read_trials(search.ledger.study)]
     assert any(rejected)
     assert not rejected[-1]
-    assert make_search(make_space()).gate.num_rejected == 0
+    assert make_search(make_space()).num_rejected == 0
 
 
 def test_network_that_another_process_has_begun_meanwhile_is_not_trained_as_well(make_search, pool):
     search = make_search(one_network_space(), max_rejected=3)
-    propose = search.gate.space.propose
+    propose = search.space.propose
     other = make_search(one_network_space())
 
     def slow(trial, task):
         if not pool.jobs:
-            begun = other.standing.ask()
-            other.trainings.start(begun, other.gate.admit(begun))
+            begun = other.ledger.ask()
+            other.runner.start(begun, other._admitted(begun))
         return propose(trial, task)
 
-    search.gate.space = SimpleNamespace(propose=slow)
-    assert search.gate.admit(search.standing.ask()) is None
+    search.space = SimpleNamespace(propose=slow)
+    assert search._admitted(search.ledger.ask()) is None
     assert len(pool.jobs) == 1
 
 
 def test_of_two_processes_that_take_up_the_same_trial_the_second_is_a_duplicate(make_search):
     search = make_search(one_network_space())
-    trial = search.standing.ask()
-    trial.set_user_attr("fingerprint", search.gate.admit(trial).fingerprint)
+    trial = search.ledger.ask()
+    trial.set_user_attr("fingerprint", search._admitted(trial).fingerprint)
     record_reason(trial, Reason.STOPPED_BY_PRUNER, "")
-    search.study.tell(trial, state=TrialState.PRUNED)
-    owners = search.standing.owner, make_search(one_network_space()).standing.owner
-    first, second = (owner.take_up(search.study.trials[0]) for owner in owners)
-    assert search.gate.admit(first)
-    assert search.gate.admit(second) is None
-    assert search.study.trials[second.number].user_attrs["detail"] == "trial 1 is the same"
-    assert taken_up(search.study.trials) == {0}  # by the first, which runs
+    search.ledger.study.tell(trial, state=TrialState.PRUNED)
+    owners = search.ledger.owner, make_search(one_network_space()).ledger.owner
+    first, second = (owner.take_up(search.ledger.study.trials[0]) for owner in owners)
+    assert search._admitted(first)
+    assert search._admitted(second) is None
+    assert search.ledger.study.trials[second.number].user_attrs["detail"] == "trial 1 is the same"
+    assert taken_up(search.ledger.study.trials) == {0}  # by the first, which runs
 
 
 def test_duplicate_is_neither_best_nor_trained_and_has_no_weights(make_search, pool):
     search = make_search(one_network_space(), trials=3, max_rejected=2)
     ended = search.run()
-    read_trials(search.study)
-    assert [r.number for r in best_trials(search.study)] == [0] == [search.best().number]
-    assert (ended.best_trial, find_trial(search.study, None).number) == (0, 0)
-    assert count_trained(search.counts) == 1
+    read_trials(search.ledger.study)
+    numbers = [r.number for r in best_trials(search.ledger.study)]
+    assert numbers == [0] == [search.ledger.best().number]
+    assert (ended.best_trial, find_trial(search.ledger.study, None).number) == (0, 0)
+    assert count_trained(search.ledger.tally.counts) == 1
     assert "2 proposals in a row were turned away" in ended.why
-    assert search.weights.load(0)
+    assert search.ledger.weights.load(0)
     with pytest.raises(StudyError, match="only those of the best"):
-        search.weights.load(1)
+        search.ledger.weights.load(1)
 
 
 def test_duplicate_is_told_to_who_listens_with_its_score_and_as_no_best(make_search, pool):
@@ -249,7 +250,7 @@ def test_duplicate_is_told_to_who_listens_with_its_score_and_as_no_best(make_sea
 def test_duplicate_of_a_candidate_in_work_is_pruned(make_search):
     search = make_search(one_network_space(), pool=FakePool(2), trials=3, max_rejected=2)
     search.run()
-    first, again, *_ = read_trials(search.study)
+    first, again, *_ = read_trials(search.ledger.study)
     assert first.outcome == TRAINED
     assert (again.state, again.reason) == (TrialState.PRUNED, Reason.DUPLICATE)
     assert again.valid_accuracy is None
@@ -273,7 +274,7 @@ def test_duplicate_of_a_candidate_that_the_pruner_stopped_is_pruned(make_search,
     for trials in (6, 7):  # seen in the study, and in the same run
         search = make_search(space, trials=trials, max_rejected=1, pruner="median", epochs=9)
         search.run()
-    stopped, again, *_ = read_trials(search.study)[5:]
+    stopped, again, *_ = read_trials(search.ledger.study)[5:]
     assert stopped.outcome == Reason.STOPPED_BY_PRUNER
     assert (again.state, again.outcome) == (TrialState.PRUNED, Reason.DUPLICATE)
 
@@ -285,13 +286,13 @@ def test_duplicate_of_a_candidate_that_diverged_is_pruned(make_search, pool):
     pool.score = score
     search = make_search(one_network_space(), max_rejected=1)
     assert search.run().counts == {"diverged": 1, "duplicate": 1}
-    assert search.study.trials[1].state == TrialState.PRUNED
+    assert search.ledger.study.trials[1].state == TrialState.PRUNED
 
 
 def test_score_of_a_duplicate_is_that_of_the_same_network_among_many(make_search, pool):
     pool.score = lambda _: 0.1 * len(pool.jobs)
     search = make_search(one_network_among_others_space(1, repeat=4), trials=5)
     search.run()
-    values = [t.value for t in search.study.trials]
+    values = [t.value for t in search.ledger.study.trials]
     assert values[4] == values[1]
     assert len(set(values)) == len(values) - 1 == 5

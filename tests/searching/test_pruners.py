@@ -120,7 +120,7 @@ def follow(study, state, continues, reason=None):
 
 
 def next_up(study, is_last=False):
-    trial = study.pruner.next_up(study.get_trials(deepcopy=False), is_last)
+    trial = study.pruner.next_promotion(study.get_trials(deepcopy=False), is_last)
     return None if trial is None else trial.number
 
 

@@ -17,14 +17,14 @@ from tests.fakes import FakePool, fixed_space
 def test_trained_trial_records_what_it_takes_to_train_it_again(make_search, pool):
     search = make_search(trials=1)
     search.run()
-    (record,) = [r for r in read_trials(search.study) if r.is_complete]
+    (record,) = [r for r in read_trials(search.ledger.study) if r.is_complete]
     assert record.candidate.architecture.num_params == record.num_params == pool.trained[0]
     assert record.candidate.fingerprint == record.fingerprint
     assert record.seed == pool.jobs[0].seed == derive_seed(0, record.number, "training")
     assert record.epochs == 3 == len(record.history)
     assert record.device == "cpu, fp32"
     assert set(record.versions) == {"nas", "torch", "optuna", "python"}
-    trial = search.study.trials[record.number]
+    trial = search.ledger.study.trials[record.number]
     assert trial.intermediate_values == {m.epoch: m.valid_accuracy for m in record.history}
     assert trial.value == record.history[-1].valid_accuracy
     for name in ("num_params", "num_macs", "architecture", "recipe", "fingerprint", "epochs",
@@ -37,7 +37,7 @@ def test_pruner_stops_a_weak_candidate_and_it_counts_as_trained(make_search, poo
     search = make_search(fixed_space(5), trials=6, pruner="median", epochs=9)
     ended = search.run()
     assert ended.counts == {"trained": 5, "stopped by pruner": 1}
-    last = read_trials(search.study)[-1]
+    last = read_trials(search.ledger.study)[-1]
     assert last.state == TrialState.PRUNED
     assert 9 // 3 < last.epochs < 9
     assert last.detail == f"after {last.epochs} of 9 epochs"
@@ -52,7 +52,7 @@ def test_diverged_candidate_fails_with_its_reason_and_the_search_goes_on(make_se
     pool.score = score
     search = make_search(fixed_space(5), trials=3)
     assert search.run().counts == {"diverged": 1, "trained": 2}
-    first = search.study.trials[0]
+    first = search.ledger.study.trials[0]
     assert first.state == TrialState.FAIL
     assert first.user_attrs["detail"] == "loss or weights not finite in epoch 2"
 
@@ -65,7 +65,7 @@ def test_three_errors_in_a_row_end_the_search_with_the_cause(make_search, pool):
     search = make_search(fixed_space(5))
     with pytest.raises(SearchError, match=r"3 candidates in a row failed: .*the device is gone"):
         search.run()
-    assert [t.state for t in search.study.trials] == [TrialState.FAIL] * 3
+    assert [t.state for t in search.ledger.study.trials] == [TrialState.FAIL] * 3
 
 
 def test_errors_that_are_not_in_a_row_do_not_end_the_search(make_search, pool):
@@ -91,7 +91,7 @@ class RestartingPool(FakePool):
 def test_restarted_training_is_recorded_once_and_from_its_beginning(make_search):
     search = make_search(pool=RestartingPool(), trials=2)
     search.run()
-    records = [r for r in read_trials(search.study) if r.is_complete]
+    records = [r for r in read_trials(search.ledger.study) if r.is_complete]
     assert len(records) == 2
     for record in records:
         assert [m.epoch for m in record.history] == [1, 2, 3]
@@ -105,7 +105,7 @@ def test_error_with_several_workers_closes_every_trial(make_search):
     search = make_search(fixed_space(5), pool=FakePool(2, score))
     with pytest.raises(SearchError):
         search.run()
-    assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
+    assert not any(t.state == TrialState.RUNNING for t in search.ledger.study.trials)
 
 
 def test_second_interrupt_closes_what_is_in_work(make_search, pool):
@@ -116,7 +116,7 @@ def test_second_interrupt_closes_what_is_in_work(make_search, pool):
     search = make_search(fixed_space(5))
     with pytest.raises(KeyboardInterrupt):
         search.run()
-    (record,) = read_trials(search.study)
+    (record,) = read_trials(search.ledger.study)
     assert (record.state, record.reason) == (TrialState.FAIL, Reason.INTERRUPTED)
 
 
@@ -140,7 +140,7 @@ def test_broken_off_training_keeps_the_epochs_it_reported(make_search, pool):
     pool.score = score
     search = make_search(trials=1, epochs=5)
     search.run()
-    record = next(r for r in read_trials(search.study) if r.reason == Reason.DIVERGED)
+    record = next(r for r in read_trials(search.ledger.study) if r.reason == Reason.DIVERGED)
     assert (record.epochs, len(record.history)) == (2, 2)
     assert record.train_seconds == pytest.approx(0.02)
 
@@ -151,19 +151,19 @@ def test_trial_is_closed_even_when_nobody_listens_any_more(make_search, monkeypa
     def observer(event):
         raise BrokenPipeError
 
-    search.trainings.observer = lambda event: (
+    search.runner.callback = lambda event: (
         observer(event) if isinstance(event, EpochEnded) else None
     )
     with pytest.raises(BrokenPipeError):
         search.run()
-    assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
+    assert not any(t.state == TrialState.RUNNING for t in search.ledger.study.trials)
 
 
 @pytest.mark.parametrize("when", [1, 3, "told"], ids=["amid", "last epoch", "told"])
 def test_trial_that_another_process_has_closed_is_dropped_and_the_search_goes_on(make_search, when):
     """This process stood still so long that another took it for dead."""
     search = make_search(trials=2)
-    storage = search.study._storage
+    storage = search.ledger.study._storage
     closed = []
 
     def close(trial_id):
@@ -176,18 +176,18 @@ def test_trial_that_another_process_has_closed_is_dropped_and_the_search_goes_on
             messages = super().wait(timeout_seconds)
             is_now = messages[0].metrics.epoch == when if hasattr(messages[0], "metrics") else True
             if is_now:
-                close(search.study.trials[messages[0].number]._trial_id)
+                close(search.ledger.study.trials[messages[0].number]._trial_id)
             return messages
 
-    search.trainings.pool = search.pool = pool = ForeignPool()
+    search.runner.pool = search.pool = pool = ForeignPool()
     ended = search.run()
     assert ended.counts == {"lost": 1, "trained": 2}
-    assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
-    first = read_trials(search.study)[0]
+    assert not any(t.state == TrialState.RUNNING for t in search.ledger.study.trials)
+    first = read_trials(search.ledger.study)[0]
     assert (first.state, first.valid_accuracy) == (TrialState.FAIL, None)
     notes = [event.text for event in search.events if isinstance(event, Note)]
     assert notes.count("trial 0 was given to another process: dropped here") == 1
     assert len(pool.jobs) == 3
-    assert search.trainings.running == {}
+    assert search.runner.running == {}
     with pytest.raises(StudyError, match="are not in"):
-        search.weights.load(0)
+        search.ledger.weights.load(0)

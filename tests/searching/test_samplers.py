@@ -19,24 +19,19 @@ from optuna.samplers import (
 from optuna.trial import TrialState
 
 from nas.searching.config import SearchSettings
-from nas.searching.pruners import FIRST_RUNG, SqueezedPruner
+from nas.searching.pruners import FIRST_RUNG, SqueezedPruner, make_pruner
 from nas.searching.samplers import (
     STUCK,
     SeededSampler,
     derive_seed,
     is_stuck,
-    make_pruner,
     make_sampler,
-    schedules,
     suits_gp,
 )
-from nas.searching.search import Search
-from nas.searching.stop import StopRequest
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
-from nas.storage.artifacts import WeightsStore
 from nas.storage.trials import Reason, read_trials, record_reason
-from tests.fakes import FakePool, make_space, suggest
+from tests.fakes import FakePool, make_space, search_in, suggest
 
 NAMES = ["auto", "tpe", "gp", "random"]
 
@@ -272,7 +267,7 @@ def test_search_that_ended_between_two_trials_goes_on_as_if_it_had_not(
 ):
     """In new objects, as by another process. Nothing is finished at the ends on the way."""
     soon = partial(SqueezedPruner, lowest_kept=4, first=1, finished=0)
-    monkeypatch.setattr("nas.searching.samplers.SqueezedPruner", soon)
+    monkeypatch.setattr("nas.searching.pruners.SqueezedPruner", soon)
 
     def proposals(stops, folder):
         storage = optuna.storages.InMemoryStorage()
@@ -284,11 +279,7 @@ def test_search_that_ended_between_two_trials_goes_on_as_if_it_had_not(
             data = with_images(tiny_data, FIRST_RUNG) if pruner == "squeezed" else tiny_data
             settings = SearchSettings(trials=trials, sampler=name, pruner=pruner, max_rejected=40)
             pool = FakePool()
-            weights = WeightsStore(study, tmp_path / folder)
-            Search(
-                study, make_space(space), task, data, settings, pool, weights, lambda _: None,
-                StopRequest(),
-            ).run()  # fmt: skip
+            search_in(study, make_space(space), task, data, settings, pool, tmp_path / folder).run()
         return [(r.params, r.outcome, r.valid_accuracy) for r in read_trials(study)]
 
     assert proposals([7, 12, 13], "halting") == proposals([13], "straight")
@@ -349,18 +340,18 @@ def test_without_a_pruner_nothing_is_stopped():
     ],
 )
 def test_squeezed_schedules_are_four_times_as_long_each_and_then_full(num_train, epochs, expected):
-    assert schedules("squeezed", epochs, num_train) == expected
+    assert make_pruner("squeezed", epochs, num_train).rung_epochs(epochs) == expected
 
 
 @pytest.mark.parametrize("pruner", ["median", "none"])
 def test_other_pruners_have_the_full_schedule_alone(pruner):
-    assert schedules(pruner, 19, 55_000) == (19,)
+    assert make_pruner(pruner, 19, 55_000).rung_epochs(19) == (19,)
 
 
 @pytest.mark.parametrize("num_train", [100, 1_600, 5_000, 20_000, 55_000])
 @pytest.mark.parametrize("epochs", [1, 2, 5, 19, 100, 1000])
 def test_rungs_rise_and_the_last_is_no_more_than_half_of_the_epochs(num_train, epochs):
-    *rungs, last = schedules("squeezed", epochs, num_train)
+    *rungs, last = make_pruner("squeezed", epochs, num_train).rung_epochs(epochs)
     assert last == epochs
     assert rungs == sorted(set(rungs))
     assert all(2 * rung <= epochs for rung in rungs)

@@ -12,7 +12,7 @@ import torch
 from optuna.trial import TrialState
 
 from nas.candidates.budget import Limits
-from nas.searching import search as search_module
+from nas.searching import ledger
 from nas.searching.events import (
     EpochEnded,
     Note,
@@ -30,7 +30,7 @@ from tests.fakes import LIMIT, FakePool, fixed_space, make_space, suggest
 def test_trials_counts_trained_candidates_and_not_proposals_over_budget(make_search, pool):
     search = make_search(trials=5)
     search.run()
-    records = read_trials(search.study)
+    records = read_trials(search.ledger.study)
     assert sum(r.is_complete for r in records) == 5 == len(pool.trained)
     assert any(r.reason == Reason.OVER_BUDGET for r in records)
 
@@ -50,7 +50,7 @@ def test_workers_train_at_once_and_the_total_is_exact(make_search, num_workers):
     ended = search.run()
     assert ended.counts["trained"] == 7 == len(pool.jobs)
     assert pool.most_at_once == num_workers
-    assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
+    assert not any(t.state == TrialState.RUNNING for t in search.ledger.study.trials)
 
 
 def test_search_continues_the_count_of_its_study(make_search, pool):
@@ -85,7 +85,7 @@ def test_other_versions_in_a_study_are_told_once(make_search, pool, monkeypatch)
     search = make_search(trials=3)
     search.run()
     assert not any("made with" in event.text for event in search.events if isinstance(event, Note))
-    monkeypatch.setattr(search_module, "versions", lambda: {"nas": "0", "torch": "9.9"})
+    monkeypatch.setattr(ledger, "versions", lambda: {"nas": "0", "torch": "9.9"})
     search = make_search(trials=4)
     search.run()
     (text,) = [e.text for e in search.events if isinstance(e, Note) and "made with" in e.text]
@@ -98,10 +98,10 @@ def test_search_begins_where_the_space_says_and_only_once(make_search, pool):
     search = make_search(space, trials=4)
     search.run()
     make_search(space, trials=8).run()
-    widths = [t.params["width"] for t in search.study.trials]
+    widths = [t.params["width"] for t in search.ledger.study.trials]
     assert widths[0] == 7
     assert widths[1:].count(7) < len(widths[1:])
-    assert sum(bool(t.system_attrs.get("fixed_params")) for t in search.study.trials) == 1
+    assert sum(bool(t.system_attrs.get("fixed_params")) for t in search.ledger.study.trials) == 1
 
 
 def starting_space(*widths):
@@ -110,7 +110,7 @@ def starting_space(*widths):
 
 def widths(search):
     """Those of the proposals that were made so far."""
-    return [t.params["width"] for t in search.study.trials if t.params]
+    return [t.params["width"] for t in search.ledger.study.trials if t.params]
 
 
 def test_search_begins_with_every_start_of_the_space_in_its_order(make_search, pool):
@@ -128,7 +128,7 @@ def test_what_a_start_leaves_out_is_sampled_for_each(make_search, pool):
     search = make_search(space, trials=3)
     search.run()
     assert widths(search) == [3, 7, 5]
-    assert len({t.params["rate"] for t in search.study.trials}) == 3
+    assert len({t.params["rate"] for t in search.ledger.study.trials}) == 3
 
 
 def test_what_a_search_is_told_to_begin_with_comes_before_the_start_of_its_space(make_search):
@@ -144,7 +144,7 @@ def test_search_that_goes_on_proposes_what_is_left_of_its_beginning_and_nothing_
         search.begin_with([{"width": 9}, {"width": 2}])
         search.run()
     assert widths(search)[:4] == [9, 2, 3, 7]
-    assert sum("fixed_params" in t.system_attrs for t in search.study.trials) == 4
+    assert sum("fixed_params" in t.system_attrs for t in search.ledger.study.trials) == 4
 
 
 def test_search_that_goes_on_can_be_told_to_begin_with_something_new(make_search):
@@ -161,7 +161,7 @@ def test_beginning_that_does_not_fit_is_turned_away_at_the_gate(make_search, poo
     search = make_search(starting_space(30, 5), trials=2)
     search.begin_with([{"width": 20}, {"width": 4}])
     search.run()
-    reasons = [(r.params["width"], r.reason) for r in read_trials(search.study)]
+    reasons = [(r.params["width"], r.reason) for r in read_trials(search.ledger.study)]
     assert reasons == [(20, Reason.OVER_BUDGET), (4, None), (30, Reason.OVER_BUDGET), (5, None)]
     assert len(pool.jobs) == 2
 
@@ -178,14 +178,14 @@ def test_beginning_that_leaves_something_open_is_not_taken_for_one_that_does_not
         search.begin_with([{"width": 5}, {"width": 5, "rate": 0.25}, {"width": 5, "rate": 0.125}])
         search.run()
     assert widths(search) == [5, 5, 5]
-    assert [t.params["rate"] for t in search.study.trials][1:] == [0.25, 0.125]
+    assert [t.params["rate"] for t in search.ledger.study.trials][1:] == [0.25, 0.125]
 
 
 def test_same_beginning_in_other_words_is_trained_once(make_search, pool):
     search = make_search(starting_space(5), trials=2)
     search.begin_with([{"width": 5, "unheard": 1}])
     search.run()
-    records = read_trials(search.study)
+    records = read_trials(search.ledger.study)
     assert [r.params["width"] for r in records].count(5) == 1
 
 
@@ -216,7 +216,7 @@ def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, po
     ended = search.run()
     assert ended.why == "the time limit of 3,600 s is reached"
     assert ended.reason == Reason.TIME_LIMIT
-    last = read_trials(search.study)[-1]
+    last = read_trials(search.ledger.study)[-1]
     assert (last.state, last.reason) == (TrialState.FAIL, Reason.TIME_LIMIT)
     assert last.epochs == 1
 
@@ -228,8 +228,8 @@ def test_signal_closes_the_running_trial_and_ends_the_search(make_search, pool):
         ended = search.run()
     assert ended.why == "interrupted"
     assert stop.exit_code == 130
-    assert read_trials(search.study)[-1].reason == Reason.INTERRUPTED
-    assert not any(t.state == TrialState.RUNNING for t in search.study.trials)
+    assert read_trials(search.ledger.study)[-1].reason == Reason.INTERRUPTED
+    assert not any(t.state == TrialState.RUNNING for t in search.ledger.study.trials)
 
 
 def test_interrupted_candidate_does_not_use_up_a_trial(make_search, pool):
@@ -253,7 +253,7 @@ def test_best_is_the_highest_score_and_among_equals_the_smallest_network(make_se
     pool.score = lambda _: 0.5
     search = make_search(trials=6)
     search.run()
-    best = best_trials(search.study)[0]
+    best = best_trials(search.ledger.study)[0]
     assert best.num_params == min(pool.trained)
 
 

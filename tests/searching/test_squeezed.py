@@ -16,18 +16,16 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.errors import DivergedError
-from nas.searching import samplers
+from nas.searching import pruners
 from nas.searching.config import SearchSettings
 from nas.searching.events import EpochEnded, Note, TrialEnded, TrialStarted
 from nas.searching.pruners import FIRST_RUNG, SqueezedPruner
-from nas.searching.search import Search
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
-from nas.storage.artifacts import WeightsStore
 from nas.storage.tally import count_trained
 from nas.storage.trials import Reason, Rung, best_trials, read_trials
 from nas.training.messages import Restarted
-from tests.fakes import FakePool, LocalPool, make_space, train_alone
+from tests.fakes import FakePool, LocalPool, make_space, search_in, train_alone
 
 EPOCHS = 19  # with FIRST_RUNG images the schedules have 1, 4 and 19 epochs
 GOOD, WEAK = 0.9, 0.1
@@ -56,10 +54,10 @@ def make_search(large_data, tmp_path):
     ):
         task = Task(data.input_shape, len(data.classes), 1000, epochs)
         events = []
-        search = Search(
+        search = search_in(
             study, make_space(function), task, data,
             SearchSettings(**{"trials": 8, "sampler": "random"} | settings), pool,
-            WeightsStore(study, tmp_path / "artifacts"), events.append, stop or StopRequest(),
+            tmp_path / "artifacts", events.append, stop,
         )  # fmt: skip
         search.events = events
         return search
@@ -92,7 +90,7 @@ def epochs_of(pool):
 def few(monkeypatch):
     """Of four candidates one goes on, the first to come at once: the story in few trainings."""
     make = partial(SqueezedPruner, lowest_kept=4, kept=4, first=1, finished=1)
-    monkeypatch.setattr(samplers, "SqueezedPruner", make)
+    monkeypatch.setattr(pruners, "SqueezedPruner", make)
 
 
 def test_it_is_what_a_search_does_unless_told_otherwise():
@@ -111,7 +109,7 @@ def test_the_best_climbs_to_the_full_schedule_and_the_weak_stop_after_the_first(
 def test_a_search_ends_with_three_that_had_their_full_training(
     make_search, monkeypatch, trials, num_full
 ):
-    monkeypatch.setattr(samplers, "SqueezedPruner", SqueezedPruner)
+    monkeypatch.setattr(pruners, "SqueezedPruner", SqueezedPruner)
     pool = scored(*[WEAK] * (trials - 1), GOOD)
     make_search(pool, trials=trials).run()
     trained = epochs_of(pool)
@@ -135,7 +133,7 @@ def test_each_training_of_a_candidate_has_the_same_network_seed_and_recipe_but_f
 def test_candidate_that_is_good_at_first_may_stop_at_a_later_rung(make_search):
     search = make_search(scored(GOOD, *[WEAK] * 6, 0.5))
     search.run()
-    last = read_trials(search.study)[-1]
+    last = read_trials(search.ledger.study)[-1]
     assert last.outcome == Reason.STOPPED_BY_PRUNER
     assert last.detail == "its schedule squeezed into 4 of 19 epochs"
     assert [rung.epochs for rung in last.rungs] == [1]
@@ -145,9 +143,9 @@ def test_candidate_that_is_good_at_first_may_stop_at_a_later_rung(make_search):
 def test_stopped_candidate_is_pruned_with_the_score_of_its_rung(make_search):
     search = make_search(scored(GOOD, WEAK), trials=2)
     search.run()
-    trial = search.study.trials[1]
+    trial = search.ledger.study.trials[1]
     assert (trial.state, trial.value) == (TrialState.PRUNED, WEAK)
-    record = read_trials(search.study)[1]
+    record = read_trials(search.ledger.study)[1]
     assert (record.outcome, record.valid_accuracy) == (Reason.STOPPED_BY_PRUNER, WEAK)
     assert record.detail == "its schedule squeezed into 1 of 19 epochs"
     assert (record.epochs, len(record.history), record.rungs) == (1, 1, ())
@@ -157,7 +155,7 @@ def test_stopped_candidate_is_pruned_with_the_score_of_its_rung(make_search):
 def test_record_of_a_full_training_holds_its_rungs_and_all_of_its_seconds(make_search):
     search = make_search(scored(GOOD), trials=1)
     search.run()
-    _, record = read_trials(search.study)
+    _, record = read_trials(search.ledger.study)
     assert (record.outcome, record.continues) == ("trained", 0)
     assert record.rungs == (
         Rung(1, pytest.approx(0.1), GOOD, 0.1),  # in the trial that it goes on with
@@ -174,7 +172,7 @@ def test_scores_of_its_rungs_stand_in_the_trial_for_plots(make_search):
     pool.score = lambda _: 0.5 + pool.jobs[-1].recipe.epochs / 100
     search = make_search(pool, trials=1)
     search.run()
-    first, trial = search.study.trials
+    first, trial = search.ledger.study.trials
     assert first.intermediate_values == pytest.approx({1: 0.51})
     assert trial.intermediate_values == pytest.approx({4: 0.54, 19: 0.69})
     assert trial.value == pytest.approx(0.69)
@@ -183,9 +181,9 @@ def test_scores_of_its_rungs_stand_in_the_trial_for_plots(make_search):
 def test_weights_of_every_schedule_are_kept_of_each_candidate_the_best(make_search):
     search = make_search(scored(GOOD, WEAK), trials=2)
     search.run()
-    assert [trial.number for trial in best_trials(search.study)] == [2, 1]
-    assert search.weights.load(2)
-    assert search.weights.load(1)
+    assert [trial.number for trial in best_trials(search.ledger.study)] == [2, 1]
+    assert search.ledger.weights.load(2)
+    assert search.ledger.weights.load(1)
 
 
 def test_stopped_candidates_count_as_trials_and_are_not_the_best(make_search):
@@ -193,10 +191,10 @@ def test_stopped_candidates_count_as_trials_and_are_not_the_best(make_search):
     search = make_search(pool, trials=4)
     ended = search.run()
     assert ended.counts == {"trained": 1, "stopped by pruner": 3, "taken up again": 1}
-    assert count_trained(search.counts) == 4
+    assert count_trained(search.ledger.tally.counts) == 4
     assert (ended.best_trial, ended.best_accuracy) == (4, 0.5)
     make_search(pool, trials=4).run()  # no more are wanted
-    assert len(search.study.trials) == 5
+    assert len(search.ledger.study.trials) == 5
 
 
 def test_of_eight_that_reached_a_rung_the_second_best_goes_on(make_search):
@@ -221,8 +219,8 @@ def test_same_candidate_stopped_at_a_rung_is_not_trained_again(make_search):
     search = make_search(pool, function=once_more, trials=3, max_rejected=1)
     search.run()
     assert epochs_of(pool) == [[1, 4, 19], [1]]  # as nothing new comes the best goes on
-    assert read_trials(search.study)[2].outcome == Reason.DUPLICATE
-    assert search.study.trials[2].state == TrialState.PRUNED
+    assert read_trials(search.ledger.study)[2].outcome == Reason.DUPLICATE
+    assert search.ledger.study.trials[2].state == TrialState.PRUNED
 
 
 def replace_rate(candidate, rate):
@@ -236,7 +234,7 @@ def test_several_workers_have_a_candidate_each_and_none_is_lost(make_search):
     assert pool.most_at_once == 3
     assert count_trained(Counter(ended.counts)) == 8
     assert ended.counts["trained"] >= 1
-    assert all(t.state.is_finished() for t in search.study.trials)
+    assert all(t.state.is_finished() for t in search.ledger.study.trials)
 
 
 # Breaks and faults
@@ -256,7 +254,7 @@ def test_candidate_that_diverges_ends_there_and_the_next_best_goes_on(make_searc
     ended = search.run()
     assert (ended.counts["diverged"], ended.counts["trained"]) == (1, 1)
     assert epochs_of(pool) == [[1, 4, 19][: num_rungs + 1], [1, 4, 19]]
-    (diverged,) = (r for r in read_trials(search.study) if r.outcome == Reason.DIVERGED)
+    (diverged,) = (r for r in read_trials(search.ledger.study) if r.outcome == Reason.DIVERGED)
     assert diverged.state == TrialState.FAIL
     assert len(diverged.rungs) == num_rungs
     assert diverged.train_seconds == pytest.approx(0.1 * max(num_rungs - 1, 0))
@@ -272,42 +270,42 @@ def test_interrupted_candidate_is_recorded_so_and_taken_up_once_more(make_search
         if isinstance(event, EpochEnded) and event.epochs == rung and event.metrics.epoch == 2:
             stop.signal_number = 2
 
-    search.trainings.observer = observe
+    search.runner.callback = observe
     ended = search.run()
     assert ended.why == "interrupted"
-    _, record = read_trials(search.study)
+    _, record = read_trials(search.ledger.study)
     assert (record.state, record.outcome) == (TrialState.FAIL, Reason.INTERRUPTED)
     assert len(record.rungs) == num_rungs
     assert record.detail == f"after {record.epochs} of {rung} epochs"
     assert record.epochs < rung
     assert record.train_seconds == pytest.approx(0.1 * num_rungs)
-    assert search.counts == {"stopped by pruner": 1, "interrupted": 1}
+    assert search.ledger.tally.counts == {"stopped by pruner": 1, "interrupted": 1}
     again = scored(GOOD)
     make_search(again, trials=1).run()
     assert [job.recipe.epochs for job in again.jobs] == [4, 19]
     assert {job.seed for job in again.jobs} == {job.seed for job in pool.jobs}
-    last = read_trials(search.study)[-1]
+    last = read_trials(search.ledger.study)[-1]
     assert (last.outcome, last.continues, len(last.rungs)) == ("trained", 0, 2)
 
 
 def test_interrupt_between_two_schedules_ends_the_candidate_before_the_next(make_search):
     pool, stop = scored(GOOD), StopRequest()
     search = make_search(pool, stop, trials=1)
-    hear = search.trainings.hear
+    hear = search.runner.handle
 
     def hear_and_stop(message):
         hear(message)
         if len(pool.jobs) == 3 and not stop():
             stop.signal_number = 2
 
-    search.trainings.hear = hear_and_stop
+    search.runner.handle = hear_and_stop
     search.run()
-    _, record = read_trials(search.study)
+    _, record = read_trials(search.ledger.study)
     assert record.outcome == Reason.INTERRUPTED
     assert [rung.epochs for rung in record.rungs] == [1, 4]
     assert (record.epochs, record.result.epochs, record.valid_accuracy) == (0, 4, GOOD)
-    assert search.weights.load(1)  # of the schedule that it has ended
-    assert search.trainings.running == {}
+    assert search.ledger.weights.load(1)  # of the schedule that it has ended
+    assert search.runner.running == {}
 
 
 def test_candidate_that_is_restarted_in_a_rung_goes_on_with_that_rung(make_search):
@@ -319,7 +317,7 @@ def test_candidate_that_is_restarted_in_a_rung_goes_on_with_that_rung(make_searc
         messages = wait(seconds)
         if len(pool.jobs) == 2 and not told:  # has begun with its schedule of 4 epochs
             told.append(True)
-            search.trainings.hear(messages[0])
+            search.runner.handle(messages[0])
             job = pool.jobs[-1]
             pool._talks[job.number] = pool._train(job)
             pool._answers.clear()
@@ -328,7 +326,7 @@ def test_candidate_that_is_restarted_in_a_rung_goes_on_with_that_rung(make_searc
 
     pool.wait = wait_and_restart
     search.run()
-    _, record = read_trials(search.study)
+    _, record = read_trials(search.ledger.study)
     assert [rung.epochs for rung in record.rungs] == [1, 4]
     assert [m.epoch for m in record.history] == list(range(1, 20))
 
@@ -341,9 +339,9 @@ def test_small_data_sets_have_no_rungs(make_search, tiny_data):
     search = make_search(pool, data=tiny_data, trials=3)
     search.run()
     assert epochs_of(pool) == [[19]] * 3
-    assert [r.rungs for r in read_trials(search.study)] == [()] * 3
-    assert search.counts == {"trained": 3}
-    assert [t.intermediate_values for t in search.study.trials] == [{}] * 3
+    assert [r.rungs for r in read_trials(search.ledger.study)] == [()] * 3
+    assert search.ledger.tally.counts == {"trained": 3}
+    assert [t.intermediate_values for t in search.ledger.study.trials] == [{}] * 3
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(3, [1, 3]), (1, [1]), (19, [1, 4, 19])])
@@ -363,10 +361,10 @@ def test_other_pruners_train_once_and_report_every_epoch(make_search, pruner):
     search = make_search(pool, pruner=pruner, trials=8)
     search.run()
     assert {tuple(epochs) for epochs in epochs_of(pool)} == {(19,)}
-    reported = [set(t.intermediate_values) for t in search.study.trials]
+    reported = [set(t.intermediate_values) for t in search.ledger.study.trials]
     assert all(steps == set(range(1, len(steps) + 1)) for steps in reported)
     assert {len(steps) for steps in reported} <= ({0, 19} if pruner == "none" else {19})
-    assert [r.rungs for r in read_trials(search.study)] == [()] * 8
+    assert [r.rungs for r in read_trials(search.ledger.study)] == [()] * 8
 
 
 # What is told
@@ -397,7 +395,7 @@ def test_rung_is_a_real_training_with_the_whole_schedule_squeezed_into_its_epoch
     monkeypatch.setattr("nas.searching.pruners.FIRST_RUNG", len(tiny_data.train_index))
     search = make_search(LocalPool(tiny_data), data=tiny_data, epochs=4, trials=1)
     search.run()
-    stopped, record = read_trials(search.study)
+    stopped, record = read_trials(search.ledger.study)
     assert record.seed == stopped.seed
     candidate = record.candidate
     assert candidate.recipe.epochs == 4
@@ -409,5 +407,5 @@ def test_rung_is_a_real_training_with_the_whole_schedule_squeezed_into_its_epoch
     assert rung.valid_loss == pytest.approx(expected.history[-1].valid_loss)
     full = train_alone(candidate.architecture, candidate.recipe, tiny_data, record.seed)
     assert record.valid_accuracy == full.history[-1].valid_accuracy
-    kept = search.weights.load(1)
+    kept = search.ledger.weights.load(1)
     assert all(torch.equal(kept[name], value) for name, value in full.state_dict.items())

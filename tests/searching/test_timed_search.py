@@ -13,12 +13,10 @@ from nas.searching import stop as stop_module
 from nas.searching.config import SearchSettings
 from nas.searching.events import Note, PlanMade, TrialStarted
 from nas.searching.pruners import FIRST_RUNG
-from nas.searching.search import Search
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
-from nas.storage.artifacts import WeightsStore
 from nas.storage.trials import Reason, best_trial, read_trials
-from tests.fakes import ClockPool, make_space
+from tests.fakes import ClockPool, make_space, search_in
 from tests.searching.test_squeezed import suggest
 
 EPOCHS = 19
@@ -49,12 +47,12 @@ class World:
         stop = StopRequest(timeout)
         self.begun = self.pool.now
         self.events.clear()
-        search = Search(
+        search = search_in(
             self.study, space, task, self.data,
             SearchSettings(**{"trials": 50, "sampler": "random"} | settings), self.pool,
-            WeightsStore(self.study, self.folder), self.events.append, stop,
+            self.folder, self.events.append, stop,
         )  # fmt: skip
-        self.weights = search.weights
+        self.weights = search.ledger.weights
         ended = search.run()
         self.took = self.pool.now - self.begun
         return ended

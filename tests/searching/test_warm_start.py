@@ -13,16 +13,13 @@ from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.errors import StudyError
 from nas.searching.config import SearchSettings
-from nas.searching.search import Search
-from nas.searching.stop import StopRequest
 from nas.searching.warm_start import MOST, proposals_from
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
-from nas.storage.artifacts import WeightsStore
 from nas.storage.database import open_storage
 from nas.storage.studies import DataFacts, StudyFacts, open_or_create_study
 from nas.storage.trials import best_trials
-from tests.fakes import FakePool
+from tests.fakes import FakePool, search_in
 
 TINY = Task((1, 8, 8), 4, 300)  # of the widths, those up to 22 fit
 
@@ -57,10 +54,10 @@ def make_study(storage, tiny_data, tmp_path):
         facts = StudyFacts(space.name, space.sha256, task.max_params, "tiny", "b", "c", 19, 0)
         data = DataFacts("tiny", None, "1/4", 0, (1, 8, 8), ("a", "b"), (0.5,), (0.5,), 180, 60)
         study = open_or_create_study(storage, name, facts, data, space.source)
-        search = Search(
+        search = search_in(
             study, space, replace(task, epochs=1), tiny_data,
             SearchSettings(trials=trials, sampler="random", pruner="none"), FakePool(1, score),
-            WeightsStore(study, tmp_path / "weights"), lambda event: None, StopRequest(),
+            tmp_path / "weights",
         )  # fmt: skip
         search.begin_with(list(begin))
         if trials:

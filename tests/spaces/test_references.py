@@ -22,14 +22,11 @@ from nas.candidates.layers import (
 )
 from nas.errors import InvalidCandidateError
 from nas.searching.config import SearchSettings
-from nas.searching.search import Search
-from nas.searching.stop import StopRequest
 from nas.spaces.draws import DrawnTrial, check_start
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
-from nas.storage.artifacts import WeightsStore
 from nas.storage.trials import Reason, read_trials
-from tests.fakes import FakePool
+from tests.fakes import FakePool, search_in
 
 TASK = Task((1, 28, 28), 10, 20_000)
 
@@ -231,10 +228,10 @@ def make_search(space, tiny_data, tmp_path, pool):
     study = optuna.create_study(direction="maximize")
 
     def make(budget=20_000, shape=(1, 28, 28), **settings):
-        return Search(
+        return search_in(
             study, space, Task(shape, 10, budget), tiny_data,
             SearchSettings(**{"trials": 5, "pruner": "none", "max_rejected": 8} | settings),
-            pool, WeightsStore(study, tmp_path), lambda event: None, StopRequest(),
+            pool, tmp_path,
         )  # fmt: skip
 
     return make
@@ -258,7 +255,7 @@ def test_smaller_budget_turns_away_what_does_not_fit(make_search, pool):
     search = make_search(budget=10_000)
     ended = search.run()
     assert pool.trained == [TOTALS["slim"], TOTALS["one-cycle"]]
-    rejected = [r for r in read_trials(search.study) if r.reason == Reason.OVER_BUDGET]
+    rejected = [r for r in read_trials(search.ledger.study) if r.reason == Reason.OVER_BUDGET]
     assert [r.params["reference"] for r in rejected[:3]] == [
         "three-blocks", "two-blocks", "wide-stem",
     ]  # fmt: skip
@@ -271,5 +268,5 @@ def test_search_on_small_images_trains_what_can_be_built(make_search, space, poo
     search = make_search(shape=(1, 8, 8))
     ended = search.run()
     assert pool.trained == [TOTALS["three-blocks"]]
-    assert [r.reason for r in read_trials(search.study)[:5]] == [None] + [Reason.INVALID] * 4
+    assert [r.reason for r in read_trials(search.ledger.study)[:5]] == [None] + [Reason.INVALID] * 4
     assert ended.best_trial == 0

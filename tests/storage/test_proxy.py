@@ -12,16 +12,13 @@ import pytest
 
 from nas.errors import StudyError
 from nas.searching.config import SearchSettings
-from nas.searching.search import Search
-from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
 from nas.storage import database as module
 from nas.storage import retry
-from nas.storage.artifacts import WeightsStore
 from nas.storage.database import open_storage
 from nas.storage.retry import PatientProxy
 from nas.storage.tally import take_tally
-from tests.fakes import FakePool, make_space
+from tests.fakes import FakePool, make_space, search_in
 
 pytest.importorskip("grpc")
 pytest.importorskip("google.protobuf")
@@ -64,9 +61,7 @@ def server(tmp_path, monkeypatch):
 def run_search(study, data, folder):
     task = Task(data.input_shape, len(data.classes), 150, 3)
     settings = SearchSettings(trials=6, pruner="none")
-    weights = WeightsStore(study, folder)
-    Search(study, make_space(), task, data, settings, FakePool(), weights, lambda event: None,
-           StopRequest()).run()  # fmt: skip
+    search_in(study, make_space(), task, data, settings, FakePool(), folder).run()
     return [(t.state, t.params, t.values) for t in study.trials]
 
 

@@ -15,19 +15,16 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from nas.errors import StorageFailedError
-from nas.searching import standing
+from nas.searching import ledger
 from nas.searching.config import SearchSettings
-from nas.searching.search import Search
-from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
 from nas.storage import database as storage_module
 from nas.storage import leases, retry
-from nas.storage.artifacts import WeightsStore
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.retry import PatientStorage
 from nas.storage.tally import take_tally
 from nas.training.messages import Trained
-from tests.fakes import FakePool, make_space
+from tests.fakes import FakePool, make_space, search_in
 
 LOCKED = sqlite3.OperationalError("database is locked")
 
@@ -65,9 +62,7 @@ def run_search(study, data, folder, pool=None):
     """The study, after a whole search in it."""
     task = Task(data.input_shape, len(data.classes), 150, 3)
     settings = SearchSettings(trials=6, sampler="tpe", pruner="none")
-    weights = WeightsStore(study, folder)
-    Search(study, make_space(), task, data, settings, pool or FakePool(), weights,
-           lambda event: None, StopRequest()).run()  # fmt: skip
+    search_in(study, make_space(), task, data, settings, pool or FakePool(), folder).run()
     return study
 
 
@@ -95,7 +90,7 @@ def test_search_loses_nothing_and_counts_nothing_twice_when_answers_do_not_come_
     storage, tiny_data, tmp_path, monkeypatch, seed
 ):
     """The database has taken what it was given, but nobody learns of it."""
-    monkeypatch.setattr(standing, "RECOVERY_SECONDS", 0.0)
+    monkeypatch.setattr(ledger, "RECOVERY_SECONDS", 0.0)
     monkeypatch.setattr(leases, "UNOWNED_SECONDS", 0.0)
     rng = random.Random(seed)
     study = optuna.create_study(storage=storage, direction="maximize")

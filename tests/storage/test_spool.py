@@ -16,8 +16,6 @@ from nas.errors import SearchError, StorageFailedError
 from nas.metrics import EpochMetrics
 from nas.searching.config import SearchSettings
 from nas.searching.events import EpochEnded, Note
-from nas.searching.search import Search
-from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
 from nas.storage.artifacts import WeightsStore
 from nas.storage.leases import Owner
@@ -25,7 +23,7 @@ from nas.storage.spool import Journal
 from nas.storage.tally import take_tally
 from nas.storage.trials import Reason, Rung, read_trials, record_reason, record_result
 from nas.training.messages import Failed, Trained
-from tests.fakes import FakePool, make_space
+from tests.fakes import FakePool, make_space, search_in
 
 HISTORY = [EpochMetrics(1, 1.5, 1.25, 0.25, 0.1), EpochMetrics(2, 1.0, 0.75, 0.625, 0.2)]
 RUNGS = [Rung(1, 1.5, 0.25, 0.125)]
@@ -306,8 +304,9 @@ def test_files_are_json_that_people_can_read(study, journal):
 def make_search(study, data, folder, events, pool=None):
     task = Task(data.input_shape, len(data.classes), 150, 3)
     settings = SearchSettings(trials=3, sampler="random", pruner="none")
-    return Search(study, make_space(), task, data, settings, pool or FakePool(),
-                  WeightsStore(study, folder), events.append, StopRequest())  # fmt: skip
+    return search_in(
+        study, make_space(), task, data, settings, pool or FakePool(), folder, events.append
+    )
 
 
 def refuse(*args, **kwargs):
@@ -331,9 +330,9 @@ def test_candidate_that_the_database_could_not_take_is_stored_by_the_next_search
         return type(study).tell(study, trial, value, state)
 
     if what == "what came of it":
-        monkeypatch.setattr("nas.searching.runner.record_training", refuse)
+        monkeypatch.setattr("nas.searching.ledger.record_training", refuse)
     elif what == "weights":
-        monkeypatch.setattr(search.weights, "keep", refuse)
+        monkeypatch.setattr(search.ledger.weights, "keep", refuse)
     else:
         monkeypatch.setattr(study, "tell", tell)
     with pytest.raises(StorageInternalError):
@@ -352,14 +351,14 @@ def test_candidate_that_the_database_could_not_take_is_stored_by_the_next_search
         event.text for event in events if isinstance(event, Note)
     ]
     assert not path.exists()
-    assert again.weights.load(number)["0.weight"].tolist() == [number] * 2
+    assert again.ledger.weights.load(number)["0.weight"].tolist() == [number] * 2
 
 
 def test_all_that_were_finished_when_the_database_failed_are_stored_by_the_next_search(
     study, tiny_data, tmp_path, monkeypatch
 ):
     search = make_search(study, tiny_data, tmp_path, [], FakePool(3))
-    monkeypatch.setattr("nas.searching.runner.record_training", refuse)
+    monkeypatch.setattr("nas.searching.ledger.record_training", refuse)
     with pytest.raises(StorageInternalError):
         search.run()
     monkeypatch.undo()
@@ -368,7 +367,7 @@ def test_all_that_were_finished_when_the_database_failed_are_stored_by_the_next_
     again = make_search(study, tiny_data, tmp_path, [])
     assert again.run().counts["trained"] == 3
     assert again.pool.jobs == []
-    assert all(again.weights.load(number) for number in numbers)
+    assert all(again.ledger.weights.load(number) for number in numbers)
 
 
 class UnevenPool(FakePool):
@@ -390,13 +389,13 @@ def test_candidate_whose_last_epoch_is_over_when_the_database_fails_is_kept(
 ):
     pool = UnevenPool(2)
     search = make_search(study, tiny_data, tmp_path, [], pool)
-    monkeypatch.setattr("nas.searching.runner.record_training", refuse)
+    monkeypatch.setattr("nas.searching.ledger.record_training", refuse)
     with pytest.raises(StorageInternalError):
         search.run()
     monkeypatch.undo()
     assert pool.num_waits == 5  # 3 epochs, the end of the first, and that of the second
     assert len(running(study)) == 2
-    assert len(search.journal.replay(study)) == 2
+    assert len(search.ledger._spool.replay(study)) == 2
 
 
 def test_candidate_in_the_midst_of_its_training_does_not_hold_up_the_end(
@@ -409,12 +408,12 @@ def test_candidate_in_the_midst_of_its_training_does_not_hold_up_the_end(
         if isinstance(event, EpochEnded) and event.metrics.epoch == 2:
             refuse()
 
-    search.trainings.observer = observe
+    search.runner.callback = observe
     with pytest.raises(StorageInternalError):
         search.run()
     assert pool.num_idle == 2
     assert len(running(study)) == 2
-    assert search.journal.replay(study) == []
+    assert search.ledger._spool.replay(study) == []
 
 
 class FailingPool(FakePool):
@@ -446,7 +445,7 @@ def test_results_that_nothing_takes_are_named_in_one_line(
     def full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nas.searching.runner.record_training", refuse)
+    monkeypatch.setattr("nas.searching.ledger.record_training", refuse)
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StorageFailedError) as raised:
         search.run()

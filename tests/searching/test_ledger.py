@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from nas.errors import StorageFailedError
-from nas.searching import standing as module
-from nas.searching.pruners import SqueezedPruner
-from nas.searching.standing import Standing
+from nas.searching import ledger as module
+from nas.searching.config import SearchSettings
+from nas.searching.ledger import Ledger
+from nas.searching.pruners import Pruner, SqueezedPruner
 from nas.storage.database import open_storage
 from nas.storage.leases import Owner
 from nas.storage.trials import Reason, record_reason
@@ -21,6 +23,12 @@ from nas.storage.trials import Reason, record_reason
 @pytest.fixture
 def study():
     return optuna.create_study(direction="maximize")
+
+
+def ledger_of(study, trials):
+    settings = SearchSettings(trials=trials, sampler="random")
+    pruner = study.pruner if isinstance(study.pruner, Pruner) else Pruner()
+    return Ledger(study, settings, pruner, Path("nowhere"))
 
 
 def begin(owner):
@@ -40,23 +48,23 @@ def reasons(study):
 
 
 def test_what_other_processes_train_counts_as_if_it_were_trained(study):
-    standing, other = Standing(study, 3), Owner(study)
+    ledger, other = ledger_of(study, 3), Owner(study)
     study.tell(begin(other), 0.5)
     trials = [begin(other)]
-    standing.refresh()
-    assert standing.wants_more
+    ledger.refresh()
+    assert ledger.wants_more
     trials.append(begin(other))
-    standing.refresh()
-    assert not standing.wants_more
+    ledger.refresh()
+    assert not ledger.wants_more
     close(study, trials[0], Reason.ERROR)
-    standing.refresh()
-    assert standing.wants_more
+    ledger.refresh()
+    assert ledger.wants_more
     study.tell(trials[1], 0.5)
-    standing.refresh()
-    assert standing.wants_more
+    ledger.refresh()
+    assert ledger.wants_more
     study.tell(begin(other), 0.5)
-    standing.refresh()
-    assert not standing.wants_more
+    ledger.refresh()
+    assert not ledger.wants_more
 
 
 @pytest.mark.parametrize(
@@ -71,30 +79,30 @@ def test_what_other_processes_train_counts_as_if_it_were_trained(study):
     ],
 )
 def test_only_what_had_its_training_counts(study, reason, state, is_counted):
-    standing = Standing(study, 1)
-    close(study, begin(standing.owner), reason, state)
-    standing.refresh()
-    assert standing.wants_more is not is_counted
+    ledger = ledger_of(study, 1)
+    close(study, begin(ledger.owner), reason, state)
+    ledger.refresh()
+    assert ledger.wants_more is not is_counted
 
 
 def test_what_waits_in_the_queue_does_not_count(study):
     study.enqueue_trial({"width": 3})
-    assert Standing(study, 1).wants_more
+    assert ledger_of(study, 1).wants_more
 
 
 def test_asking_gives_trials_until_enough_have_begun(study):
-    standing = Standing(study, 3)
-    numbers = [standing.ask().number for _ in range(9) if standing.wants_more]
+    ledger = ledger_of(study, 3)
+    numbers = [ledger.ask().number for _ in range(9) if ledger.wants_more]
     assert numbers == [0, 1, 2]
-    assert standing.tally.num_running == 3
+    assert ledger.tally.num_running == 3
 
 
 def test_processes_that_have_not_looked_begin_no_more_than_one_too_many_each(study):
-    standings = [Standing(study, 2) for _ in range(3)]
-    assert all(standing.wants_more for standing in standings)
-    for standing in standings:
-        while standing.wants_more:
-            standing.ask()
+    ledgers = [ledger_of(study, 2) for _ in range(3)]
+    assert all(ledger.wants_more for ledger in ledgers)
+    for ledger in ledgers:
+        while ledger.wants_more:
+            ledger.ask()
     assert len(study.trials) == 4
 
 
@@ -102,7 +110,7 @@ def test_processes_that_have_not_looked_begin_no_more_than_one_too_many_each(stu
 
 
 def test_the_dead_are_looked_for_at_once_and_then_now_and_then(study, clock):
-    standing = Standing(study, 9)
+    ledger = ledger_of(study, 9)
 
     def lose():
         trial = begin(Owner(study))
@@ -110,35 +118,35 @@ def test_the_dead_are_looked_for_at_once_and_then_now_and_then(study, clock):
         return trial.number
 
     number = lose()
-    assert standing.look_around() == [number]
-    assert standing.tally.counts == {"lost": 1}
-    assert begin(standing.owner).user_attrs["retry_of"] == number
+    assert ledger.sync() == [number]
+    assert ledger.tally.counts == {"lost": 1}
+    assert begin(ledger.owner).user_attrs["retry_of"] == number
     number = lose()
     clock.now += module.RECOVERY_SECONDS - 0.01
-    assert standing.look_around() == []
+    assert ledger.sync() == []
     clock.now += 0.01
-    assert standing.look_around() == [number]
+    assert ledger.sync() == [number]
 
 
 def test_what_others_have_done_is_read_again_after_a_while(study, clock):
-    standing, other = Standing(study, 2), Owner(study)
-    standing.look_around()
+    ledger, other = ledger_of(study, 2), Owner(study)
+    ledger.sync()
     begin(other)
     begin(other)
     clock.now += module.REFRESH_SECONDS - 0.01
-    standing.look_around()
-    assert standing.wants_more
+    ledger.sync()
+    assert ledger.wants_more
     clock.now += 0.01
-    standing.look_around()
-    assert not standing.wants_more
+    ledger.sync()
+    assert not ledger.wants_more
 
 
 def test_looking_around_raises_the_beat(study, clock):
-    standing = Standing(study, 2)
-    key = f"process:{standing.owner.name}"
+    ledger = ledger_of(study, 2)
+    key = f"process:{ledger.owner.name}"
     assert key not in study.user_attrs
     for beat in (1, 2, 3):
-        standing.look_around()
+        ledger.sync()
         assert study.user_attrs[key]["beat"] == beat
         clock.now += 30
 
@@ -149,7 +157,7 @@ def test_looking_around_raises_the_beat(study, clock):
 @pytest.fixture
 def in_file(tmp_path):
     storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
-    return Standing(optuna.create_study(storage=storage), 3)
+    return ledger_of(optuna.create_study(storage=storage), 3)
 
 
 def test_database_that_stays_in_its_place_may_grow(in_file):
@@ -173,7 +181,7 @@ def test_database_that_was_moved_or_replaced_ends_the_search(in_file, tmp_path, 
 
 
 def test_study_in_memory_has_no_file_to_look_for(study):
-    Standing(study, 1).refresh()
+    ledger_of(study, 1).refresh()
 
 
 # Stopped candidates that are taken up again
@@ -192,38 +200,38 @@ def stop_at_rung(study, owner, score):
 
 
 def test_best_of_the_stopped_is_asked_for_before_anything_new(squeezed):
-    standing = Standing(squeezed, 9)
+    ledger = ledger_of(squeezed, 9)
     for score in (0.5, 0.6):
-        stop_at_rung(squeezed, standing.owner, score)
+        stop_at_rung(squeezed, ledger.owner, score)
     squeezed.enqueue_trial({"width": 7})
-    standing.refresh()
-    assert standing.next_up.number == 1
-    assert standing.ask().user_attrs["continues"] == 1
-    assert standing.next_up is None
-    assert "continues" not in standing.ask().user_attrs
+    ledger.refresh()
+    assert ledger.promotion.number == 1
+    assert ledger.ask().user_attrs["continues"] == 1
+    assert ledger.promotion is None
+    assert "continues" not in ledger.ask().user_attrs
 
 
 def test_best_of_the_stopped_goes_on_when_there_are_enough_but_nothing_new_is_begun(squeezed):
-    standing = Standing(squeezed, 2)
+    ledger = ledger_of(squeezed, 2)
     for score in (0.5, 0.6):
-        stop_at_rung(squeezed, standing.owner, score)
-    standing.refresh()
-    assert standing.wants_more
-    trial = standing.ask()
-    assert not standing.wants_more
+        stop_at_rung(squeezed, ledger.owner, score)
+    ledger.refresh()
+    assert ledger.wants_more
+    trial = ledger.ask()
+    assert not ledger.wants_more
     squeezed.tell(trial, 0.9)
-    standing.refresh()
-    assert not standing.wants_more
+    ledger.refresh()
+    assert not ledger.wants_more
 
 
 def test_the_best_goes_on_however_few_there_are_once_no_more_come(squeezed):
-    standing = Standing(squeezed, 1)
-    stop_at_rung(squeezed, standing.owner, 0.5)
-    standing.refresh()
-    assert standing.next_up.number == 0
-    assert Standing(squeezed, 2).next_up is None  # more are to come
+    ledger = ledger_of(squeezed, 1)
+    stop_at_rung(squeezed, ledger.owner, 0.5)
+    ledger.refresh()
+    assert ledger.promotion.number == 0
+    assert ledger_of(squeezed, 2).promotion is None  # more are to come
     squeezed.tell(begin(Owner(squeezed)), 0.9)
-    assert Standing(squeezed, 1).next_up is None  # one was trained to its end
+    assert ledger_of(squeezed, 1).promotion is None  # one was trained to its end
 
 
 @pytest.mark.parametrize("is_exhausted", [False, True])
@@ -231,57 +239,57 @@ def test_retry_that_nobody_will_ask_for_does_not_keep_the_best_from_going_on(
     squeezed, is_exhausted
 ):
     """It was broken off, and fewer candidates are asked for now, or others have trained them."""
-    standing = Standing(squeezed, 9)
-    stop_at_rung(squeezed, standing.owner, 0.5)
-    close(squeezed, begin(standing.owner), Reason.INTERRUPTED)
-    assert standing.look_around() == [1]
-    standing.refresh()
-    assert standing.next_up is None  # the retry comes first
+    ledger = ledger_of(squeezed, 9)
+    stop_at_rung(squeezed, ledger.owner, 0.5)
+    close(squeezed, begin(ledger.owner), Reason.INTERRUPTED)
+    assert ledger.sync() == [1]
+    ledger.refresh()
+    assert ledger.promotion is None  # the retry comes first
     if is_exhausted:
-        standing.exhaust()
+        ledger.exhaust()
     else:
-        standing = Standing(squeezed, 1)
-    assert standing.next_up.number == 0
+        ledger = ledger_of(squeezed, 1)
+    assert ledger.promotion.number == 0
 
 
 def test_as_many_are_taken_up_at_the_end_as_are_to_be_finished(squeezed):
     squeezed.pruner.finished = 3
-    standing = Standing(squeezed, 5)
+    ledger = ledger_of(squeezed, 5)
     for score in (0.5, 0.6, 0.7, 0.8):
-        stop_at_rung(squeezed, standing.owner, score)
-    squeezed.tell(begin(standing.owner), 0.9)
-    standing.refresh()
+        stop_at_rung(squeezed, ledger.owner, score)
+    squeezed.tell(begin(ledger.owner), 0.9)
+    ledger.refresh()
     taken_up = []
-    while standing.next_up is not None:
-        taken_up.append(standing.next_up.number)
-        standing.ask()
+    while ledger.promotion is not None:
+        taken_up.append(ledger.promotion.number)
+        ledger.ask()
     assert taken_up == [3, 2]
-    assert not standing.wants_more
+    assert not ledger.wants_more
 
 
 def test_stopped_ones_go_on_when_the_space_has_no_more(squeezed):
-    standing = Standing(squeezed, 9)
-    stop_at_rung(squeezed, standing.owner, 0.5)
-    standing.refresh()
-    assert standing.next_up is None
-    assert standing.wants_more
-    standing.exhaust()
-    assert standing.ask().user_attrs["continues"] == 0
-    assert not standing.wants_more
+    ledger = ledger_of(squeezed, 9)
+    stop_at_rung(squeezed, ledger.owner, 0.5)
+    ledger.refresh()
+    assert ledger.promotion is None
+    assert ledger.wants_more
+    ledger.exhaust()
+    assert ledger.ask().user_attrs["continues"] == 0
+    assert not ledger.wants_more
 
 
 def test_stopped_one_waits_while_what_was_broken_off_is_in_the_queue(squeezed):
-    standing = Standing(squeezed, 9)
+    ledger = ledger_of(squeezed, 9)
     for score in (0.5, 0.6):
-        stop_at_rung(squeezed, standing.owner, score)
+        stop_at_rung(squeezed, ledger.owner, score)
     squeezed.enqueue_trial({"width": 7}, user_attrs={"retry_of": 0})
-    standing.refresh()
-    assert standing.next_up is None
+    ledger.refresh()
+    assert ledger.promotion is None
 
 
 def test_without_squeezed_schedules_nothing_is_taken_up_again(study):
-    standing = Standing(study, 9)
+    ledger = ledger_of(study, 9)
     for score in (0.5, 0.6):
-        stop_at_rung(study, standing.owner, score)
-    standing.refresh()
-    assert standing.next_up is None
+        stop_at_rung(study, ledger.owner, score)
+    ledger.refresh()
+    assert ledger.promotion is None

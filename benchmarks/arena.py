@@ -28,7 +28,7 @@ from nas.candidates.recipe import Recipe
 from nas.data import load_training_images, split
 from nas.errors import NasError
 from nas.metrics import EpochMetrics
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.events import Event, TrialEnded
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import SqueezedPruner
@@ -204,7 +204,9 @@ class Arena:
         # Of four, not of sixteen: who was stopped is to be taken up again in these few trials.
         pruner = SqueezedPruner(RUNGS, lowest_kept=4, first=1)
         space = SearchSpace("toy", Path(__file__), "# toy", suggest)
-        settings = SearchSettings(trials=self.num_trials, seed=self.seed, sampler=self.sampler)
+        settings = SearchConfig(
+            budget=1, trials=self.num_trials, seed=self.seed, sampler=self.sampler
+        )
         stop = StopRequest()
         try:
             with stop, storage_errors(self.url), self.pool() as pool:

@@ -12,7 +12,7 @@ from nas.candidates.candidate import Candidate
 from nas.data import Dataset
 from nas.errors import DivergedError, OverBudgetError
 from nas.metrics import EpochMetrics
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, Event
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import make_pruner
@@ -101,7 +101,7 @@ def search(study: optuna.Study, arm: str, repeat: int, meter: Meter, data: Datas
     """Search in one of the ways; returns what was trained to its end, in that order."""
     if arm == "optuna":
         return search_optuna(study, repeat, meter, data)
-    settings = SearchSettings(trials=10**6, max_rejected=10**6, seed=repeat)
+    settings = SearchConfig(budget=1, trials=10**6, max_rejected=10**6, seed=repeat)
     space = load_space(PLAIN)
     if arm in ("blind", "nas"):
         space = load_space("blocks")

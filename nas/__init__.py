@@ -1,7 +1,11 @@
 """nas: find the most accurate small neural network that fits a hard parameter budget.
 
-These names are what a search space file needs. They are loaded on first use, so that importing
-the package, and with it `nas --help`, does not load torch.
+    study = nas.search(budget=20_000, dataset="digits", trials=12, epochs=3)
+    study.best.accuracy
+    nas.export(study.best, "winner")
+
+These names are the Python API, and what a search space file needs. They are loaded on first use, so
+that importing the package, and with it `nas --help`, does not load torch.
 """
 
 import importlib
@@ -12,6 +16,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
+    from nas.api import certify as certify
+    from nas.api import check as check
+    from nas.api import dashboard as dashboard
+    from nas.api import export as export
+    from nas.api import ladder as ladder
+    from nas.api import list_spaces as list_spaces
+    from nas.api import list_studies as list_studies
+    from nas.api import load_study as load_study
+    from nas.api import search as search
     from nas.candidates.architecture import Architecture as Architecture
     from nas.candidates.candidate import Candidate as Candidate
     from nas.candidates.layers import AvgPool as AvgPool
@@ -29,6 +42,8 @@ if TYPE_CHECKING:
     from nas.candidates.layers import Residual as Residual
     from nas.candidates.layers import Tied as Tied
     from nas.candidates.recipe import Recipe as Recipe
+    from nas.errors import NasError as NasError
+    from nas.searching.config import SearchConfig as SearchConfig
     from nas.spaces.fit import Width as Width
     from nas.spaces.fit import fit as fit
     from nas.spaces.recipes import GOOD_RECIPE as GOOD_RECIPE
@@ -38,6 +53,8 @@ if TYPE_CHECKING:
     Trial = BaseTrial
 
 _HOME = {
+    "NasError": "nas.errors",
+    "SearchConfig": "nas.searching.config",
     "Architecture": "nas.candidates.architecture",
     "Candidate": "nas.candidates.candidate",
     "Recipe": "nas.candidates.recipe",
@@ -51,6 +68,10 @@ _HOME = {
     ("AvgPool", "BatchNorm", "Conv", "DepthwiseConv", "Dropout", "Flatten", "GlobalAvgPool",
      "Layer", "LearnedPool", "Linear", "MaxPool", "ReLU", "Residual", "Tied"),
     "nas.candidates.layers",
+) | dict.fromkeys(
+    ("certify", "check", "dashboard", "export", "ladder", "list_spaces", "list_studies",
+     "load_study", "search"),
+    "nas.api",
 )  # fmt: skip
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - a list of strings, built from one table
@@ -61,3 +82,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'nas' has no attribute {name!r}")
     module, _, attribute = _HOME[name].partition(":")
     return getattr(importlib.import_module(module), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -81,7 +81,7 @@ def make_search(tiny_data, tmp_path, pool):
     import optuna
 
     from nas.candidates.budget import NO_LIMITS
-    from nas.searching.config import SearchSettings
+    from nas.searching.config import SearchConfig
     from nas.spaces.task import Task
     from tests.fakes import LIMIT, make_space, search_in
 
@@ -99,7 +99,9 @@ def make_search(tiny_data, tmp_path, pool):
             space or make_space(),
             task,
             tiny_data,
-            SearchSettings(**{"trials": 5, "sampler": "random", "pruner": "none"} | settings),
+            SearchConfig(
+                budget=1, **{"trials": 5, "sampler": "random", "pruner": "none"} | settings
+            ),
             pool,
             tmp_path / "artifacts",
             events.append,

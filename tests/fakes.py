@@ -17,7 +17,7 @@ from nas.candidates.recipe import Recipe
 from nas.data import Dataset
 from nas.errors import DivergedError, describe
 from nas.metrics import EpochMetrics
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.events import Observer
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import make_pruner
@@ -81,7 +81,7 @@ def search_in(
     space: SearchSpace,
     task: Task,
     data: Dataset,
-    settings: SearchSettings,
+    settings: SearchConfig,
     pool: Any,
     folder: Path,
     callback: Observer = lambda event: None,

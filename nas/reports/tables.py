@@ -18,16 +18,14 @@ from nas.certification.records import Protocol
 from nas.metrics import EpochMetrics
 from nas.reports.certificates import certificate_tables, measured_runs, spread
 from nas.reports.frontier import Point, best_under, drawing
-from nas.reports.live import PlainConsole, counts_text, duration_text
+from nas.reports.live import PlainConsole, counts_text, duration_text, plan_text
 from nas.storage.studies import study_facts, study_names
 from nas.storage.tally import take_tally
 from nas.storage.trials import TrialRecord, best_trial, best_trials, no_network
 
 if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
     from nas.candidates.architecture import Architecture
-    from nas.searching.estimate import Forecast, Holdings
-    from nas.searching.setup import Launch
-    from nas.spaces.task import Task
+    from nas.searching.estimate import CheckResult
 
 _BAR_WIDTH = 30
 
@@ -173,23 +171,23 @@ def learning_curve(history: Sequence[EpochMetrics]) -> Table:
     return table
 
 
-def stock_report(launch: Launch, task: Task, holdings: Holdings) -> RenderableType:
+def stats_report(found: CheckResult) -> RenderableType:
     """What `nas check` found in the space."""
-    data = launch.data
-    drawn, fitting = holdings.num_drawn, holdings.fitting
+    stats, bits = found.stats, found.config.bits
+    drawn, fitting = stats.num_drawn, stats.fitting
     head = (
-        f"space {launch.space.name} on {data.name} ({len(data.train_index):,} images to train on, "
-        f"{len(data.valid_index):,} to validate), {task.budget.summary()}"
+        f"space {found.space} on {found.dataset} ({found.num_train:,} images to train on, "
+        f"{found.num_valid:,} to validate), {found.task.budget.summary()}"
     )
     parts: list[RenderableType] = [
         head,
         f"of {drawn:,} random draws {len(fitting):,} fit ({len(fitting) / drawn:.1%}), "
-        f"{holdings.num_over:,} are over a limit, {holdings.num_invalid:,} cannot exist",
+        f"{stats.num_over:,} are over a limit, {stats.num_invalid:,} cannot exist",
     ]
     if not fitting:
         return Group(*parts, "networks that fit exist, but random draws do not find them")
     table = _table("of those that fit", ">smallest", ">median", ">largest")
-    networks, bits = [c.architecture for c in fitting], launch.options.bits
+    networks = [c.architecture for c in fitting]
     for name, values in (
         ("parameters", [n.num_params for n in networks]),
         ("multiply-accumulates", [n.num_macs for n in networks]),
@@ -199,30 +197,30 @@ def stock_report(launch: Launch, task: Task, holdings: Holdings) -> RenderableTy
     ):
         median = round(statistics.median(values))
         table.add_row(name, _number(min(values)), _number(median), _number(max(values)))
-    return Group(*parts, table, f"of these networks {holdings.num_distinct:,} are distinct")
+    return Group(*parts, table, f"of these networks {stats.num_distinct:,} are distinct")
 
 
-def forecast_report(launch: Launch, task: Task, expected: Forecast) -> RenderableType:
+def forecast_report(found: CheckResult) -> RenderableType:
     """How long `nas check` expects a search to take."""
-    from nas.training.device import device_name
-
-    options, at_once = launch.options, f"{launch.num_workers} at a time"
+    expected = found.forecast
+    assert expected is not None
+    config, at_once = found.config, f"{found.workers} at a time"
     # How soon it stops a training depends on how candidates differ.
-    about = "at most" if options.pruner == "median" else "about"
-    is_all = expected.num_trials < options.trials
+    about = "at most" if config.pruner == "median" else "about"
+    is_all = expected.num_trials < config.trials
     search = (
         f"{expected.num_trials} candidates{' (the space has no more)' if is_all else ''}, "
         f"{at_once}: {about} "
-        f"{duration_text(expected.seconds_likely)} with --pruner {options.pruner}"
+        f"{duration_text(expected.seconds_likely)} with --pruner {config.pruner}"
     )
     if expected.seconds_likely < expected.seconds_most:
         search += f", {duration_text(expected.seconds_most)} if none is stopped"
-    return Group(
-        f"one full training of {task.epochs} epochs, {at_once}: about "
-        f"{duration_text(expected.seconds_each)} on "
-        f"{device_name(launch.device, launch.precision)}",
+    lines = [
+        f"one full training of {config.epochs} epochs, {at_once}: about "
+        f"{duration_text(expected.seconds_each)} on {found.device}",
         search,
-    )
+    ]
+    return Group(*lines, *([plan_text(found.plan)] if found.plan else []))
 
 
 def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> RenderableType:

@@ -1,21 +1,140 @@
-"""How long and how to search."""
+"""How a search is asked for: what is searched, on which images, how, and for how long."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
 
-from nas.searching.pruners import PrunerName
-from nas.searching.samplers import SamplerName
+from nas.candidates.budget import LARGEST_BUDGET, LARGEST_LIMIT
+from nas.errors import NasError
+
+SamplerName = Literal["auto", "tpe", "gp", "random"]
+PrunerName = Literal["squeezed", "median", "none"]
+PrecisionName = Literal["auto", "bf16", "fp32"]
+
+LONGEST_SECONDS = 366 * 24 * 3600
+RANGES = {
+    "budget": (1, LARGEST_BUDGET), "image_size": (4, 1024), "split_seed": (0, 2**32 - 1),
+    "epochs": (1, 10_000), "max_macs": (1, LARGEST_LIMIT), "max_weight_bytes": (1, LARGEST_LIMIT),
+    "max_activation_bytes": (1, LARGEST_LIMIT), "trials": (1, 10**6), "max_rejected": (1, 10**6),
+    "seed": (0, 2**32 - 1), "workers": (1, 1024),
+}  # fmt: skip
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "bits": (32, 16, 8, 4), "sampler": ("auto", "tpe", "gp", "random"),
+    "pruner": ("squeezed", "median", "none"), "precision": ("auto", "bf16", "fp32"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSettings:
-    """How long and how to search."""
+class SearchConfig:
+    """What a search is asked for. The names are those of the options of `nas search`.
 
+        SearchConfig(budget=20_000, dataset="digits", trials=12, epochs=3)
+
+    Raises:
+        NasError: a value is out of range, or of the wrong kind; the line names the option.
+    """
+
+    budget: int
+    """A network fits when it has fewer parameters than this."""
+    space: str | None = None
+    """A space by its name or path; None for the `blocks` that came with nas."""
+
+    dataset: Any = None
+    """The name of a data set, or a folder; None for MNIST, or else the digits."""
+    data_dir: Path | None = None
+    """Where data sets are kept and downloaded to; None for `$NAS_DATA_DIR`, else a cache folder."""
+    image_size: int | None = None
+    """Pixels a side to which images of a folder are brought."""
+    valid_share: str | float = "1/12"
+    """Share of the training images held out to validate on."""
+    split_seed: int = 0
+    """Of the choice of validation images."""
+
+    max_macs: int | None = None
+    """The most multiply-accumulates to classify an image."""
+    max_weight_bytes: int | None = None
+    """The most bytes that all parameters may take."""
+    max_activation_bytes: int | None = None
+    """The most bytes of values held at once for an image."""
+    bits: int = 32
+    """Of one value, for the two limits in bytes."""
+
+    epochs: int = 19
+    """The most that a candidate trains for."""
     trials: int = 50
     """Trained candidates the study is to hold at the end; those it already has count."""
+    timeout: float | str | None = None
+    """Seconds, or a text such as `10m`, after which the search ends."""
     max_rejected: int = 500
     """Proposals in a row turned away at the gate before the search gives up."""
+
     sampler: SamplerName = "auto"
+    """How candidates are proposed."""
     pruner: PrunerName = "squeezed"
+    """How weak candidates are stopped early."""
     seed: int = 0
+    """Of proposals and trainings."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: PrecisionName = "auto"
+    """The number format of convolutions while training."""
+    workers: int | None = None
+    """Candidates trained at once; None for one a core on a CPU, 4 on a CUDA GPU."""
+
+    study: str | None = None
+    """The study's name; None for SPACE-DATA-BUDGET."""
+    storage: str | None = None
+    """The database, any URL that Optuna takes; None for `$NAS_STORAGE`, else `studies.db` here."""
+    warm_start: str | None = None
+    """A study of the same space, with whose ten best trials the search begins."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            is_whole = isinstance(value, int) and not isinstance(value, bool)
+            may_miss = value is None and type(self).__dataclass_fields__[name].default is None
+            if not may_miss and not (is_whole and low <= value <= high):
+                raise NasError(
+                    f"{option_of(name)} {value!r} is no whole number from {low:,} to {high:,}"
+                )
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                given = getattr(self, name)
+                words = ", ".join(map(str, choices))
+                raise NasError(f"{option_of(name)} {given!r} is unknown: choose {words}")
+        parse_seconds(self.timeout)
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """The time limit in seconds."""
+        return parse_seconds(self.timeout)
+
+
+FIELDS = tuple(field.name for field in fields(SearchConfig))
+
+
+def option_of(name: str) -> str:
+    """A field's name as an option of the command line: `max_macs` is `--max-macs`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def parse_seconds(value: float | str | None) -> float | None:
+    """A time as people write it: `600`, `90s`, `15m`, `1.5h`; None for none.
+
+    Raises:
+        NasError: anything else, or a time that is not above 0 and at most a year.
+    """
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smh]?)", str(value), re.ASCII)
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise NasError(
+            f"--timeout {value!r} is no time: give seconds above 0, or a unit as in 90s, 15m, 2h"
+        )
+    return seconds

@@ -13,6 +13,7 @@ import torch
 from nas.candidates.candidate import Candidate
 from nas.data import Dataset
 from nas.errors import SearchError
+from nas.searching.config import SearchConfig
 from nas.searching.events import PlanMade
 from nas.searching.planning import FORWARD_SHARE, TimePlan
 from nas.searching.pruners import FINISHED, KEPT, LOWEST_KEPT, Pruner
@@ -29,7 +30,7 @@ GOING_ON = 2  # times the share that a rung keeps go on from it, as who comes la
 
 
 @dataclass(frozen=True)
-class Holdings:
+class SpaceStats:
     """What random draws from a space came to."""
 
     num_drawn: int
@@ -49,13 +50,13 @@ class Holdings:
         return min(num_trials, num_distinct) if has_no_more else num_trials
 
 
-def take_stock(space: SearchSpace, task: Task, num_draws: int, seed: int = 0) -> Holdings:
+def space_stats(space: SearchSpace, task: Task, num_draws: int, seed: int = 0) -> SpaceStats:
     """Draw at random, without training."""
     drawn = list(islice(draw(space, task, seed), num_draws))
     existing = [d for d in drawn if isinstance(d, Candidate)]
     fitting = [c for c in existing if task.budget.fits(c.architecture)]
     num_distinct = len({candidate.architecture.fingerprint for candidate in fitting})
-    return Holdings(num_draws, num_draws - len(existing), tuple(fitting), num_distinct)
+    return SpaceStats(num_draws, num_draws - len(existing), tuple(fitting), num_distinct)
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,24 @@ def forecast(
     each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
     most, likely = (statistics.mean(seconds(c, climbs(c)[i]) for c in candidates) for i in range(2))
     return Forecast(num_trials, each, most, likely)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a space holds under a budget, and how long a search in it will take here."""
+
+    config: SearchConfig
+    space: str
+    task: Task
+    dataset: str
+    num_train: int
+    num_valid: int
+    workers: int  # candidates trained at once
+    device: str  # what trains, for example `cpu, fp32`
+    notes: tuple[str, ...]  # what was taken for what was not given
+    stats: SpaceStats
+    forecast: Forecast | None = None  # None where nothing fits, and before it is measured
+    plan: PlanMade | None = None  # where there is a time limit
 
 
 def foresee(

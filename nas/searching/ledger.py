@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from nas.candidates.candidate import Candidate
 from nas.errors import StorageFailedError, StudyError
 from nas.metrics import EpochMetrics
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.gate import Rejected
 from nas.searching.planning import Step
 from nas.searching.pruners import Pruner
@@ -64,7 +64,7 @@ class Ledger:
 
     Args:
         study: where every proposal is recorded; gets the sampler and the pruner of the search.
-        settings: how long and how to search.
+        config: how long and how to search.
         pruner: stops weak candidates, and says who is promoted.
         artifact_dir: for the weights of the best, and for results that the database cannot take.
     """
@@ -72,14 +72,14 @@ class Ledger:
     def __init__(
         self,
         study: optuna.Study,
-        settings: SearchSettings,
+        config: SearchConfig,
         pruner: Pruner,
         artifact_dir: Path,
     ) -> None:
         self.study = study
-        self.settings = settings
+        self.config = config
         self.pruner = study.pruner = pruner
-        study.sampler = SeededSampler(settings.sampler, settings.seed, index_of)
+        study.sampler = SeededSampler(config.sampler, config.seed, index_of)
         self.timetable: Timetable | None = None  # where there is a time limit
         self.step: Step | None = None  # what the timetable says comes next
         self.promotion: FrozenTrial | None = None  # the stopped trial that goes on next
@@ -100,10 +100,10 @@ class Ledger:
             StorageFailedError: the database is another one than before.
         """
         self._file.check()
-        trials = self._trials
         self.tally = take_tally(self.study)
+        trials = self._trials  # no fewer than the tally has seen
         if self.timetable is not None:
-            num_new = max(self.settings.trials - self._num_begun, 0) if not self.is_exhausted else 0
+            num_new = max(self.config.trials - self._num_begun, 0) if not self.is_exhausted else 0
             self.step = self.timetable.next_step(self.study, num_new)
             number = self.step.number if self.step else None
             self.promotion = None if number is None else trials[number]
@@ -150,7 +150,7 @@ class Ledger:
     @property
     def num_missing(self) -> int:
         """Trained candidates that are still to come, as asked for with `--trials`."""
-        return max(self.settings.trials - self.num_trained, 0)
+        return max(self.config.trials - self.num_trained, 0)
 
     @property
     def num_trained(self) -> int:
@@ -263,7 +263,7 @@ class Ledger:
         if before is None or before.seed is None:
             trials = self._trials
             index = index_of(trials[trial.number], trials)
-            seed = derive_seed(self.settings.seed, index, "training")
+            seed = derive_seed(self.config.seed, index, "training")
             return Running(trial, candidate, tuple(epochs), seed, is_short=is_short)
         if step is None:
             epochs = [e for e in epochs if e > before.last_rung.epochs]
@@ -370,7 +370,7 @@ class Ledger:
     @property
     def _wants_new(self) -> bool:
         """Whether a candidate is to be proposed that had no training yet."""
-        return self._num_begun < self.settings.trials and not self.is_exhausted
+        return self._num_begun < self.config.trials and not self.is_exhausted
 
     def _next_promotion(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
         """The stopped trial that goes on next, if there is one."""

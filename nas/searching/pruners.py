@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.searching.config import PrunerName
 from nas.storage.trials import CONTINUES, Reason, reason_of, was_broken_off, was_shortened
 
 FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
@@ -17,9 +17,6 @@ LOWEST_KEPT = 8  # of so many candidates on the lowest rung one goes on to the n
 KEPT = 4  # and on a higher one; each rung is so many times as long as the one below
 FIRST = 2  # so many go on at once from the lowest rung, so that the first full training is no lot
 FINISHED = 3  # so many had their full training when a search ends, so that one can compare
-
-
-PrunerName = Literal["squeezed", "median", "none"]
 
 
 class Pruner(BasePruner):

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -19,9 +19,8 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.searching.config import SamplerName
 from nas.storage.trials import REJECTED, Reason, reason_of, was_broken_off
-
-SamplerName = Literal["auto", "tpe", "gp", "random"]
 
 LEARNS_FROM_FULL_TRAININGS = "gp"  # Optuna's hears of no candidate that was stopped
 STUCK = 3  # proposals in a row that teach nothing, after which the next is drawn at random

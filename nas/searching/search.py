@@ -36,7 +36,7 @@ class Search:
     """One search in one study.
 
     Args:
-        ledger: holds the study, and the settings of the search.
+        ledger: holds the study, and what the search was asked for.
         space: makes a candidate of a trial.
         task: the images' shape and the limits.
         data: train and validation images.
@@ -62,13 +62,13 @@ class Search:
         self.pool = pool
         self.callback = callback
         self.stop = stop
-        self.settings = ledger.settings
+        self.config = ledger.config
         self.runner = TrialRunner(ledger, pool, callback, stop)
         self.first_proposals = space.first_proposals(task)
         # A search that was broken off in a row of rejections goes on with it; one that had ended
         # with them tries again.
         before = ledger.num_rejected_last
-        self.num_rejected = before if before < self.settings.max_rejected else 0  # in a row
+        self.num_rejected = before if before < self.config.max_rejected else 0  # in a row
 
     def begin_with(self, proposals: list[Params]) -> None:
         """Propose these parameter values next, unless the study has had or awaits them already."""
@@ -133,7 +133,7 @@ class Search:
                 workers=self.pool.num_workers,
                 max_params=self.task.max_params,
                 budget=self.task.budget.summary(),
-                trials=self.settings.trials,
+                trials=self.config.trials,
                 epochs=self.task.epochs,
                 counts=self.ledger.counts,
                 best_trial=best.number if best else None,
@@ -295,7 +295,7 @@ class Search:
 
     def _why_exhausted(self) -> str | None:
         """Why there are no more proposals, if that is so and nothing is to be promoted either."""
-        if self.num_rejected < self.settings.max_rejected:
+        if self.num_rejected < self.config.max_rejected:
             return None
         self.ledger.exhaust()
         if self.ledger.promotion is not None:
@@ -307,7 +307,7 @@ class Search:
 
     def _why_rejected(self) -> str:
         """What most of the last proposals have in common, and what to do."""
-        last = self.ledger.last_rejections(self.settings.max_rejected)
+        last = self.ledger.last_rejections(self.config.max_rejected)
         ((reason, count),) = Counter(reason for reason, _ in last).most_common(1)
         if reason == Reason.OVER_BUDGET:
             return (

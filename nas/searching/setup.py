@@ -1,8 +1,7 @@
-"""Launch: all of a search that can be got ready and checked before the first write."""
+"""Setup: all of a search that can be got ready and checked before the first write."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from optuna.storages import BaseStorage
 from nas.candidates.budget import Limits
 from nas.data import NAMES, default_data_dir, load_training_images, parse_share, split
 from nas.errors import NasError, OverBudgetError, masked
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig, option_of
 from nas.searching.events import Note, Observer, SearchEnded
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import Pruner, make_pruner
@@ -28,49 +27,44 @@ from nas.storage.studies import DataFacts, StudyFacts, check_study_name, open_or
 from nas.training import choose_device, choose_precision
 from nas.training.pool import WorkerPool, default_workers
 
-OPTIONS = {
-    "parameters": "--budget",
-    "multiply-accumulates": "--max-macs",
-    "bytes of weights": "--max-weight-bytes",
-    "bytes of activations": "--max-activation-bytes",
+LIMITS = {
+    "parameters": "budget",
+    "multiply-accumulates": "max_macs",
+    "bytes of weights": "max_weight_bytes",
+    "bytes of activations": "max_activation_bytes",
 }
 
 
-class Launch:
-    """A space, images and a device, as the command line names them.
+class SearchSetup:
+    """A space, images and a device, as a configuration names them.
 
     Raises:
         NasError: one of them cannot be had; the line says which option to mend.
     """
 
-    def __init__(self, options: Namespace) -> None:
-        self.options = options
-        valid_share = parse_share(options.valid_share)
-        self.device = choose_device(options.device)
-        self.precision = choose_precision(options.precision, self.device)
-        self.space = load_space(options.space)
+    def __init__(self, config: SearchConfig) -> None:
+        self.config = config
+        valid_share = parse_share(str(config.valid_share))
+        self.device = choose_device(config.device)
+        self.precision = choose_precision(config.precision, self.device)
+        self.space = load_space(config.space)
         self.images = load_training_images(
-            options.dataset, options.data_dir or default_data_dir(), options.image_size
+            config.dataset, config.data_dir or default_data_dir(), config.image_size
         )
-        self.data = split(self.images, valid_share, options.split_seed)
+        self.data = split(self.images, valid_share, config.split_seed)
         self.notes = list(self.images.notes)
-        other = passed_over(self.space) if options.space is None else None
+        other = passed_over(self.space) if config.space is None else None
         if other is not None:
             self.notes.append(
                 f"no --space given: searching in the {DEFAULT} that came with nas, not in {other}; "
                 f"--space {DEFAULT} takes that"
             )
-        in_bytes = (options.max_weight_bytes, options.max_activation_bytes)
+        in_bytes = (config.max_weight_bytes, config.max_activation_bytes)
         # Without a limit in bytes they mean nothing, and must not tell two searches apart.
-        bits = Limits.bits if in_bytes == (None, None) else options.bits
-        self.limits = Limits(options.max_macs, *in_bytes, bits)
-        if bits != options.bits and options.verb != "check":
-            self.notes.append(
-                f"--bits {options.bits} limits nothing without --max-weight-bytes or "
-                "--max-activation-bytes"
-            )
-        num_workers = options.workers or default_workers(self.device)
-        self.num_workers = min(num_workers, options.trials)
+        bits = Limits.bits if in_bytes == (None, None) else config.bits
+        self.limits = Limits(config.max_macs, *in_bytes, bits)
+        num_workers = config.workers or default_workers(self.device)
+        self.num_workers = min(num_workers, config.trials)
 
     def task(self, budget: int) -> Task:
         """What is searched for under a budget and the other limits.
@@ -78,18 +72,18 @@ class Launch:
         Raises:
             NasError: nothing in the space fits, or the space does not know where to begin.
         """
-        options, data = self.options, self.data
+        config, data = self.config, self.data
         num_classes = len(data.classes)
-        task = Task(data.input_shape, num_classes, budget, options.epochs, data.flips, self.limits)
+        task = Task(data.input_shape, num_classes, budget, config.epochs, data.flips, self.limits)
         smallest = draws.smallest(self.space, task).architecture
         try:
             task.budget.check(smallest)
         except OverBudgetError as error:
-            option = OPTIONS[error.unit]
-            is_budget = option == "--budget"
-            given = budget if is_budget else getattr(options, option[2:].replace("-", "_"))
+            limit = LIMITS[error.unit]
+            is_budget = limit == "budget"
+            given = budget if is_budget else getattr(config, limit)
             raise NasError(
-                f"{option} {given:,} is too small: the smallest network of space "
+                f"{option_of(limit)} {given:,} is too small: the smallest network of space "
                 f"{self.space.name} for {data.name} has {error.cost:,} {error.unit}, so give "
                 f"{error.cost + is_budget:,} or more"
             ) from error
@@ -101,7 +95,7 @@ class Launch:
         return check_study_name(f"{self.space.name}-{self.data.name}-{budget}")
 
     def pruner(self, task: Task) -> Pruner:
-        return make_pruner(self.options.pruner, task.epochs, len(self.data.train_index))
+        return make_pruner(self.config.pruner, task.epochs, len(self.data.train_index))
 
     def make_pool(self) -> WorkerPool:
         return WorkerPool(self.data, self.device, self.precision, self.num_workers)
@@ -125,18 +119,18 @@ class Launch:
         begin_with: list[dict[str, Any]],
     ) -> SearchEnded:
         """Search in a study; see `Search`."""
-        options = self.options
-        settings = SearchSettings(
-            trials=options.trials,
-            max_rejected=options.max_rejected,
-            sampler=options.sampler,
-            pruner=options.pruner,
-            seed=options.seed,
-        )
+        config = self.config
         pruner = self.pruner(task)
         for note in self.notes:
             show(Note(note))
-        if masked(options.storage or "") != (options.storage or ""):
+        if config.bits != self.limits.bits:
+            show(
+                Note(
+                    f"--bits {config.bits} limits nothing without --max-weight-bytes or "
+                    "--max-activation-bytes"
+                )
+            )
+        if masked(config.storage or "") != (config.storage or ""):
             show(
                 Note(
                     "others on this machine can read the password in --storage in the list of "
@@ -144,14 +138,14 @@ class Launch:
                 )
             )
         has_rungs = len(pruner.rung_epochs(task.epochs)) > 1
-        if has_rungs and options.sampler == LEARNS_FROM_FULL_TRAININGS:
+        if has_rungs and config.sampler == LEARNS_FROM_FULL_TRAININGS:
             show(
                 Note(
-                    f"--sampler {options.sampler} learns from candidates trained in full alone, "
+                    f"--sampler {config.sampler} learns from candidates trained in full alone, "
                     "which are few with --pruner squeezed: --pruner none suits it"
                 )
             )
-        ledger = Ledger(study, settings, pruner, default_artifact_dir(options.storage))
+        ledger = Ledger(study, config, pruner, default_artifact_dir(config.storage))
         search = Search(ledger, self.space, task, self.data, pool, show, stop)
         search.begin_with(begin_with)
         return search.run()
@@ -166,7 +160,7 @@ class Launch:
             data_sha256=data.sha256,
             split_sha256=data.split_sha256,
             epochs=task.epochs,
-            seed=self.options.seed,
+            seed=self.config.seed,
             max_macs=limits.max_macs,
             max_weight_bytes=limits.max_weight_bytes,
             max_activation_bytes=limits.max_activation_bytes,
@@ -174,14 +168,14 @@ class Launch:
         )
 
     def _data_facts(self) -> DataFacts:
-        options, data = self.options, self.data
+        config, data = self.config, self.data
         # A folder may have the name of a known data set: `./digits` is not `digits`.
-        is_folder = options.dataset is not None and options.dataset not in NAMES
+        is_folder = config.dataset is not None and config.dataset not in NAMES
         return DataFacts(
-            source=str(Path(options.dataset).resolve()) if is_folder else data.name,
-            image_size=options.image_size,
-            valid_share=str(parse_share(options.valid_share)),
-            split_seed=options.split_seed,
+            source=str(Path(config.dataset).resolve()) if is_folder else data.name,
+            image_size=config.image_size,
+            valid_share=str(parse_share(str(config.valid_share))),
+            split_seed=config.split_seed,
             input_shape=data.input_shape,
             classes=data.classes,
             mean=data.mean,

@@ -17,7 +17,7 @@ from nas.cli.main import main
 from nas.data import catalog
 from nas.errors import DivergedError, InvalidCandidateError, SearchError
 from nas.searching import estimate
-from nas.searching.estimate import forecast, take_stock
+from nas.searching.estimate import forecast, space_stats
 from nas.searching.pruners import make_pruner
 from nas.spaces.task import Task
 from nas.training.messages import EpochDone, Restarted
@@ -52,7 +52,7 @@ def test_draws_are_sorted_into_those_that_fit_are_over_or_cannot_exist():
             raise InvalidCandidateError("broken")
         return candidate
 
-    holdings = take_stock(make_space(propose), TASK, 600)
+    holdings = space_stats(make_space(propose), TASK, 600)
     assert holdings.num_drawn == 600
     assert holdings.num_invalid == pytest.approx(300, abs=50)
     assert len(holdings.fitting) == pytest.approx(110, abs=35)
@@ -63,29 +63,29 @@ def test_draws_are_sorted_into_those_that_fit_are_over_or_cannot_exist():
 
 def test_every_limit_decides_what_fits():
     limits = replace(TASK.limits, max_macs=9 * 64 * 5 + 20)
-    holdings = take_stock(make_space(), replace(TASK, limits=limits), 300)
+    holdings = space_stats(make_space(), replace(TASK, limits=limits), 300)
     assert {c.architecture.layers[0].out_channels for c in holdings.fitting} == set(range(1, 6))
 
 
 def test_stock_is_taken_of_the_same_draws_each_time():
-    first, again = (take_stock(make_space(), TASK, 50) for _ in range(2))
+    first, again = (space_stats(make_space(), TASK, 50) for _ in range(2))
     assert first == again
-    assert take_stock(make_space(), TASK, 50, seed=1) != first
+    assert space_stats(make_space(), TASK, 50, seed=1) != first
 
 
 def test_space_of_which_nothing_fits_holds_nothing():
-    holdings = take_stock(make_space(), replace(TASK, max_params=5), 20)
+    holdings = space_stats(make_space(), replace(TASK, max_params=5), 20)
     assert (holdings.fitting, holdings.num_over, holdings.num_distinct) == ((), 20, 0)
 
 
 def test_networks_are_the_same_whatever_their_recipes():
-    holdings = take_stock(space_of(3), replace(TASK, max_params=1000), 60)
+    holdings = space_stats(space_of(3), replace(TASK, max_params=1000), 60)
     assert holdings.num_distinct == 3
 
 
 def test_no_more_candidates_are_trained_than_there_are():
     for num_drawn, expected in ((60, 3), (29, 20)):  # of few draws one cannot tell
-        holdings = take_stock(make_space(lambda t, task: suggest(t, task)), TASK, 1)
+        holdings = space_stats(make_space(lambda t, task: suggest(t, task)), TASK, 1)
         holdings = replace(holdings, fitting=tuple(network(1 + n % 3) for n in range(num_drawn)))
         assert holdings.most_trained(20) == expected
     assert holdings.most_trained(2) == 2

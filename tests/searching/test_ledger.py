@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from nas.errors import StorageFailedError
 from nas.searching import ledger as module
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import Pruner, SqueezedPruner
 from nas.storage.database import open_storage
@@ -26,7 +26,7 @@ def study():
 
 
 def ledger_of(study, trials):
-    settings = SearchSettings(trials=trials, sampler="random")
+    settings = SearchConfig(budget=1, trials=trials, sampler="random")
     pruner = study.pruner if isinstance(study.pruner, Pruner) else Pruner()
     return Ledger(study, settings, pruner, Path("nowhere"))
 

@@ -18,7 +18,7 @@ from optuna.samplers import (
 )
 from optuna.trial import TrialState
 
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.pruners import FIRST_RUNG, SqueezedPruner, make_pruner
 from nas.searching.samplers import (
     STUCK,
@@ -277,7 +277,9 @@ def test_search_that_ended_between_two_trials_goes_on_as_if_it_had_not(
             )
             task = Task(tiny_data.input_shape, len(tiny_data.classes), 400, 19)
             data = with_images(tiny_data, FIRST_RUNG) if pruner == "squeezed" else tiny_data
-            settings = SearchSettings(trials=trials, sampler=name, pruner=pruner, max_rejected=40)
+            settings = SearchConfig(
+                budget=1, trials=trials, sampler=name, pruner=pruner, max_rejected=40
+            )
             pool = FakePool()
             search_in(study, make_space(space), task, data, settings, pool, tmp_path / folder).run()
         return [(r.params, r.outcome, r.valid_accuracy) for r in read_trials(study)]

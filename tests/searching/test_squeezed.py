@@ -17,7 +17,7 @@ from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.errors import DivergedError
 from nas.searching import pruners
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, Note, TrialEnded, TrialStarted
 from nas.searching.pruners import FIRST_RUNG, SqueezedPruner
 from nas.searching.stop import StopRequest
@@ -56,7 +56,7 @@ def make_search(large_data, tmp_path):
         events = []
         search = search_in(
             study, make_space(function), task, data,
-            SearchSettings(**{"trials": 8, "sampler": "random"} | settings), pool,
+            SearchConfig(budget=1, **{"trials": 8, "sampler": "random"} | settings), pool,
             tmp_path / "artifacts", events.append, stop,
         )  # fmt: skip
         search.events = events
@@ -94,7 +94,7 @@ def few(monkeypatch):
 
 
 def test_it_is_what_a_search_does_unless_told_otherwise():
-    assert SearchSettings().pruner == "squeezed"
+    assert SearchConfig(budget=1).pruner == "squeezed"
 
 
 def test_the_best_climbs_to_the_full_schedule_and_the_weak_stop_after_the_first(make_search):

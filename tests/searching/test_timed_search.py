@@ -10,7 +10,7 @@ import torch
 from optuna.trial import TrialState
 
 from nas.searching import stop as stop_module
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.events import Note, PlanMade, TrialStarted
 from nas.searching.pruners import FIRST_RUNG
 from nas.searching.stop import StopRequest
@@ -49,7 +49,7 @@ class World:
         self.events.clear()
         search = search_in(
             self.study, space, task, self.data,
-            SearchSettings(**{"trials": 50, "sampler": "random"} | settings), self.pool,
+            SearchConfig(budget=1, **{"trials": 50, "sampler": "random"} | settings), self.pool,
             self.folder, self.events.append, stop,
         )  # fmt: skip
         self.weights = search.ledger.weights

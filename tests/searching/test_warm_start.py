@@ -12,7 +12,7 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.errors import StudyError
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.warm_start import MOST, proposals_from
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
@@ -56,7 +56,8 @@ def make_study(storage, tiny_data, tmp_path):
         study = open_or_create_study(storage, name, facts, data, space.source)
         search = search_in(
             study, space, replace(task, epochs=1), tiny_data,
-            SearchSettings(trials=trials, sampler="random", pruner="none"), FakePool(1, score),
+            SearchConfig(budget=1, trials=trials, sampler="random", pruner="none"),
+            FakePool(1, score),
             tmp_path / "weights",
         )  # fmt: skip
         search.begin_with(list(begin))

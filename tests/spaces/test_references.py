@@ -21,7 +21,7 @@ from nas.candidates.layers import (
     ReLU,
 )
 from nas.errors import InvalidCandidateError
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.spaces.draws import DrawnTrial, check_start
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
@@ -230,7 +230,7 @@ def make_search(space, tiny_data, tmp_path, pool):
     def make(budget=20_000, shape=(1, 28, 28), **settings):
         return search_in(
             study, space, Task(shape, 10, budget), tiny_data,
-            SearchSettings(**{"trials": 5, "pruner": "none", "max_rejected": 8} | settings),
+            SearchConfig(budget=1, **{"trials": 5, "pruner": "none", "max_rejected": 8} | settings),
             pool, tmp_path,
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from nas.errors import StudyError
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.spaces.task import Task
 from nas.storage import database as module
 from nas.storage import retry
@@ -60,7 +60,7 @@ def server(tmp_path, monkeypatch):
 
 def run_search(study, data, folder):
     task = Task(data.input_shape, len(data.classes), 150, 3)
-    settings = SearchSettings(trials=6, pruner="none")
+    settings = SearchConfig(budget=1, trials=6, pruner="none")
     search_in(study, make_space(), task, data, settings, FakePool(), folder).run()
     return [(t.state, t.params, t.values) for t in study.trials]
 

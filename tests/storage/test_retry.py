@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 
 from nas.errors import StorageFailedError
 from nas.searching import ledger
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.spaces.task import Task
 from nas.storage import database as storage_module
 from nas.storage import leases, retry
@@ -61,7 +61,7 @@ def break_off(monkeypatch, storage, name, when, after=False):
 def run_search(study, data, folder, pool=None):
     """The study, after a whole search in it."""
     task = Task(data.input_shape, len(data.classes), 150, 3)
-    settings = SearchSettings(trials=6, sampler="tpe", pruner="none")
+    settings = SearchConfig(budget=1, trials=6, sampler="tpe", pruner="none")
     search_in(study, make_space(), task, data, settings, pool or FakePool(), folder).run()
     return study
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from nas.errors import SearchError, StorageFailedError
 from nas.metrics import EpochMetrics
-from nas.searching.config import SearchSettings
+from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, Note
 from nas.spaces.task import Task
 from nas.storage.artifacts import WeightsStore
@@ -303,7 +303,7 @@ def test_files_are_json_that_people_can_read(study, journal):
 
 def make_search(study, data, folder, events, pool=None):
     task = Task(data.input_shape, len(data.classes), 150, 3)
-    settings = SearchSettings(trials=3, sampler="random", pruner="none")
+    settings = SearchConfig(budget=1, trials=3, sampler="random", pruner="none")
     return search_in(
         study, make_space(), task, data, settings, pool or FakePool(), folder, events.append
     )

@@ -1,0 +1,449 @@
+"""The Python API, which the command line calls as well.
+
+    study = nas.search(budget=20_000, dataset="digits", trials=12, epochs=3)
+    study.best.accuracy, study.leaderboard()
+    nas.certify(study, top=3, seeds=5)
+    nas.export(study.best, "winner")
+
+Keywords have the names of the options of `nas search`. Errors are `nas.NasError`, one line each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+
+from nas.certification.certify import Certification, shortlist
+from nas.certification.records import Protocol, Run, read_runs
+from nas.data import (
+    Dataset,
+    LabelledImages,
+    check_test_images,
+    default_data_dir,
+    load_test_images,
+    load_training_images,
+    parse_share,
+    split,
+)
+from nas.errors import DataError, NasError, StudyError
+from nas.exporters.export import Exported, export_trial
+from nas.reports.dashboard import note_certificates, serve
+from nas.reports.frontier import Point, points_of
+from nas.reports.live import make_display
+from nas.reports.results import StudyResult, TrialResult
+from nas.searching.config import FIELDS, SearchConfig
+from nas.searching.estimate import CheckResult, forecast, foresee, space_stats
+from nas.searching.events import Observer
+from nas.searching.setup import SearchSetup
+from nas.searching.stop import StopRequest
+from nas.searching.warm_start import proposals_from
+from nas.spaces.loader import list_spaces
+from nas.storage.artifacts import WeightsStore, default_artifact_dir
+from nas.storage.database import open_storage, storage_errors
+from nas.storage.studies import (
+    DataFacts,
+    check_study_name,
+    open_study,
+    study_data,
+    study_facts,
+    study_names,
+)
+from nas.storage.trials import find_trial
+from nas.training import choose_device, choose_precision
+from nas.training.device import device_name
+from nas.training.pool import WorkerPool, default_workers
+
+__all__ = [
+    "certify", "check", "dashboard", "export", "ladder", "list_spaces", "list_studies",
+    "load_study", "search",
+]  # fmt: skip
+
+Callback = Observer
+"""Called with every event of a search, see `nas.searching.events`."""
+Study = StudyResult | optuna.Study | str
+"""A study as `search` returns it, or its name."""
+
+MOST_UP = 3  # networks that a study of a ladder takes over from the one below
+
+
+def search(
+    config: SearchConfig | None = None,
+    *,
+    callback: Callback | None = None,
+    stop: StopRequest | None = None,
+    **options: Any,
+) -> StudyResult:
+    """Search for the best network under a budget, or go on with a search of the same name.
+
+        study = nas.search(budget=20_000, dataset="digits", trials=12, workers=1)
+
+    Args:
+        config: what to search for; or its fields as keywords.
+        callback: called with every event; None shows them as `nas search` does.
+        stop: ends the search when it is true; None: Ctrl-C and the time limit end it.
+
+    Raises:
+        NasError: a keyword is bad, or the search cannot go on; every check is made before the
+            first write.
+    """
+    config = _config(config, options)
+    name = None if config.study is None else check_study_name(config.study)
+    setup = SearchSetup(config)
+    task = setup.task(config.budget)
+    name = name or setup.study_name(config.budget)
+    pool = setup.make_pool()  # the images may not fit into shared memory
+    with (
+        storage_errors(config.storage),
+        stop or StopRequest(config.timeout_seconds) as stop,
+        _shown(callback) as show,
+    ):
+        warm = []
+        if config.warm_start is not None:
+            # Before the database is made, which a wrong name must not leave behind.
+            old = open_storage(config.storage)
+            warm = proposals_from(config.warm_start, setup.space, task, old)
+        study = setup.open_study(open_storage(config.storage, create=True), name, task)
+        with pool:
+            ended = setup.run(study, task, pool, show, stop, warm)
+    return StudyResult(study, config.storage, ended)
+
+
+@dataclass(frozen=True)
+class LadderResult:
+    """Searches under several budgets."""
+
+    budgets: tuple[int, ...]
+    studies: tuple[StudyResult, ...]  # those that were begun, the smallest budget first
+    points: tuple[Point, ...]  # every trained network: each counts for every budget it fits
+    is_cut: bool  # a time limit or a signal ended one of them
+
+
+def ladder(
+    budgets: Sequence[int],
+    *,
+    callback: Callback | None = None,
+    stop: StopRequest | None = None,
+    **options: Any,
+) -> LadderResult:
+    """Search under one budget after another, the smallest first; all are checked before.
+
+    Each begins with the shapes that were best below. A time limit is shared in equal parts.
+
+        nas.ladder([1_000, 5_000, 20_000], dataset="digits", trials=5)
+
+    Raises:
+        NasError: as `search`.
+    """
+    budgets = tuple(sorted(set(budgets)))
+    if not budgets:
+        raise NasError("--budgets is empty: give at least one number of parameters")
+    configs = {budget: _config(None, options | {"budget": budget}) for budget in budgets}
+    config = configs[budgets[0]]
+    setup = SearchSetup(config)
+    tasks = {budget: setup.task(budget) for budget in budgets}
+    pool = setup.make_pool()
+    studies: dict[int, optuna.Study] = {}
+    results: list[StudyResult] = []
+    is_cut = False
+    with storage_errors(config.storage), stop or StopRequest(config.timeout_seconds) as stop:
+        storage = open_storage(config.storage, create=True)
+        # Those that are there come first: one that cannot go on is found before any is made.
+        there = study_names(storage)
+        for budget in sorted(tasks, key=lambda budget: setup.study_name(budget) not in there):
+            studies[budget] = setup.open_study(storage, setup.study_name(budget), tasks[budget])
+        with pool:
+            smaller: optuna.Study | None = None
+            for place, (budget, task) in enumerate(tasks.items()):
+                stop.allot(len(tasks) - place)
+                warm = []
+                if smaller is not None and points_of([smaller]):
+                    with contextlib.suppress(StudyError):  # a space may offer others here
+                        warm = proposals_from(
+                            smaller.study_name, setup.space, task, storage, MOST_UP
+                        )
+                with _shown(callback) as show:
+                    ended = setup.run(studies[budget], task, pool, show, stop, warm)
+                results.append(StudyResult(studies[budget], config.storage, ended))
+                is_cut = is_cut or ended.reason is not None
+                if stop.signal_number is not None:
+                    break
+                smaller = studies[budget]
+        points = points_of(list(studies.values()))
+    return LadderResult(budgets, tuple(results), tuple(points), is_cut)
+
+
+def check(
+    config: SearchConfig | None = None,
+    *,
+    draws: int = 1000,
+    callback: Callable[[CheckResult], None] = lambda found: None,
+    **options: Any,
+) -> CheckResult:
+    """Say what a search would find and how long it would take; writes nothing.
+
+        nas.check(budget=20_000, dataset="digits").forecast.seconds_likely
+
+    Args:
+        draws: candidates to draw at random.
+        callback: called with what the space holds, before the first probe trains.
+
+    Raises:
+        NasError: as `search`; or a candidate could not be trained.
+    """
+    config = _config(config, options)
+    setup = SearchSetup(config)
+    task = setup.task(config.budget)
+    stats = space_stats(setup.space, task, draws)
+    found = CheckResult(
+        config=config, space=setup.space.name, task=task, dataset=setup.data.name,
+        num_train=len(setup.data.train_index), num_valid=len(setup.data.valid_index),
+        workers=setup.num_workers, device=device_name(setup.device, setup.precision),
+        notes=tuple(setup.notes), stats=stats,
+    )  # fmt: skip
+    callback(found)
+    if not stats.fitting:
+        return found
+    pruner = setup.pruner(task)
+    expected = forecast(
+        stats.fitting, setup.data, setup.precision, stats.most_trained(config.trials),
+        setup.num_workers, pruner, setup.device,
+    )  # fmt: skip
+    plan = None
+    if config.timeout_seconds is not None:
+        has_start = bool(setup.space.first_proposals(task))
+        plan = foresee(
+            expected, setup.data, task.epochs, setup.num_workers, pruner,
+            config.timeout_seconds, has_start=has_start,
+        )  # fmt: skip
+    return replace(found, forecast=expected, plan=plan)
+
+
+def load_study(name: str | None = None, *, storage: str | None = None) -> StudyResult:
+    """A study of the storage; without a name the one that was searched last.
+
+        nas.load_study("mnist-20k").best.accuracy
+
+    Raises:
+        StudyError: there is none, or it was not made by nas.
+    """
+    with storage_errors(storage):
+        return StudyResult(open_study(open_storage(storage), name), storage)
+
+
+def list_studies(*, storage: str | None = None) -> list[str]:
+    """The names of all studies in a storage, in alphabetical order."""
+    with storage_errors(storage):
+        return sorted(study_names(open_storage(storage)))
+
+
+@dataclass(frozen=True)
+class CertifyResult:
+    """What a certification has measured."""
+
+    study: StudyResult
+    protocol: Literal["honest", "watched"]
+    best: TrialResult | None  # under `honest`: the one that was measured on the test images
+    runs: tuple[Run, ...]  # every stored training of these trials, of each protocol
+
+
+def certify(
+    study: Study,
+    *,
+    trials: Sequence[int] = (),
+    top: int = 3,
+    seeds: int = 5,
+    protocol: Literal["honest", "watched"] = "honest",
+    dataset: Any = None,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int | None = None,
+    storage: str | None = None,
+    callback: Callable[[str], None] = print,
+    stop: StopRequest | None = None,
+) -> CertifyResult:
+    """Train the best trials again with fresh seeds; every check runs before the first training.
+
+        nas.certify("mnist-20k", top=1, seeds=10).best.number
+
+    Args:
+        trials: their numbers; without them the `top` best.
+        seeds: trainings of each, under each protocol.
+        protocol: `honest` decides on validation images and opens the test images once; `watched`
+            tests after every epoch, which flatters.
+        dataset: the images of the study, where they cannot be found again by its record.
+        callback: called with a line for each training that has ended.
+
+    Raises:
+        NasError: a trial is not there or was never trained, or its images are gone.
+    """
+    chosen = choose_device(device)
+    number_format = choose_precision(precision, chosen)
+    num_workers = workers or default_workers(chosen)
+    result = _study(study, storage)
+    inside = result.optuna_study
+    facts, data_facts = study_facts(inside), study_data(inside)
+    assert facts is not None  # or open_study had refused
+    if trials:
+        records = [find_trial(inside, number) for number in dict.fromkeys(trials)]
+    else:
+        records = shortlist(inside, top)
+    for record in records:
+        if record.candidate is None:
+            raise NasError(f"trial {record.number} was never trained: {record.detail}")
+    data_dir = data_dir or default_data_dir()
+    check_test_images(data_facts.source, data_facts.classes)
+    data = _images_of(inside, data_facts, data_dir, dataset)
+
+    def load_test() -> LabelledImages:
+        images = load_test_images(data_facts.source, data_dir, data_facts.image_size, data)
+        for note in images.notes:
+            callback(note)
+        return images
+
+    def make_pool(images: Dataset) -> WorkerPool:
+        most = len(records) * seeds
+        return WorkerPool(images, chosen, number_format, min(num_workers, most))
+
+    best = None
+    with storage_errors(result.storage), stop or StopRequest() as stop:
+        weights = WeightsStore(inside, default_artifact_dir(result.storage))
+        certification = Certification(
+            inside, records, seeds, facts.seed, data, load_test, make_pool, weights, callback, stop
+        )
+        try:
+            if protocol == "honest":
+                best = certification.run_honest()
+            else:
+                certification.run_watched()
+        finally:  # on an error, too, what was measured is kept in the note
+            note_certificates(inside)
+    runs = tuple(
+        run for kind in Protocol for record in records
+        for run in read_runs(inside, kind, record.number)
+    )  # fmt: skip
+    return CertifyResult(result, protocol, TrialResult(result, best) if best else None, runs)
+
+
+def export(
+    trial: TrialResult | StudyResult,
+    out: str | Path | None = None,
+    *,
+    force: bool = False,
+    dataset: Any = None,
+    data_dir: Path | None = None,
+    callback: Callable[[str], None] = print,
+) -> Exported:
+    """Write a trained network as PyTorch code with its weights, checked in a clean process.
+
+        nas.export(study.best, "winner")
+
+    Args:
+        trial: the trial, or a study, whose best one is taken.
+        out: the folder to make; None: STUDY-trial-NUMBER here.
+        force: replace what an earlier export left there.
+        dataset: as in `certify`; without the images the export is checked on random ones.
+        callback: told of that in a line.
+
+    Raises:
+        NasError: the folder cannot be made, the weights were not kept, or the check failed.
+    """
+    if isinstance(trial, StudyResult):
+        trial = trial.best
+    inside, record = trial.study.optuna_study, trial.record
+    if record.candidate is None:
+        raise NasError(f"trial {record.number} was never trained: {record.detail}")
+    folder = export_folder(inside.study_name, record.number) if out is None else Path(out)
+    with storage_errors(trial.study.storage):
+        facts = study_data(inside)
+        store = WeightsStore(inside, default_artifact_dir(trial.study.storage))
+        weights = store.load(record.number)
+    try:
+        data = _images_of(inside, facts, data_dir or default_data_dir(), dataset)
+    except DataError as error:
+        callback(f"{error}; the export is checked on random images")
+        data = None
+    return export_trial(record, weights, facts, inside.study_name, data, folder, force=force)
+
+
+def dashboard(
+    *,
+    storage: str | None = None,
+    port: int = 8080,
+    expose: bool = False,
+    callback: Callable[[str], None] = print,
+) -> None:
+    """Serve optuna-dashboard on this machine until it is interrupted.
+
+    Args:
+        port: to listen on; 0 for any that is free.
+        expose: let other machines in: whoever reaches it can delete studies.
+        callback: called with the address.
+    """
+    opened = open_storage(storage)
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(opened, default_artifact_dir(storage), port, callback, expose=expose)
+
+
+def export_folder(study: str, number: int) -> Path:
+    """The folder that an export goes to which was given none.
+
+    Raises:
+        NasError: no folder can have that name; other programs' studies may have any.
+    """
+    with contextlib.suppress(StudyError):
+        folder = Path(f"{check_study_name(study)}-trial-{number}")
+        if len(os.fsencode(folder)) <= 255:
+            return folder
+    raise NasError(
+        f"no folder can be named after study {study[:40]!r}: say with --out where to export to"
+    )
+
+
+def _config(config: SearchConfig | None, options: dict[str, Any]) -> SearchConfig:
+    unknown = [name for name in options if name not in FIELDS]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], FIELDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIELDS)}"
+        raise NasError(f"{unknown[0]} is no keyword of a search: {hint}")
+    if config is not None:
+        return replace(config, **options)
+    if "budget" not in options:
+        raise NasError("budget is required, such as budget=20_000")
+    return SearchConfig(**options)
+
+
+@contextlib.contextmanager
+def _shown(callback: Callback | None) -> Iterator[Callback]:
+    if callback is not None:
+        yield callback
+        return
+    with make_display(False, False) as show:
+        yield show
+
+
+def _study(study: Study, storage: str | None) -> StudyResult:
+    if isinstance(study, str):
+        return load_study(study, storage=storage)
+    return study if isinstance(study, StudyResult) else StudyResult(study, storage)
+
+
+def _images_of(study: optuna.Study, facts: DataFacts, data_dir: Path, dataset: Any) -> Dataset:
+    """The images a study searched on; raises DataError when they are gone or have changed."""
+    source = facts.source if dataset is None else dataset
+    images = load_training_images(source, data_dir, facts.image_size)
+    data = split(images, parse_share(facts.valid_share), facts.split_seed)
+    before = study_facts(study)
+    if before is None or (data.sha256, data.split_sha256) != (
+        before.data_sha256,
+        before.split_sha256,
+    ):
+        raise DataError(f"{source} has changed since the search")
+    return data

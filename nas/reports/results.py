@@ -1,0 +1,165 @@
+"""Results: a study and its trials as values for Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+import torch
+from torch import Tensor, nn
+
+from nas.candidates.architecture import Architecture
+from nas.candidates.candidate import Candidate
+from nas.candidates.recipe import Recipe
+from nas.errors import StudyError
+from nas.metrics import EpochMetrics
+from nas.searching.events import SearchEnded
+from nas.storage.artifacts import WeightsStore, default_artifact_dir, fill
+from nas.storage.studies import DataFacts, study_data
+from nas.storage.trials import TrialRecord, best_trials, find_trial, read_trials
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A study, and what it has found.
+
+    study = nas.load_study("mnist-20k")
+    study.best.accuracy, study.best.num_params
+    study.leaderboard(top=5)
+    """
+
+    optuna_study: optuna.Study
+    """The study itself, for everything that Optuna does with one."""
+    storage: str | None = None
+    """The URL of the database that it is in."""
+    ended: SearchEnded | None = None
+    """How the search ended that has returned this result."""
+
+    @property
+    def name(self) -> str:
+        return self.optuna_study.study_name
+
+    @property
+    def best(self) -> TrialResult:
+        """The best trial.
+
+        Raises:
+            StudyError: no candidate has ended a schedule yet.
+        """
+        return self._result(find_trial(self.optuna_study, None))
+
+    @property
+    def trials(self) -> list[TrialResult]:
+        """Every trial, by number, those included that were turned away."""
+        return [self._result(record) for record in read_trials(self.optuna_study)]
+
+    def trial(self, number: int | None = None) -> TrialResult:
+        """The trial of that number, or the best one.
+
+        Raises:
+            StudyError: there is none.
+        """
+        return self._result(find_trial(self.optuna_study, number))
+
+    def leaderboard(self, top: int = 10) -> list[dict[str, Any]]:
+        """The best trials as rows, best first: number, accuracy (0..1), num_params, num_macs,
+        epochs (of the schedule that its weights have ended), recipe in words."""
+        return [
+            {
+                "number": record.number,
+                "accuracy": record.valid_accuracy,
+                "num_params": record.num_params,
+                "num_macs": record.num_macs,
+                "epochs": record.last_rung.epochs,
+                "recipe": record.candidate.recipe.summary() if record.candidate else "",
+            }
+            for record in best_trials(self.optuna_study, top)
+        ]
+
+    def _result(self, record: TrialRecord) -> TrialResult:
+        return TrialResult(self, record)
+
+    def __repr__(self) -> str:
+        best = next(iter(best_trials(self.optuna_study, 1)), None)
+        found = "no network yet" if best is None else f"best {best.valid_accuracy:.2%}"
+        return f"<StudyResult {self.name!r}: {found}>"
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial of a study."""
+
+    study: StudyResult
+    record: TrialRecord
+    """Everything that is stored of the trial."""
+
+    @property
+    def number(self) -> int:
+        return self.record.number
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the validation images, 0..1; None before the first epoch has ended."""
+        return self.record.valid_accuracy
+
+    @property
+    def num_params(self) -> int | None:
+        return self.record.num_params
+
+    @property
+    def num_macs(self) -> int | None:
+        """Multiply-accumulates to classify an image."""
+        return self.record.num_macs
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The values that the sampler proposed, by name."""
+        return self.record.params
+
+    @property
+    def history(self) -> tuple[EpochMetrics, ...]:
+        """What each epoch of its last training came to."""
+        return self.record.history
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network, as plain data; raises StudyError where the trial was turned away."""
+        return self._candidate.architecture
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it was trained; raises StudyError where the trial was turned away."""
+        return self._candidate.recipe
+
+    def model(self) -> nn.Sequential:
+        """The network with its trained weights, ready to classify what `normalise` returns.
+
+            scores = trial.model()(trial.normalise(images))  # float (N, classes)
+
+        Raises:
+            StudyError: the weights were not kept: only those of the five best trials are.
+        """
+        store = WeightsStore(self.study.optuna_study, default_artifact_dir(self.study.storage))
+        state_dict = store.load(self.number)
+        model = self.architecture.build()
+        fill(model, state_dict, f"the weights of trial {self.number}")
+        return model.eval()
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 images (N, C, H, W) as the network was trained on them, float of the same shape."""
+        facts: DataFacts = study_data(self.study.optuna_study)
+        mean = torch.tensor(facts.mean, device=images.device).view(1, -1, 1, 1)
+        std = torch.tensor(facts.std, device=images.device).view(1, -1, 1, 1)
+        return (images.float() / 255 - mean) / std
+
+    @property
+    def _candidate(self) -> Candidate:
+        candidate = self.record.candidate
+        if candidate is None:
+            raise StudyError(f"trial {self.number} was never trained: {self.record.detail}")
+        return candidate
+
+    def __repr__(self) -> str:
+        score = "no score" if self.accuracy is None else f"{self.accuracy:.2%}"
+        return f"<TrialResult {self.number} of {self.study.name!r}: {score}>"

@@ -16,6 +16,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -256,7 +258,8 @@ class WorkerPool:
         arguments = (connections, self._data, self.device, self.precision, self._stop)
         process = self._context.Process(target=work, args=arguments, daemon=True)
         # Without the current folder on its path: a file `token.py` there is none of its business.
-        with _environment(ALLOCATOR | {"PYTHONSAFEPATH": "1"}), _signals_held_back():
+        added = ALLOCATOR | {"PYTHONSAFEPATH": "1"}
+        with _environment(added), _signals_held_back(), _without_main():
             process.start()
         for connection in connections:
             connection.close()
@@ -299,6 +302,20 @@ def _signals_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep new processes from importing the caller's main module, as multiprocessing lets them.
+
+    It may be a script without a guard, a notebook, or standard input; a worker needs nothing of it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

@@ -1,0 +1,169 @@
+"""nas from Python: searches, results, certificates and exports as values."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from dataclasses import MISSING, fields
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+import nas
+from nas import api
+from nas.cli.options import make_parser
+from nas.data import load_training_images, split
+from nas.searching.config import SearchConfig
+from nas.searching.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded
+
+ROOT = Path(__file__).parents[1]
+QUICK = {"budget": 2_000, "dataset": "digits", "trials": 1, "epochs": 2, "workers": 1}
+
+
+@pytest.fixture
+def storage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return f"sqlite:///{tmp_path}/s.db"
+
+
+def test_search_certify_and_export_work_in_a_row(storage, tmp_path):
+    events = []
+    study = nas.search(**QUICK, storage=storage, callback=events.append)
+    kinds = [type(event) for event in events]
+    assert kinds[0] is SearchStarted
+    assert kinds[-1] is SearchEnded
+    assert {EpochEnded, TrialEnded} < set(kinds)
+    assert study.ended == events[-1]
+
+    best = study.best
+    assert best.architecture.num_params == best.num_params < 2_000
+    assert best.recipe.epochs == len(best.history) == 2
+    assert best.accuracy == best.history[-1].valid_accuracy
+    (row,) = study.leaderboard()
+    assert (row["number"], row["accuracy"], row["epochs"]) == (best.number, best.accuracy, 2)
+
+    data = split(load_training_images("digits", tmp_path), Fraction(1, 12), 0)
+    images, labels = data.images[data.valid_index], data.labels[data.valid_index]
+    scores = best.model()(best.normalise(images))
+    assert (scores.argmax(1) == labels).double().mean().item() == pytest.approx(best.accuracy)
+
+    lines = []
+    certified = nas.certify(study, top=1, seeds=1, workers=1, callback=lines.append)
+    assert certified.best.number == best.number
+    assert 0 < certified.runs[-1].accuracy <= 1
+    assert any("the test images are opened" in line for line in lines)
+
+    done = nas.export(best, tmp_path / "winner")
+    assert done.folder == tmp_path / "winner"
+    assert done.accuracy == pytest.approx(best.accuracy)
+
+    again = nas.load_study(storage=storage)
+    assert (again.name, again.best.number) == (study.name, best.number)
+    assert nas.list_studies(storage=storage) == [study.name] == ["blocks-digits-2000"]
+    assert nas.search(**QUICK, storage=storage, callback=events.append).best.number == best.number
+    assert len(study.trials) == study.best.number + 1
+
+
+def test_results_say_what_they_are(storage):
+    study = nas.search(**QUICK, storage=storage, callback=lambda event: None)
+    assert re.fullmatch(r"<StudyResult 'blocks-digits-2000': best \d\d?\.\d\d%>", repr(study))
+    assert re.fullmatch(r"<TrialResult \d of 'blocks-digits-2000': .*%>", repr(study.best))
+
+
+def test_check_says_what_fits_and_calls_back_before_it_trains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    found = nas.check(budget=3_000, dataset="digits", draws=20, trials=2, workers=1,
+                      timeout="1m", callback=seen.append)  # fmt: skip
+    assert seen[0].forecast is None
+    assert seen[0].stats == found.stats
+    assert found.stats.num_drawn == 20
+    assert found.forecast.seconds_each > 0
+    assert found.plan.seconds_left == 60
+    assert not list(tmp_path.iterdir())
+
+
+def test_ladder_searches_under_each_budget(storage):
+    options = {name: value for name, value in QUICK.items() if name != "budget"}
+    found = nas.ladder([3_000, 1_000], callback=lambda event: None, storage=storage, **options)
+    assert found.budgets == (1_000, 3_000)
+    assert [study.name for study in found.studies] == ["blocks-digits-1000", "blocks-digits-3000"]
+    assert len(found.points) >= 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "budget is required, such as budget=20_000"),
+        ({"bugdet": 5}, "bugdet is no keyword of a search: did you mean budget?"),
+        ({"budget": "many"}, "--budget 'many' is no whole number from 1 to 1,000,000,000"),
+        ({"budget": True}, "--budget True is no whole number"),
+        ({"budget": 9, "trials": 0}, "--trials 0 is no whole number from 1 to 1,000,000"),
+        ({"budget": 9, "pruner": "x"}, "--pruner 'x' is unknown: choose squeezed, median, none"),
+        ({"budget": 9, "timeout": "soon"}, "--timeout 'soon' is no time"),
+        ({"budget": 9, "timeout": -1}, "--timeout -1 is no time"),
+        ({"budget": 9, "dataset": "digits"}, "--budget 9 is too small"),
+        ({"budget": 9, "space": "nope"}, "--space 'nope' is unknown"),
+    ],
+    ids=str,
+)
+def test_bad_keyword_is_told_in_one_line_and_nothing_is_written(options, message, storage):
+    with pytest.raises(nas.NasError, match=re.escape(message)) as error:
+        nas.search(**options)
+    assert "\n" not in str(error.value)
+    assert not list(Path().iterdir())
+
+
+def test_study_that_is_not_there_is_refused(storage):
+    with pytest.raises(nas.NasError, match="no studies in"):
+        nas.load_study("mine", storage=storage)
+
+
+def test_keywords_and_defaults_are_those_of_the_command_line():
+    given = vars(make_parser().parse_args(["search", "--budget", "9"]))
+    fields_ = {field.name: field.default for field in fields(SearchConfig)}
+    assert fields_.pop("budget") is MISSING
+    assert {name: given[name] for name in fields_} == fields_
+
+
+def test_package_lists_the_api_each_with_a_docstring_that_shows_a_call():
+    assert {*api.__all__, "SearchConfig", "NasError", "Conv"} < set(dir(nas))
+    for name in set(api.__all__) - {"dashboard", "list_spaces", "list_studies"}:
+        assert f"nas.{name}(" in inspect.getdoc(getattr(nas, name)), name
+
+
+SCRIPT = """
+import nas
+study = nas.search(budget=2_000, dataset="digits", trials=2, epochs=1, workers=2,
+                   storage="sqlite:///s.db", callback=lambda event: None)
+print("main", __name__, study.best.num_params < 2_000)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["script without a guard", "standard input"])
+def test_workers_do_not_import_the_main_module(tmp_path, way):
+    (tmp_path / "search.py").write_text(SCRIPT)
+    is_script = way == "script without a guard"
+    done = subprocess.run(
+        [sys.executable, "search.py" if is_script else "-"], cwd=tmp_path, check=True,
+        input=None if is_script else SCRIPT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.stdout == "main __main__ True\n"  # once, not in each worker
+
+
+@pytest.mark.slow
+def test_notebook_runs(tmp_path):
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    notebook = nbformat.read(ROOT / "examples" / "digits.ipynb", as_version=4)
+    nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    shown = json.dumps([cell.get("outputs") for cell in notebook.cells])
+    assert "num_params" in shown
+    assert (tmp_path / "digits-winner" / "network.py").is_file()

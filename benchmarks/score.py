@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 
 from nas.errors import StudyError
 from nas.storage.artifacts import WeightsStore
+from nas.storage.ranking import best_trial
 from nas.storage.tally import count_trained, take_tally
-from nas.storage.trials import TRAINED, best_trial
+from nas.storage.trials import TRAINED
 
 
 @dataclass

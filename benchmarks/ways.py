@@ -20,7 +20,8 @@ from nas.searching.samplers import derive_seed
 from nas.searching.search import Search
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
-from nas.storage.trials import Reason, best_trials
+from nas.storage.ranking import best_trials
+from nas.storage.trials import Reason
 from nas.training import train
 from nas.training.messages import EpochDone, Failed, Job, Message, Trained
 

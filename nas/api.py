@@ -47,6 +47,7 @@ from nas.searching.warm_start import proposals_from
 from nas.spaces.loader import list_spaces
 from nas.storage.artifacts import WeightsStore, default_artifact_dir
 from nas.storage.database import open_storage, storage_errors
+from nas.storage.ranking import find_trial
 from nas.storage.studies import (
     DataFacts,
     check_study_name,
@@ -55,7 +56,6 @@ from nas.storage.studies import (
     study_facts,
     study_names,
 )
-from nas.storage.trials import find_trial
 from nas.training import choose_device, choose_precision
 from nas.training.device import device_name
 from nas.training.pool import WorkerPool, default_workers

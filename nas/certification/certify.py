@@ -31,7 +31,8 @@ from nas.searching.running import versions
 from nas.searching.samplers import derive_seed
 from nas.searching.stop import StopRequest
 from nas.storage.artifacts import WeightsStore, fill
-from nas.storage.trials import TrialRecord, best_trials, no_network
+from nas.storage.ranking import best_trials, no_network
+from nas.storage.trials import TrialRecord
 from nas.training import TrainResult, examine
 from nas.training.device import device_name
 from nas.training.messages import Failed, Job

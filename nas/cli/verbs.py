@@ -87,8 +87,8 @@ def spaces(options: Namespace, arguments: list[str]) -> int:
 def show(options: Namespace, arguments: list[str]) -> int:
     from nas.reports.tables import leaderboard, print_report, trial_page
     from nas.storage.database import open_storage, storage_errors
+    from nas.storage.ranking import find_trial
     from nas.storage.studies import open_study
-    from nas.storage.trials import find_trial
 
     with storage_errors(options.storage):
         study = open_study(open_storage(options.storage), options.study)

@@ -19,8 +19,8 @@ from nas.certification.records import (
     stack,
 )
 from nas.certification.statistics import compare, mean_of
+from nas.storage.ranking import find_trial
 from nas.storage.studies import study_data
-from nas.storage.trials import find_trial
 
 
 @dataclass(frozen=True)

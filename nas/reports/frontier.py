@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import optuna
 
-from nas.storage.trials import TrialRecord, best_trials
+from nas.storage.ranking import best_trials
+from nas.storage.trials import TrialRecord
 
 WIDTH, HEIGHT = 64, 12  # characters of the drawing
 

@@ -16,8 +16,9 @@ from nas.errors import StudyError
 from nas.metrics import EpochMetrics
 from nas.searching.events import SearchEnded
 from nas.storage.artifacts import WeightsStore, default_artifact_dir, fill
+from nas.storage.ranking import best_trials, find_trial
 from nas.storage.studies import DataFacts, study_data
-from nas.storage.trials import TrialRecord, best_trials, find_trial, read_trials
+from nas.storage.trials import TrialRecord, read_trials
 
 
 @dataclass(frozen=True)

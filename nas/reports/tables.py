@@ -19,9 +19,10 @@ from nas.metrics import EpochMetrics
 from nas.reports.certificates import certificate_tables, measured_runs, spread
 from nas.reports.frontier import Point, best_under, drawing
 from nas.reports.live import PlainConsole, counts_text, duration_text, plan_text
+from nas.storage.ranking import best_trial, best_trials, no_network
 from nas.storage.studies import study_facts, study_names
 from nas.storage.tally import take_tally
-from nas.storage.trials import TrialRecord, best_trial, best_trials, no_network
+from nas.storage.trials import TrialRecord
 
 if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
     from nas.candidates.architecture import Architecture

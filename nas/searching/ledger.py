@@ -28,6 +28,7 @@ from nas.searching.timetable import Timetable
 from nas.storage.artifacts import WeightsStore
 from nas.storage.database import FileGuard
 from nas.storage.leases import Owner, index_of, is_retry
+from nas.storage.ranking import best_trial, find_continued, is_better, ranked
 from nas.storage.spool import Journal
 from nas.storage.tally import count_trained, take_tally
 from nas.storage.trials import (
@@ -36,11 +37,7 @@ from nas.storage.trials import (
     TRAINED,
     Reason,
     TrialRecord,
-    best_trial,
-    find_continued,
-    is_better,
     num_rejected_last,
-    ranked,
     reason_of,
     record_candidate,
     record_reason,

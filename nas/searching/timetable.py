@@ -12,7 +12,8 @@ from nas.searching.pace import Pace
 from nas.searching.planning import Known, Outlook, Step, TimePlan
 from nas.searching.pruners import taken_up
 from nas.searching.stop import StopRequest
-from nas.storage.trials import CONTINUES, SCHEDULE, find_trial, ranked, result_of
+from nas.storage.ranking import find_trial, ranked
+from nas.storage.trials import CONTINUES, SCHEDULE, result_of
 
 
 class Timetable:

@@ -10,8 +10,8 @@ from nas.errors import InvalidCandidateError, StudyError
 from nas.spaces.draws import NotOfferedError, check_params
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
+from nas.storage.ranking import best_trials
 from nas.storage.studies import open_study, study_facts
-from nas.storage.trials import best_trials
 
 MOST = 10  # of a study's best
 

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from nas.errors import StudyError, describe
 from nas.storage.atomic import part_folder, remove_dead_parts
 from nas.storage.database import sqlite_path
-from nas.storage.trials import Rung, ranked, result_of
+from nas.storage.ranking import ranked
+from nas.storage.trials import Rung, result_of
 
 NUM_KEPT = 5
 FILENAME = "weights.safetensors"

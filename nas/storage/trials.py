@@ -19,7 +19,7 @@ from nas.candidates.architecture import Architecture
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.errors import StudyError, describe
-from nas.metrics import EpochMetrics, choice_order
+from nas.metrics import EpochMetrics
 
 
 class Reason(StrEnum):
@@ -45,7 +45,6 @@ SCHEDULE = "schedule"  # a trial's: epochs of its schedule, where a time limit h
 RESULT = "result"  # a trial's: what the schedule that its weights have ended came to
 
 SQUEEZED_INTO = "its schedule squeezed into"  # how the detail of a stopped trial begins
-UNKNOWN_NUM_VALID = 1_000  # in studies that do not say so
 
 # Broken off from outside, so to be trained again.
 BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
@@ -141,7 +140,7 @@ def reason_of(trial: FrozenTrial) -> Reason | None:
     try:
         reason = None if text is None else Reason(text)
     except ValueError as error:
-        raise _damaged(trial, error) from error
+        raise damaged(trial, error) from error
     if trial.state == TrialState.FAIL and (reason is None or reason in _TOLD_AS_RESULT):
         return Reason.LOST
     return reason
@@ -180,7 +179,7 @@ def _outcome(state: TrialState, reason: Reason | None) -> str:
 
 def read_trials(study: optuna.Study) -> list[TrialRecord]:
     """Every trial, by number."""
-    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
+    return [record_of(trial) for trial in study.get_trials(deepcopy=False)]
 
 
 def result_of(trial: FrozenTrial) -> Rung | None:
@@ -212,100 +211,9 @@ def _rung_of(epochs: float, history: Sequence[EpochMetrics]) -> Rung:
     return Rung(epochs, last.valid_loss, last.valid_accuracy, round(seconds, 3))
 
 
-def is_better(study: optuna.Study, new: Rung, old: Rung | None) -> bool:
-    """Whether a result is to be preferred to an earlier one of the same candidate."""
-    return old is None or _order([new, old], study)[0] == 0
-
-
-def ranked(
-    study: optuna.Study, also: tuple[int, Rung] | None = None
-) -> list[tuple[FrozenTrial, Rung]]:
-    """The trials that have ended a schedule with what it came to, the likeliest best first.
-
-    They are ordered by error times loss, as `choice_order` says, whatever their schedules; equal
-    ones by longer schedules, then by fewer parameters, then by age. Of trials with the same
-    candidate the best stands for all.
-
-    Args:
-        also: the number of a trial, and a result that is not stored yet.
-    """
-    found = []
-    for trial in study.get_trials(deepcopy=False):
-        try:
-            result = also[1] if also and trial.number == also[0] else result_of(trial)
-        except (TypeError, ValueError, IndexError) as error:
-            raise _damaged(trial, error) from error
-        if result is not None:
-            found.append((trial, result))
-
-    def before_results(pair: tuple[FrozenTrial, Rung]) -> tuple[float, int, int]:
-        trial, result = pair
-        return -result.epochs, trial.user_attrs.get("num_params") or 0, trial.number
-
-    found.sort(key=before_results)
-    best: dict[Any, tuple[FrozenTrial, Rung]] = {}
-    for place in _order([result for _, result in found], study):
-        trial = found[place][0]
-        best.setdefault(trial.user_attrs.get("fingerprint", trial.number), found[place])
-    return list(best.values())
-
-
-def _order(results: Sequence[Rung], study: optuna.Study) -> list[int]:
-    if not results:
-        return []
-    data = study.user_attrs.get("data")
-    num_valid = data.get("num_valid", 0) if isinstance(data, dict) else 0
-    accuracies = [result.valid_accuracy for result in results]
-    losses = [result.valid_loss for result in results]
-    return choice_order(accuracies, losses, num_valid or UNKNOWN_NUM_VALID)
-
-
-def best_trials(study: optuna.Study, most: int | None = None) -> list[TrialRecord]:
-    """Trials with a network, that is with an ended schedule, best first, at most `most`."""
-    return [_record(trial) for trial, _ in ranked(study)[:most]]
-
-
-def best_trial(study: optuna.Study) -> TrialRecord | None:
-    """The best of those with a network, if there is one."""
-    return next(iter(best_trials(study, 1)), None)
-
-
-def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
-    """The trial of that number, or the best one.
-
-    Raises:
-        StudyError: no such trial, or none has ended a schedule yet.
-    """
-    if number is None:
-        best = best_trial(study)
-        if best is None:
-            raise StudyError(no_network(study))
-        return best
-    trials = study.get_trials(deepcopy=False)
-    if not 0 <= number < len(trials):
-        raise StudyError(
-            f"study {study.study_name!r} has no trial {number}: it has {len(trials)} "
-            f"(0 to {len(trials) - 1})"
-        )
-    return _record(trials[number])
-
-
-def no_network(study: optuna.Study) -> str:
-    """What to say of a study in which no candidate has ended a schedule."""
-    return (
-        f"study {study.study_name!r} has no trained network yet: give the same nas search more time"
-    )
-
-
 def epochs_text(epochs: float, of: int) -> str:
     """For example `7 of 19 epochs`, `0.27 of 19 epochs`."""
     return f"{epochs:.2g} of {of} epochs" if epochs < 1 else f"{epochs:g} of {of} epochs"
-
-
-def find_continued(study: optuna.Study, trial: optuna.Trial) -> TrialRecord | None:
-    """The stopped trial that this one goes on with, if there is one."""
-    number = trial.user_attrs.get(CONTINUES)
-    return None if number is None else find_trial(study, number)
 
 
 def record_candidate(
@@ -387,18 +295,18 @@ def _set(trial: optuna.Trial, **attrs: Any) -> None:
         trial.set_user_attr(key, value)
 
 
-def _damaged(trial: FrozenTrial, error: Exception) -> StudyError:
+def damaged(trial: FrozenTrial, error: Exception) -> StudyError:
     return StudyError(
         f"trial {trial.number} is damaged in the database ({describe(error)[:200]}): bring back a "
         "copy from before, or move it away"
     )
 
 
-def _record(trial: FrozenTrial) -> TrialRecord:
+def record_of(trial: FrozenTrial) -> TrialRecord:
     try:
         return _record_of(trial)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(trial, error) from error
+        raise damaged(trial, error) from error
 
 
 def _record_of(trial: FrozenTrial) -> TrialRecord:

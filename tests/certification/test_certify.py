@@ -20,8 +20,9 @@ from nas.data import whole, with_test
 from nas.errors import DataError, SearchError, StudyError
 from nas.storage.artifacts import WeightsStore
 from nas.storage.database import open_storage
+from nas.storage.ranking import find_trial
 from nas.storage.studies import open_or_create_study, open_study
-from nas.storage.trials import Reason, find_trial, record_reason
+from nas.storage.trials import Reason, record_reason
 from nas.training import evaluate
 from nas.training.pool import WorkerPool
 from tests.certification.test_records import make_run

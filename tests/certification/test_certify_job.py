@@ -15,8 +15,9 @@ from nas.candidates.candidate import Candidate
 from nas.certification.records import Protocol, openings, read_runs
 from nas.cli.main import main
 from nas.storage.database import open_storage
+from nas.storage.ranking import best_trials, find_trial
 from nas.storage.studies import open_study
-from nas.storage.trials import best_trials, find_trial, read_trials
+from nas.storage.trials import read_trials
 from tests.fakes import add_trial
 
 DIGITS = ["search", "--budget", "3k", "--dataset", "digits", "--epochs", "2", "--trials", "3",

@@ -13,8 +13,9 @@ from nas.cli.main import main
 from nas.cli.options import make_parser, parse_budgets
 from nas.errors import DivergedError, NasError
 from nas.storage.database import open_storage
+from nas.storage.ranking import best_trials
 from nas.storage.studies import open_study, study_names
-from nas.storage.trials import best_trials, read_trials
+from nas.storage.trials import read_trials
 from tests.fakes import FakePool
 
 LADDER = ["ladder", "--dataset", "digits", "--epochs", "1", "--workers", "1", "--sampler", "random"]

@@ -18,9 +18,10 @@ import pytest
 
 from nas.cli.main import main
 from nas.storage.database import open_storage
+from nas.storage.ranking import best_trials
 from nas.storage.studies import open_study
 from nas.storage.tally import count_trained, take_tally
-from nas.storage.trials import best_trials, read_trials
+from nas.storage.trials import read_trials
 
 SEARCH = ["search", "--budget", "3k", "--dataset", "digits", "--epochs", "2"]
 

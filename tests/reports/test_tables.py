@@ -24,11 +24,11 @@ from nas.reports.tables import (
     studies_table,
     trial_page,
 )
+from nas.storage.ranking import best_trials
 from nas.storage.studies import open_or_create_study
 from nas.storage.trials import (
     Reason,
     Rung,
-    best_trials,
     read_trials,
     record_reason,
     record_rejection,

@@ -16,8 +16,9 @@ from nas.candidates.recipe import Recipe
 from nas.errors import DivergedError, SpaceError, StudyError
 from nas.searching.events import TrialEnded
 from nas.searching.pruners import taken_up
+from nas.storage.ranking import best_trials, find_trial
 from nas.storage.tally import count_trained
-from nas.storage.trials import TRAINED, Reason, best_trials, find_trial, read_trials, record_reason
+from nas.storage.trials import TRAINED, Reason, read_trials, record_reason
 from tests.fakes import LIMIT, FakePool, fixed_space, make_space, one_network_space
 
 

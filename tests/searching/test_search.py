@@ -23,7 +23,8 @@ from nas.searching.events import (
 )
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
-from nas.storage.trials import Reason, best_trials, read_trials
+from nas.storage.ranking import best_trials
+from nas.storage.trials import Reason, read_trials
 from tests.fakes import LIMIT, FakePool, fixed_space, make_space, suggest
 
 

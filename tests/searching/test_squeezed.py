@@ -22,8 +22,9 @@ from nas.searching.events import EpochEnded, Note, TrialEnded, TrialStarted
 from nas.searching.pruners import FIRST_RUNG, SqueezedPruner
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
+from nas.storage.ranking import best_trials
 from nas.storage.tally import count_trained
-from nas.storage.trials import Reason, Rung, best_trials, read_trials
+from nas.storage.trials import Reason, Rung, read_trials
 from nas.training.messages import Restarted
 from tests.fakes import FakePool, LocalPool, make_space, search_in, train_alone
 

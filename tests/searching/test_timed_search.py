@@ -15,7 +15,8 @@ from nas.searching.events import Note, PlanMade, TrialStarted
 from nas.searching.pruners import FIRST_RUNG
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
-from nas.storage.trials import Reason, best_trial, read_trials
+from nas.storage.ranking import best_trial
+from nas.storage.trials import Reason, read_trials
 from tests.fakes import ClockPool, make_space, search_in
 from tests.searching.test_squeezed import suggest
 

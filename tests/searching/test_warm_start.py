@@ -17,8 +17,8 @@ from nas.searching.warm_start import MOST, proposals_from
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
 from nas.storage.database import open_storage
+from nas.storage.ranking import best_trials
 from nas.storage.studies import DataFacts, StudyFacts, open_or_create_study
-from nas.storage.trials import best_trials
 from tests.fakes import FakePool, search_in
 
 TINY = Task((1, 8, 8), 4, 300)  # of the widths, those up to 22 fit

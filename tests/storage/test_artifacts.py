@@ -18,7 +18,8 @@ from torch import nn
 
 from nas.errors import StudyError
 from nas.storage.artifacts import FILENAME, NUM_KEPT, WeightsStore, default_artifact_dir, fill
-from nas.storage.trials import Rung, best_trials, record_result
+from nas.storage.ranking import best_trials
+from nas.storage.trials import Rung, record_result
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from nas.candidates.budget import Budget, Limits
 from nas.errors import StudyError
 from nas.storage import studies as module
 from nas.storage.database import open_storage
+from nas.storage.ranking import find_trial
 from nas.storage.studies import (
     DataFacts,
     StudyFacts,
@@ -22,7 +23,6 @@ from nas.storage.studies import (
     study_data,
     study_facts,
 )
-from nas.storage.trials import find_trial
 
 FACTS = StudyFacts("blocks", "a" * 64, 20000, "mnist", "b" * 64, "c" * 64, 19, 0)
 DATA = DataFacts("mnist", None, "1/12", 0, (1, 28, 28), ("0", "1"), (0.13,), (0.31,), 55000, 5000)

@@ -7,13 +7,12 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.errors import StudyError
+from nas.storage.ranking import best_trials, find_trial
 from nas.storage.tally import count_trained, take_tally
 from nas.storage.trials import (
     Reason,
     Rung,
-    best_trials,
     epochs_text,
-    find_trial,
     read_trials,
     reason_of,
     record_rejection,

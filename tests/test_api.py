@@ -19,6 +19,7 @@ from nas.cli.options import make_parser
 from nas.data import load_training_images, split
 from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded
+from nas.spaces.loader import load_space
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"budget": 2_000, "dataset": "digits", "trials": 1, "epochs": 2, "workers": 1}
@@ -66,6 +67,29 @@ def test_search_certify_and_export_work_in_a_row(storage, tmp_path):
     assert nas.list_studies(storage=storage) == [study.name] == ["blocks-digits-2000"]
     assert nas.search(**QUICK, storage=storage, callback=events.append).best.number == best.number
     assert len(study.trials) == study.best.number + 1
+
+
+def suggest_one(trial, task):
+    """A space of one parameter."""
+    width = trial.suggest_int("width", 1, 9)
+    layers = [nas.Conv(width), nas.GlobalAvgPool(), nas.Flatten(), nas.Linear(task.num_classes)]
+    return nas.Candidate(nas.Architecture(task.input_shape, layers), nas.Recipe(epochs=task.epochs))
+
+
+def test_space_may_be_a_function(storage):
+    study = nas.search(**QUICK, space=suggest_one, storage=storage, callback=lambda event: None)
+    assert study.name == "suggest_one-digits-2000"
+    assert study.best.params.keys() == {"width"}
+    assert "A space of one parameter" in study.optuna_study.user_attrs["space_source"]
+
+
+def test_function_whose_text_is_not_at_hand_is_known_by_its_code(storage):
+    made = {}
+    for number in (1, 2):
+        scope = {"nas": nas}
+        exec(f"def suggest(trial, task):\n    return {number}\n", scope)
+        made[number] = load_space(scope["suggest"]).sha256
+    assert made[1] != made[2]
 
 
 def test_results_say_what_they_are(storage):

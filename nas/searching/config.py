@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -39,8 +40,9 @@ class SearchConfig:
 
     budget: int
     """A network fits when it has fewer parameters than this."""
-    space: str | None = None
-    """A space by its name or path; None for the `blocks` that came with nas."""
+    space: str | Callable[..., Any] | None = None
+    """A space by its name or path, or a function `suggest(trial, task)`; None for the `blocks` that
+    came with nas."""
 
     dataset: Any = None
     """The name of a data set, or a folder; None for MNIST, or else the digits."""

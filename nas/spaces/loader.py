@@ -15,18 +15,24 @@ import contextlib
 import difflib
 import hashlib
 import importlib.util
+import inspect
+import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nas.errors import InvalidCandidateError, SpaceError, describe
 
 if TYPE_CHECKING:  # listing spaces must not load torch
     from nas.candidates.candidate import Candidate
     from nas.spaces.task import Task
+
+Suggest: TypeAlias = "Callable[[Any, Task], Candidate]"
 
 FOLDER = "search_spaces"
 DEFAULT = "blocks"
@@ -139,16 +145,19 @@ def list_spaces() -> list[SpaceEntry]:
     return sorted(entries.values(), key=lambda entry: entry.name)
 
 
-def load_space(name_or_path: str | None = None) -> SearchSpace:
-    """Load and run the file of a space.
+def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
+    """Load and run the file of a space, or make one of a function.
 
     Args:
-        name_or_path: the name of a space, or a path to a file (anything with a slash or `.py`);
-            None for the `DEFAULT` that ships with the package, whatever the current folder holds.
+        name_or_path: the name of a space, or a path to a file (anything with a slash or `.py`), or
+            a function `suggest(trial, task)`; None for the `DEFAULT` that ships with the package,
+            whatever the current folder holds.
 
     Raises:
         SpaceError: no such space, or its file cannot be run, or it has no `suggest`.
     """
+    if callable(name_or_path):
+        return _space_of(name_or_path)
     if name_or_path is None:
         path = next(path for path in _default_paths()[1:] if path.is_file())
     else:
@@ -180,6 +189,25 @@ def load_space(name_or_path: str | None = None) -> SearchSpace:
         raise SpaceError(f"{path}:1: no function suggest(trial, task) in this file")
     start = getattr(module, "start", None)
     return SearchSpace(path.stem, path, source, suggest, start if callable(start) else None)
+
+
+def _space_of(function: Suggest) -> SearchSpace:
+    """A space of one function, which has no start. Its text says whether it has changed."""
+    name = getattr(function, "__name__", type(function).__name__)
+    code = getattr(function, "__code__", None)
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):  # from standard input, or no plain function
+        digest = hashlib.sha256((_code_text(code) if code else name).encode()).hexdigest()
+        source = f"# {name}: its text is not at hand, its code has the hash {digest}\n"
+    path = Path(code.co_filename if code else name)
+    return SearchSpace(re.sub(r"\W+", "", name) or "function", path, source, function)
+
+
+def _code_text(code: CodeType) -> str:
+    """What a function does, the same in every process."""
+    constants = (_code_text(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts)
+    return f"{code.co_code.hex()} {code.co_names} {' '.join(constants)}"
 
 
 def _aside() -> contextlib.AbstractContextManager[object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from recorded_space import DrawnTrial, suggest
+from recorded_space import RandomTrial, suggest
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets as torchvision_datasets
 from torchvision import transforms
@@ -30,7 +30,7 @@ def networks(number: int) -> list[Architecture]:
     """Networks of the recorded space under 20,000 parameters, evenly spread over
     multiply-accumulates."""
     task, rng = Task((1, 28, 28), 10, 20_000), random.Random(0)
-    drawn = [suggest(DrawnTrial(rng), task).architecture for _ in range(1000)]
+    drawn = [suggest(RandomTrial(rng), task).architecture for _ in range(1000)]
     fitting = [architecture for architecture in drawn if task.budget.fits(architecture)]
     fitting.sort(key=lambda architecture: architecture.num_macs)
     return [fitting[(2 * i + 1) * len(fitting) // (2 * number)] for i in range(number)]

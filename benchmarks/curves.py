@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recorded_space import LEAST_SHARE, DrawnTrial, start, suggest
+from recorded_space import LEAST_SHARE, RandomTrial, start, suggest
 from torch import Tensor
 
 from nas.candidates.candidate import Candidate
@@ -124,7 +124,7 @@ def longer_jobs(num_candidates: int, runs: list[Run]) -> list[Job]:
 def candidates(number: int) -> list[tuple[Candidate, dict[str, Any]]]:
     """The first candidates drawn, with the parameters that make them."""
     rng = random.Random(0)
-    trials = [DrawnTrial(rng) for _ in range(number)]
+    trials = [RandomTrial(rng) for _ in range(number)]
     return [(suggest(trial, TASK), trial.params) for trial in trials]
 
 
@@ -132,7 +132,7 @@ def candidate_of(number: int) -> tuple[Candidate, dict[str, Any]]:
     """A candidate of the record, with the parameters that make it."""
     if number != START:
         return candidates(number + 1)[number]
-    trial = DrawnTrial(start(TASK))
+    trial = RandomTrial(start(TASK))
     return suggest(trial, TASK), trial.params
 
 

@@ -51,7 +51,7 @@ from nas.candidates.layers import (
 )
 from nas.candidates.recipe import Recipe
 from nas.data.dataset import Dataset
-from nas.training.cuda import CapturedEngine, own_stream, release_memory
+from nas.training.cuda import CapturedEngine, new_stream, release_memory
 from nas.training.engine import Engine
 
 SHAPE, CLASSES = (1, 28, 28), 10
@@ -101,7 +101,7 @@ def train(
     """Training loss, validation loss and accuracy of each epoch."""
     rows = []
     with (
-        own_stream(data.images.device),
+        new_stream(data.images.device),
         closing(kind(architecture, recipe, data, seed, precision)) as engine,
     ):
         for _ in range(recipe.epochs):
@@ -187,7 +187,7 @@ def build(device: str) -> Figures:
     seconds = []
     for seed in range(10):
         started = time.perf_counter()
-        with own_stream(data.images.device):
+        with new_stream(data.images.device):
             engine = engine_for(device)(USUAL, SGD, data, seed, torch.float32)
             synchronize(device)
             made = time.perf_counter()
@@ -261,7 +261,7 @@ def stop(device: str) -> Figures:
     data = images(64_000, device)
     asked: list[float] = []
     with (
-        own_stream(data.images.device),
+        new_stream(data.images.device),
         closing(engine_for(device)(USUAL, SGD, data, 0, torch.float32)) as engine,
     ):
         begun = time.perf_counter()

@@ -47,7 +47,7 @@ from nas.candidates.recipe import Recipe
 from nas.certification.statistics import compare, mean_of
 from nas.data import Dataset, load_training_images, split
 from nas.training.device import device_name, fastest_precision
-from nas.training.engine import Engine, examine
+from nas.training.engine import Engine, per_image_loss
 
 RESULTS = Path(__file__).parent / "results" / "levers.jsonl"
 NUM_TRAIN = 30_000
@@ -134,7 +134,7 @@ def record(job: Job, until: float) -> list[Run]:
 
 
 def measured(arm: str, seed: int, model: torch.nn.Module, seconds: float, device: str) -> Run:
-    losses, is_right = examine(model, DATA[0])
+    losses, is_right = per_image_loss(model, DATA[0])
     architecture = ARMS[arm].architecture
     packed = zlib.compress(np.packbits(is_right.numpy()).tobytes())
     return {

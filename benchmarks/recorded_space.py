@@ -68,7 +68,7 @@ def start(task: Task) -> dict[str, object]:
 
 
 def suggest(trial: Any, task: Task) -> Candidate:
-    """What an Optuna trial, or a `DrawnTrial`, makes of the space."""
+    """What an Optuna trial, or a `RandomTrial`, makes of the space."""
     dropout = trial.suggest_float("dropout", 0.0, 0.1, step=0.01)
     noise: list[Layer] = [Dropout(dropout)] if dropout else []
     _, height, width = task.input_shape
@@ -212,7 +212,7 @@ def fit(make: Callable[[Width], Architecture], share: float, task: Task) -> Arch
 # The draws
 
 
-class DrawnTrial:
+class RandomTrial:
     """Stands in for an Optuna trial: draws values, also of smaller networks, or takes given ones.
 
     Args:

@@ -27,7 +27,7 @@ from nas.candidates.recipe import Recipe
 from nas.certification.statistics import Mean, mean_of
 from nas.data import load_test_images, load_training_images, split, with_test
 from nas.searching.running import versions
-from nas.spaces.draws import DrawnTrial
+from nas.spaces.draws import RandomTrial
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
 from nas.training import choose_device, choose_precision
@@ -73,7 +73,7 @@ def main() -> None:
 def candidate(recipe: str, name: str) -> Candidate:
     space = load_space("references")
     task = Task((1, 28, 28), 10, 20_000)
-    own = space.propose(DrawnTrial(fixed={"reference": name}), task)
+    own = space.propose(RandomTrial(fixed={"reference": name}), task)
     return own if recipe == "own" else Candidate(own.architecture, MODERN)
 
 

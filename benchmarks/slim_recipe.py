@@ -23,7 +23,7 @@ import torch
 from nas.candidates.recipe import Recipe
 from nas.certification.statistics import mean_of
 from nas.data import load_training_images, split
-from nas.spaces.draws import DrawnTrial
+from nas.spaces.draws import RandomTrial
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
 from nas.training import choose_device, choose_precision
@@ -82,7 +82,7 @@ def main() -> None:
     ]  # fmt: skip
     images = load_training_images("mnist", options.data_dir)
     data = split(images, Fraction(1, 12), seed=0)
-    trial = DrawnTrial(fixed={"reference": "slim"})
+    trial = RandomTrial(fixed={"reference": "slim"})
     slim = load_space("references").propose(trial, Task((1, 28, 28), 10, 20_000)).architecture
     device = choose_device("auto")
     precision = choose_precision("auto", device)

@@ -40,7 +40,7 @@ from nas.reports.live import make_display
 from nas.reports.results import StudyResult, TrialResult
 from nas.searching.config import FIELDS, SearchConfig
 from nas.searching.estimate import CheckResult, forecast, foresee, space_stats
-from nas.searching.events import Observer
+from nas.searching.events import Callback
 from nas.searching.setup import SearchSetup
 from nas.searching.stop import StopRequest
 from nas.searching.warm_start import proposals_from
@@ -65,8 +65,6 @@ __all__ = [
     "load_study", "search",
 ]  # fmt: skip
 
-Callback = Observer
-"""Called with every event of a search, see `nas.searching.events`."""
 Study = StudyResult | optuna.Study | str
 """A study as `search` returns it, or its name."""
 

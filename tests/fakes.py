@@ -18,7 +18,7 @@ from nas.data import Dataset
 from nas.errors import DivergedError, describe
 from nas.metrics import EpochMetrics
 from nas.searching.config import SearchConfig
-from nas.searching.events import Observer
+from nas.searching.events import Callback
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import make_pruner
 from nas.searching.search import Search
@@ -84,7 +84,7 @@ def search_in(
     settings: SearchConfig,
     pool: Any,
     folder: Path,
-    callback: Observer = lambda event: None,
+    callback: Callback = lambda event: None,
     stop: StopRequest | None = None,
 ) -> Search:
     """A search as the command line makes one."""

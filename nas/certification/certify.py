@@ -33,7 +33,7 @@ from nas.searching.stop import StopRequest
 from nas.storage.artifacts import WeightsStore, fill
 from nas.storage.ranking import best_trials, no_network
 from nas.storage.trials import TrialRecord
-from nas.training import TrainResult, examine
+from nas.training import TrainResult, per_image_loss
 from nas.training.device import device_name
 from nas.training.messages import Failed, Job
 from nas.training.pool import WorkerPool, train_all
@@ -242,7 +242,7 @@ def _network(record: TrialRecord, state_dict: dict[str, Tensor]) -> nn.Module:
 
 def _measure(model: nn.Module, data: Dataset) -> tuple[float, float, Answers]:
     """Accuracy, mean loss and the answers (N,) on the images that `data` validates on."""
-    losses, is_right = examine(model, data)
+    losses, is_right = per_image_loss(model, data)
     return is_right.double().mean().item(), losses.double().mean().item(), is_right.numpy()
 
 

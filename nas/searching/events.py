@@ -94,7 +94,7 @@ class SearchEnded:
 
 
 Event = Note | SearchStarted | PlanMade | TrialStarted | EpochEnded | TrialEnded | SearchEnded
-Observer = Callable[[Event], None]
+Callback = Callable[[Event], None]
 
 
 def to_json(event: Event) -> dict[str, Any]:

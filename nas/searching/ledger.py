@@ -22,7 +22,7 @@ from nas.searching.config import SearchConfig
 from nas.searching.gate import Rejected
 from nas.searching.planning import Step
 from nas.searching.pruners import Pruner
-from nas.searching.running import Running, versions
+from nas.searching.running import RunningTrial, versions
 from nas.searching.samplers import SeededSampler, derive_seed
 from nas.searching.timetable import Timetable
 from nas.storage.artifacts import WeightsStore
@@ -246,7 +246,7 @@ class Ledger:
 
     def prepare(
         self, trial: optuna.Trial, candidate: Candidate, step: Step | None = None
-    ) -> Running:
+    ) -> RunningTrial:
         """A candidate with its schedules and its seed; a promoted one has those it had.
 
         Args:
@@ -261,15 +261,15 @@ class Ledger:
             trials = self._trials
             index = index_of(trials[trial.number], trials)
             seed = derive_seed(self.config.seed, index, "training")
-            return Running(trial, candidate, tuple(epochs), seed, is_short=is_short)
+            return RunningTrial(trial, candidate, tuple(epochs), seed, is_short=is_short)
         if step is None:
             epochs = [e for e in epochs if e > before.last_rung.epochs]
         rungs = list(dict.fromkeys([*before.rungs, before.last_rung]))
-        return Running(
+        return RunningTrial(
             trial, candidate, tuple(epochs), before.seed, before.number, rungs, is_short=is_short
         )
 
-    def begin(self, running: Running, device: str, *, is_planned: bool) -> None:
+    def begin(self, running: RunningTrial, device: str, *, is_planned: bool) -> None:
         """Store what is about to be trained, and everything needed to train it again.
 
         Args:
@@ -280,12 +280,12 @@ class Ledger:
             running.trial, running.candidate, running.seed, device, versions(), schedule
         )
 
-    def report(self, running: Running, accuracy: float, epochs: float) -> bool:
+    def report(self, running: RunningTrial, accuracy: float, epochs: float) -> bool:
         """Tell what so many epochs came to; returns whether the pruner stops the trial there."""
         running.trial.report(accuracy, int(epochs))
         return running.trial.should_prune()
 
-    def keep(self, running: Running, result: TrainResult) -> str | None:
+    def keep(self, running: RunningTrial, result: TrainResult) -> str | None:
         """Keep what an ended schedule came to, with its weights, if that is the trial's best.
 
         Returns:
@@ -303,14 +303,14 @@ class Ledger:
         running.result = rung
         return fault
 
-    def is_best(self, running: Running) -> bool:
+    def is_best(self, running: RunningTrial) -> bool:
         """Whether what a trial has ended is the best of the study."""
         best, _ = ranked(self.study)[0]
         return best.number == running.trial.number
 
     def end(
         self,
-        running: Running,
+        running: RunningTrial,
         reason: Reason | None,
         detail: str,
         history: Sequence[EpochMetrics],
@@ -337,7 +337,7 @@ class Ledger:
             self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
         self.refresh()
 
-    def put_aside(self, running: Running, result: TrainResult) -> None:
+    def put_aside(self, running: RunningTrial, result: TrainResult) -> None:
         """Keep a finished training in a file, as the database takes it no more.
 
         Raises:

@@ -11,7 +11,7 @@ from typing import Any
 from nas.candidates.candidate import Candidate
 from nas.errors import InvalidCandidateError
 from nas.searching.pace import Pace
-from nas.spaces.draws import DrawnTrial, draw
+from nas.spaces.draws import RandomTrial, draw
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
 from nas.training.messages import EpochDone, Failed, Job, Trained
@@ -28,7 +28,7 @@ def candidates(
     """Those that fit: what the search begins with, then random draws."""
     for params in proposals:
         with suppress(InvalidCandidateError):  # made for other images
-            candidate = space.propose(DrawnTrial(fixed=params), task)
+            candidate = space.propose(RandomTrial(fixed=params), task)
             if task.budget.fits(candidate.architecture):
                 yield candidate
     for drawn in islice(draw(space, task, seed=0), MOST_DRAWN):

@@ -13,11 +13,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from nas.candidates.candidate import Candidate
 from nas.errors import SearchError, StorageFailedError
 from nas.metrics import EpochMetrics
-from nas.searching.events import EpochEnded, Note, Observer, TrialEnded, TrialStarted
+from nas.searching.events import Callback, EpochEnded, Note, TrialEnded, TrialStarted
 from nas.searching.ledger import STORAGE_FAILURES, Ledger
 from nas.searching.pace import Pace
 from nas.searching.planning import Step
-from nas.searching.running import Running
+from nas.searching.running import RunningTrial
 from nas.searching.stop import StopRequest
 from nas.storage.trials import SQUEEZED_INTO, Reason
 from nas.training import EndAfter, TrainResult
@@ -40,7 +40,7 @@ class TrialRunner:
     """
 
     def __init__(
-        self, ledger: Ledger, pool: WorkerPool, callback: Observer, stop: StopRequest
+        self, ledger: Ledger, pool: WorkerPool, callback: Callback, stop: StopRequest
     ) -> None:
         self.ledger = ledger
         self.pool = pool
@@ -48,7 +48,7 @@ class TrialRunner:
         self.stop = stop
         self.pace = Pace(pool.num_valid)  # of every epoch
         self.device = device_name(pool.device, pool.precision)
-        self.running: dict[int, Running] = {}  # by the number of the trial
+        self.running: dict[int, RunningTrial] = {}  # by the number of the trial
         self.num_errors = 0  # in a row
         self._unheard: deque[Message] = deque()
 
@@ -158,7 +158,7 @@ class TrialRunner:
             with suppress(Exception):  # each is closed, whatever happens to another
                 self._end(running, Reason.INTERRUPTED, "the search broke off", (), 0.0)
 
-    def _record(self, running: Running, message: Message) -> None:
+    def _record(self, running: RunningTrial, message: Message) -> None:
         match message:
             case EpochDone(number, metrics):
                 num_images = round(min(running.schedules[0], 1) * self.pool.num_train)
@@ -185,7 +185,7 @@ class TrialRunner:
                 if self.num_errors == MAX_ERRORS_IN_A_ROW:
                     raise SearchError(f"{self.num_errors} candidates in a row failed: {detail}")
 
-    def _end_in_time(self, running: Running, last: EpochMetrics) -> EndAfter | bool:
+    def _end_in_time(self, running: RunningTrial, last: EpochMetrics) -> EndAfter | bool:
         """Cut a schedule short whose end has moved behind the time limit; False leaves it."""
         table, epochs = self.ledger.timetable, running.schedules[0]
         if table is None or not running.is_full or last.epoch >= epochs:
@@ -202,7 +202,7 @@ class TrialRunner:
         )
         return EndAfter(sooner)
 
-    def _end_schedule(self, running: Running, result: TrainResult) -> None:
+    def _end_schedule(self, running: RunningTrial, result: TrainResult) -> None:
         """A schedule has come to its end: go on with the next longer one, or stop there."""
         rung = running.rung(result)
         if running.is_last:
@@ -229,13 +229,13 @@ class TrialRunner:
         running.schedules = running.schedules[1:]
         self.pool.start(running.job(self.pool.num_train))  # to the worker that has just become idle
 
-    def _fail(self, running: Running, reason: Reason, message: Failed) -> None:
+    def _fail(self, running: RunningTrial, reason: Reason, message: Failed) -> None:
         seconds = sum(metrics.seconds for metrics in message.history)
         self._end(running, reason, message.detail, message.history, seconds)
 
     def _end(
         self,
-        running: Running,
+        running: RunningTrial,
         reason: Reason | None,
         detail: str,
         history: Sequence[EpochMetrics],

@@ -1,4 +1,4 @@
-"""Running: a candidate that a worker trains, and how far it has come."""
+"""RunningTrial: a candidate that a worker trains, and how far it has come."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.training.messages import Job
 
 
 @dataclass
-class Running:
+class RunningTrial:
     """A candidate that a worker trains."""
 
     trial: optuna.Trial

@@ -17,7 +17,7 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.data import Dataset
 from nas.errors import InvalidCandidateError, SearchError, describe
-from nas.searching.events import Note, Observer, PlanMade, SearchEnded, SearchStarted, TrialEnded
+from nas.searching.events import Callback, Note, PlanMade, SearchEnded, SearchStarted, TrialEnded
 from nas.searching.gate import Rejected, gate
 from nas.searching.ledger import STORAGE_FAILURES, Ledger, Params
 from nas.searching.planning import TimePlan
@@ -25,7 +25,7 @@ from nas.searching.probe import candidates, probe
 from nas.searching.runner import MAX_ERRORS_IN_A_ROW, TrialRunner
 from nas.searching.stop import StopRequest
 from nas.searching.timetable import Timetable
-from nas.spaces.draws import asked
+from nas.spaces.draws import used_params
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
 from nas.storage.trials import Reason
@@ -52,7 +52,7 @@ class Search:
         task: Task,
         data: Dataset,
         pool: WorkerPool,
-        callback: Observer,
+        callback: Callback,
         stop: StopRequest,
     ) -> None:
         self.ledger = ledger
@@ -73,9 +73,9 @@ class Search:
     def begin_with(self, proposals: list[Params]) -> None:
         """Propose these parameter values next, unless the study has had or awaits them already."""
         # Of two, one may hold what the space does not ask for on these images.
-        before = [asked(self.space, self.task, params) for params in self.ledger.enqueued()]
+        before = [used_params(self.space, self.task, params) for params in self.ledger.enqueued()]
         for params in proposals:
-            mine = asked(self.space, self.task, params)
+            mine = used_params(self.space, self.task, params)
             if mine not in before:
                 self.ledger.enqueue(params)
                 before.append(mine)

@@ -12,7 +12,7 @@ from nas.candidates.budget import Limits
 from nas.data import NAMES, default_data_dir, load_training_images, parse_share, split
 from nas.errors import NasError, OverBudgetError, masked
 from nas.searching.config import SearchConfig, option_of
-from nas.searching.events import Note, Observer, SearchEnded
+from nas.searching.events import Callback, Note, SearchEnded
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import Pruner, make_pruner
 from nas.searching.samplers import LEARNS_FROM_FULL_TRAININGS
@@ -114,7 +114,7 @@ class SearchSetup:
         study: optuna.Study,
         task: Task,
         pool: WorkerPool,
-        show: Observer,
+        show: Callback,
         stop: StopRequest,
         begin_with: list[dict[str, Any]],
     ) -> SearchEnded:

@@ -23,7 +23,7 @@ class NotOfferedError(InvalidCandidateError):
 
 
 @dataclass
-class DrawnTrial:
+class RandomTrial:
     """Stands in for an Optuna trial: fixed values where they are given, random ones elsewhere.
 
     With `rng` None every value that is not fixed is the lowest, or the first choice.
@@ -87,7 +87,7 @@ def draw(space: SearchSpace, task: Task, seed: int) -> Iterator[Candidate | Inva
     number = 0
     while True:
         try:
-            yield space.propose(DrawnTrial(rng, number=number), task)
+            yield space.propose(RandomTrial(rng, number=number), task)
         except InvalidCandidateError as error:
             yield error
         number += 1
@@ -104,7 +104,7 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
         SpaceError: the space is broken, or proposes nothing that can be built.
     """
     rng = random.Random(0)
-    starts = [DrawnTrial()] + [DrawnTrial(rng) for _ in range(NUM_DRAWS)]
+    starts = [RandomTrial()] + [RandomTrial(rng) for _ in range(NUM_DRAWS)]
     found = [(c, t) for t in starts if (c := _try(space, task, t)) is not None]
     if not found:
         raise SpaceError(
@@ -122,7 +122,7 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
         is_better = False
         for name, options in best_trial.options.items():
             for option in options:
-                trial = DrawnTrial(fixed=best_trial.params | {name: option})
+                trial = RandomTrial(fixed=best_trial.params | {name: option})
                 candidate = _try(space, task, trial)
                 if candidate is not None and cost(candidate) < cost(best):
                     best, best_trial, is_better = candidate, trial, True
@@ -143,14 +143,14 @@ def check_params(space: SearchSpace, task: Task, params: dict[str, Any]) -> set[
         stored = json.loads(json.dumps(params))
     except (TypeError, ValueError) as error:
         raise NotOfferedError(str(error)) from error
-    trial = DrawnTrial(fixed=stored)
+    trial = RandomTrial(fixed=stored)
     space.propose(trial, task)
     return set(trial.params)
 
 
-def asked(space: SearchSpace, task: Task, params: dict[str, Any]) -> dict[str, Any]:
+def used_params(space: SearchSpace, task: Task, params: dict[str, Any]) -> dict[str, Any]:
     """Those of the values that the space asks for when it is given them."""
-    trial = DrawnTrial(fixed=params)
+    trial = RandomTrial(fixed=params)
     try:
         space.propose(trial, task)
     except NotOfferedError:  # the gate will say so
@@ -189,7 +189,7 @@ def check_start(space: SearchSpace, task: Task) -> None:
         raise SpaceError(f"{space.path}: start(task) cannot be proposed: {why}") from why
 
 
-def _try(space: SearchSpace, task: Task, trial: DrawnTrial) -> Candidate | None:
+def _try(space: SearchSpace, task: Task, trial: RandomTrial) -> Candidate | None:
     try:
         return space.propose(trial, task)
     except InvalidCandidateError:

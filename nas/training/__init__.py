@@ -1,7 +1,7 @@
 """The training engine. It knows no studies: plain values in, a callback after each epoch."""
 
 from nas.training.device import choose_device, choose_precision
-from nas.training.engine import evaluate, examine
+from nas.training.engine import evaluate, per_image_loss
 from nas.training.loop import EndAfter, TrainResult, train
 
 __all__ = [
@@ -10,6 +10,6 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "evaluate",
-    "examine",
+    "per_image_loss",
     "train",
 ]

@@ -148,7 +148,7 @@ class CapturedEngine(Engine):
         return graph.replay
 
 
-def own_stream(device: torch.device) -> AbstractContextManager[object]:
+def new_stream(device: torch.device) -> AbstractContextManager[object]:
     """A CUDA stream for what this thread does; the default one cannot be captured."""
     if device.type != "cuda":
         return nullcontext()

@@ -125,7 +125,7 @@ def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def examine(model: nn.Module, data: Dataset) -> tuple[Tensor, Tensor]:
+def per_image_loss(model: nn.Module, data: Dataset) -> tuple[Tensor, Tensor]:
     """Cross-entropy (N,) and whether it is classified rightly (N,) of each validation image."""
     model.eval()
     normalise = Normalise(data)

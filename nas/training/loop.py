@@ -16,7 +16,7 @@ from nas.candidates.recipe import Recipe
 from nas.data import Dataset
 from nas.errors import DivergedError
 from nas.metrics import EpochMetrics
-from nas.training.cuda import CapturedEngine, own_stream
+from nas.training.cuda import CapturedEngine, new_stream
 from nas.training.device import fastest_precision
 from nas.training.engine import Engine
 
@@ -76,7 +76,7 @@ def train(
     history: list[EpochMetrics] = []
     is_stopped = False
     with (
-        own_stream(device),
+        new_stream(device),
         closing(make_engine(architecture, recipe, data, seed, precision)) as engine,
     ):
         epoch, num_epochs = 0, recipe.epochs

@@ -29,7 +29,7 @@ from nas.candidates.layers import (
     modules,
 )
 from nas.errors import InvalidCandidateError, SpaceError
-from nas.spaces.draws import DrawnTrial
+from nas.spaces.draws import RandomTrial
 from nas.spaces.task import Task
 from tests.fakes import make_space
 from tests.fakes import suggest as suggest_toy
@@ -382,7 +382,7 @@ def test_space_with_a_layer_of_its_own_within_a_residual_is_refused():
         return type(candidate)(Architecture(task.input_shape, layers), candidate.recipe)
 
     with pytest.raises(SpaceError, match="a layer of its own, FrozenConv"):
-        make_space(suggest).propose(DrawnTrial(), Task((1, 8, 8), 4, 1000))
+        make_space(suggest).propose(RandomTrial(), Task((1, 8, 8), 4, 1000))
 
 
 # Which networks are the same

@@ -19,7 +19,7 @@ from nas.candidates.layers import (
     Residual,
     Tied,
 )
-from nas.spaces.draws import DrawnTrial, check_start
+from nas.spaces.draws import RandomTrial, check_start
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
 
@@ -37,7 +37,7 @@ def draws(name, shape, budget, num=40):
     """Parameter values, each with the network that the space makes of them."""
     space, rng, made = load_space(name), random.Random(5), []
     for _ in range(num):
-        trial = DrawnTrial(rng)
+        trial = RandomTrial(rng)
         made.append((trial, space.propose(trial, Task(shape, 10, budget)).architecture))
     return made
 
@@ -68,7 +68,7 @@ def test_start_fits_and_uses_most_of_the_budget(name, shape, budget):
     space, task = load_space(name), Task(shape, 10, budget)
     check_start(space, task)
     (params,) = space.first_proposals(task)
-    num_params = space.propose(DrawnTrial(fixed=params), task).architecture.num_params
+    num_params = space.propose(RandomTrial(fixed=params), task).architecture.num_params
     assert 0.6 * budget < num_params < budget
 
 
@@ -81,7 +81,7 @@ def test_tiny_and_long_images_get_networks_that_run(name, shape):
     space, rng, task = load_space(name), random.Random(1), Task(shape, 10, 5_000)
     check_start(space, task)
     for _ in range(10):
-        architecture = space.propose(DrawnTrial(rng), task).architecture
+        architecture = space.propose(RandomTrial(rng), task).architecture
         assert architecture.num_params < 5_000
         assert architecture.build().eval()(torch.rand(2, *shape)).shape == (2, 10)
 
@@ -92,7 +92,7 @@ def test_tiny_and_long_images_get_networks_that_run(name, shape):
 @each_space
 def test_no_more_stages_than_the_image_can_be_halved_between(name, side, stages):
     for shape in ((1, side, 600), (1, 600, side)):
-        trial = DrawnTrial()
+        trial = RandomTrial()
         load_space(name).propose(trial, Task(shape, 10, 20_000))
         assert trial.options["num_stages"] == (1, stages)
         for _, architecture in draws(name, shape, 20_000, num=20) if side < 10 else []:

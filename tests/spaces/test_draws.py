@@ -15,7 +15,7 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear, MaxPool
 from nas.candidates.recipe import Recipe
 from nas.errors import InvalidCandidateError, SpaceError
-from nas.spaces.draws import DrawnTrial, NotOfferedError, check_params, check_start, draw, smallest
+from nas.spaces.draws import NotOfferedError, RandomTrial, check_params, check_start, draw, smallest
 from nas.spaces.loader import SearchSpace, load_space
 from nas.spaces.task import Task
 
@@ -40,7 +40,7 @@ def blocks():
 
 def draws(call, num=300):
     rng = random.Random(0)
-    return [call(DrawnTrial(rng)) for _ in range(num)]
+    return [call(RandomTrial(rng)) for _ in range(num)]
 
 
 def test_whole_numbers_cover_their_range_and_no_more():
@@ -88,7 +88,7 @@ def test_choices_are_all_drawn():
 
 
 def test_fixed_values_are_given_back():
-    trial = DrawnTrial(random.Random(0), fixed={"i": 7, "f": 0.25, "c": None})
+    trial = RandomTrial(random.Random(0), fixed={"i": 7, "f": 0.25, "c": None})
     assert trial.suggest_int("i", 1, 100) == 7
     assert trial.suggest_float("f", 0, 1) == 0.25
     assert trial.suggest_categorical("c", ["a", None]) is None
@@ -96,14 +96,14 @@ def test_fixed_values_are_given_back():
 
 
 def test_same_name_gives_same_value():
-    trial = DrawnTrial(random.Random(0))
+    trial = RandomTrial(random.Random(0))
     assert len({trial.suggest_int("i", 1, 10**6) for _ in range(10)}) == 1
     assert len({trial.suggest_float("f", 0, 1) for _ in range(10)}) == 1
     assert len({trial.suggest_categorical("c", range(10**6)) for _ in range(10)}) == 1
 
 
 def test_without_a_source_of_chance_every_value_is_the_first():
-    trial = DrawnTrial()
+    trial = RandomTrial()
     assert trial.suggest_int("i", 2, 9) == 2
     assert trial.suggest_int("l", 2, 9, log=True) == 2
     assert trial.suggest_float("f", 0.5, 1, step=0.1) == 0.5
@@ -112,7 +112,7 @@ def test_without_a_source_of_chance_every_value_is_the_first():
 
 
 def test_attributes_are_taken_and_forgotten():
-    trial = DrawnTrial()
+    trial = RandomTrial()
     trial.set_user_attr("why", "no reason")
     assert trial.params == {}
 

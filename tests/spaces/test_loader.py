@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from nas.errors import InvalidCandidateError, SpaceError
-from nas.spaces.draws import DrawnTrial
+from nas.spaces.draws import RandomTrial
 from nas.spaces.loader import list_spaces, load_space, passed_over
 from nas.spaces.task import Task
 
@@ -55,7 +55,7 @@ def load_error(path):
 def propose_error(path, task=TASK):
     space = load_space(str(path))
     with pytest.raises(SpaceError) as error:
-        space.propose(DrawnTrial(), task)
+        space.propose(RandomTrial(), task)
     return one_line(error)
 
 
@@ -71,7 +71,7 @@ def test_shipped_space_is_found_by_name_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     space = load_space("blocks")
     assert (space.name, space.path.name) == ("blocks", "blocks.py")
-    assert space.propose(DrawnTrial(), TASK).architecture.num_classes == 10
+    assert space.propose(RandomTrial(), TASK).architecture.num_classes == 10
 
 
 def test_space_of_the_current_folder_comes_before_a_shipped_one(folder):
@@ -119,7 +119,7 @@ def test_space_may_define_dataclasses(write):
         "@dataclass(frozen=True)\nclass Block:\n    width: int = 3\n"
     )
     path.write_text(path.read_text() + GOOD.partition('"""\n')[2])
-    assert load_space(str(path)).propose(DrawnTrial(), TASK)
+    assert load_space(str(path)).propose(RandomTrial(), TASK)
 
 
 def test_unknown_name_is_refused_with_the_nearest_and_all_others(folder):
@@ -281,20 +281,20 @@ def test_network_for_another_image_is_refused(write):
 @pytest.mark.parametrize(("proposed", "epochs"), [("19", 5), ("5", 5), ("2", 2)])
 def test_epochs_are_cut_to_those_of_the_task(write, proposed, epochs):
     space = load_space(str(write(GOOD.replace("Recipe()", f"Recipe(epochs={proposed})"))))
-    assert space.propose(DrawnTrial(), TASK).recipe.epochs == epochs
+    assert space.propose(RandomTrial(), TASK).recipe.epochs == epochs
 
 
 @pytest.mark.parametrize("call", ["Recipe(learning_rate=-1)", "Architecture((1, 8, 8), [])"])
 def test_candidate_that_cannot_exist_is_no_fault_of_the_file(write, call):
     space = load_space(str(write(HEAD + f"    return {call}\n")))
     with pytest.raises(InvalidCandidateError):
-        space.propose(DrawnTrial(), TASK)
+        space.propose(RandomTrial(), TASK)
 
 
 def test_interrupt_passes_through(write):
     space = load_space(str(write(HEAD + "    raise KeyboardInterrupt\n")))
     with pytest.raises(KeyboardInterrupt):
-        space.propose(DrawnTrial(), TASK)
+        space.propose(RandomTrial(), TASK)
 
 
 def test_loading_leaves_the_search_path_of_modules_alone(write):
@@ -369,7 +369,7 @@ def test_what_a_space_prints_does_not_go_among_the_output(tmp_path, capsys):
     )
     space, task = load_space(str(path)), Task((1, 8, 8), 10, 5000)
     space.first_proposals(task)
-    space.propose(DrawnTrial(), task)
+    space.propose(RandomTrial(), task)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.split() == ["loaded", "started", "asked"]

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from nas.candidates.recipe import Recipe
-from nas.spaces.draws import DrawnTrial
+from nas.spaces.draws import RandomTrial
 from nas.spaces.recipes import GOOD_RECIPE, suggest_recipe
 from nas.spaces.task import Task
 
@@ -18,7 +18,7 @@ TASK = Task((1, 8, 8), 10, 20_000, epochs=7)
 
 def drawn(num=200, task=TASK):
     rng = random.Random(0)
-    return [suggest_recipe(DrawnTrial(rng), task) for _ in range(num)]
+    return [suggest_recipe(RandomTrial(rng), task) for _ in range(num)]
 
 
 def test_recipe_trains_for_the_epochs_of_the_task():
@@ -54,14 +54,14 @@ def test_each_optimiser_has_rates_and_a_weight_decay_of_its_own(optimizer, low, 
 
 def test_nothing_is_asked_of_the_other_optimiser():
     for optimizer, other in (("sgd", "adamw"), ("adamw", "sgd")):
-        trial = DrawnTrial(fixed={"optimizer": optimizer})
+        trial = RandomTrial(fixed={"optimizer": optimizer})
         suggest_recipe(trial, TASK)
         assert f"{optimizer}_learning_rate" in trial.params
         assert f"{other}_learning_rate" not in trial.params
 
 
 def test_good_recipe_answers_every_question():
-    trial = DrawnTrial(fixed=GOOD_RECIPE)
+    trial = RandomTrial(fixed=GOOD_RECIPE)
     recipe = suggest_recipe(trial, TASK)
     assert trial.params == GOOD_RECIPE
     assert recipe == Recipe(

@@ -22,7 +22,7 @@ from nas.candidates.layers import (
 )
 from nas.errors import InvalidCandidateError
 from nas.searching.config import SearchConfig
-from nas.spaces.draws import DrawnTrial, check_start
+from nas.spaces.draws import RandomTrial, check_start
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
 from nas.storage.trials import Reason, read_trials
@@ -74,7 +74,7 @@ def make(space):
     """Makes the candidate of a name, as the space itself says it."""
 
     def make_candidate(name, task=TASK):
-        return space.suggest(DrawnTrial(fixed={"reference": name}), task)
+        return space.suggest(RandomTrial(fixed={"reference": name}), task)
 
     return make_candidate
 
@@ -157,16 +157,16 @@ def test_docstring_tells_the_true_count(space, name):
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 40, 40), (1, 29, 64)])
 @pytest.mark.parametrize("name", NAMES)
 def test_all_can_be_built_for_larger_images(space, name, shape):
-    trial = DrawnTrial(fixed={"reference": name})
+    trial = RandomTrial(fixed={"reference": name})
     assert space.propose(trial, Task(shape, 7, 20_000)).architecture.num_classes == 7
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_all_but_one_cannot_be_built_for_digits(space, name):
     digits = Task((1, 8, 8), 10, 20_000)
-    assert isinstance(space.propose(DrawnTrial(fixed={"reference": NAMES[0]}), digits), Candidate)
+    assert isinstance(space.propose(RandomTrial(fixed={"reference": NAMES[0]}), digits), Candidate)
     with pytest.raises(InvalidCandidateError, match="does not fit"):
-        space.propose(DrawnTrial(fixed={"reference": name}), digits)
+        space.propose(RandomTrial(fixed={"reference": name}), digits)
 
 
 # Recipes

@@ -20,7 +20,7 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import BatchNorm, Conv, Dropout, Flatten, GlobalAvgPool, Linear, MaxPool
 from nas.candidates.recipe import Recipe
 from nas.errors import InvalidCandidateError
-from nas.spaces.draws import DrawnTrial, draw
+from nas.spaces.draws import RandomTrial, draw
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
 
@@ -155,7 +155,7 @@ def test_optuna_proposes_from_it_and_its_parameters_say_it_all(space, task):
         except InvalidCandidateError:
             continue
         num_built += 1
-        for again in (optuna.trial.FixedTrial(trial.params), DrawnTrial(fixed=trial.params)):
+        for again in (optuna.trial.FixedTrial(trial.params), RandomTrial(fixed=trial.params)):
             assert space.propose(again, task).fingerprint == candidate.fingerprint
     assert num_built >= (1 if space.name in LISTS else 20)
 
@@ -231,7 +231,7 @@ def drawn_with_shares(blocks, task, num, seed=3):
     """Candidates, each with the share of the budget that was drawn for it."""
     rng = random.Random(seed)
     for _ in range(num):
-        trial = DrawnTrial(rng)
+        trial = RandomTrial(rng)
         candidate = blocks.propose(trial, task)
         yield candidate, trial.params["share"]
 
@@ -288,7 +288,7 @@ def test_blocks_that_a_limit_binds_come_near_to_it(blocks, limits):
 def test_blocks_are_as_wide_beside_each_other_as_their_ratios_say(blocks):
     rng = random.Random(4)
     for _ in range(50):
-        trial = DrawnTrial(rng)
+        trial = RandomTrial(rng)
         layers = blocks.propose(trial, TASKS[0]).architecture.layers
         widths = [layer.out_channels for layer in layers if isinstance(layer, Conv)]
         ratios = [value for name, value in trial.params.items() if name.endswith("_ratio")]
@@ -298,13 +298,13 @@ def test_blocks_are_as_wide_beside_each_other_as_their_ratios_say(blocks):
             assert abs(width - ratio * scale) <= 1 + ratio / max(ratios)
 
 
-# `DrawnTrial()` takes the first of all choices: two blocks of one convolution of 3x3, whose padding
-# is 'same', and 'pool-conv' between them.
+# `RandomTrial()` takes the first of all choices: two blocks of one convolution of 3x3, whose
+# padding is 'same', and 'pool-conv' between them.
 
 
 def asked(blocks, task, **fixed):
     """The parameters that were asked for."""
-    trial = DrawnTrial(fixed=fixed)
+    trial = RandomTrial(fixed=fixed)
     blocks.propose(trial, task)
     return trial.params.keys()
 

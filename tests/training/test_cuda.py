@@ -137,7 +137,7 @@ WITH_DROPOUT = Architecture(
 @pytest.mark.parametrize("recipe", [SGD, ADAMW], ids=["sgd", "adamw"])
 def test_graphs_on_a_gpu_train_as_eager_steps_do(tiny_data, recipe):
     data = tiny_data.to(torch.device("cuda"))
-    with cuda.own_stream(data.images.device):
+    with cuda.new_stream(data.images.device):
         eager = Engine(PLAIN, recipe, data, 5, torch.float32)
         graphs = CapturedEngine(PLAIN, recipe, data, 5, torch.float32)
         for _ in range(2):
@@ -152,7 +152,7 @@ def test_graphs_on_a_gpu_train_as_eager_steps_do(tiny_data, recipe):
 def test_every_replay_draws_new_augmentation_and_dropout(tiny_data):
     data = tiny_data.to(torch.device("cuda"))
     frozen = replace(SGD, learning_rate=1e-12, weight_decay=0.0)
-    with cuda.own_stream(data.images.device):
+    with cuda.new_stream(data.images.device):
         engine = CapturedEngine(WITH_DROPOUT, frozen, data, 0, torch.float32)
         losses = {engine.train_epoch(lambda: False) for _ in range(5)}
         engine.close()

@@ -15,7 +15,7 @@ from nas.candidates.architecture import Architecture
 from nas.candidates.layers import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU
 from nas.candidates.recipe import Recipe
 from nas.errors import CountMismatchError, DivergedError
-from nas.training import EndAfter, engine, evaluate, examine, train
+from nas.training import EndAfter, engine, evaluate, per_image_loss, train
 from nas.training.engine import Engine
 from tests.odd_layers import FrozenConv, LyingConv
 
@@ -101,7 +101,7 @@ def test_examination_agrees_with_the_evaluation_image_by_image(
     model = tiny_architecture.build()
     model.load_state_dict(result.state_dict)
     model.train()  # with its dropout
-    losses, is_right = examine(model, tiny_data)
+    losses, is_right = per_image_loss(model, tiny_data)
     loss, accuracy = evaluate(model, tiny_data)
     assert is_right.dtype == torch.bool
     assert is_right.double().mean().item() == accuracy

@@ -56,7 +56,7 @@ def make_study(storage, tiny_data, tmp_path):
         study = open_or_create_study(storage, name, facts, data, space.source)
         search = search_in(
             study, space, replace(task, epochs=1), tiny_data,
-            SearchConfig(budget=1, trials=trials, sampler="random", pruner="none"),
+            SearchConfig(budget=1, trials=max(trials, 1), sampler="random", pruner="none"),
             FakePool(1, score),
             tmp_path / "weights",
         )  # fmt: skip

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from platformdirs import user_cache_path
 from torch import Tensor
 
 from nas.data.dataset import Dataset, LabelledImages
@@ -63,14 +64,13 @@ def default_data_dir() -> Path:
     given = os.environ.get(DATA_DIR_VARIABLE)
     if given:
         return Path(given)
-    try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:  # some versions of platformdirs leave the ~ to whoever asks
+        return user_cache_path("nas", appauthor=False).expanduser()
     except RuntimeError as error:
         raise DataError(
             "this user has no home folder: say where data sets are kept with --data-dir or "
             f"{DATA_DIR_VARIABLE}"
         ) from error
-    return Path(cache) / "nas"
 
 
 def load_training_images(

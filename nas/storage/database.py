@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import logging
 import os
 import re
 import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, ProgrammingError
@@ -23,11 +26,6 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from nas.errors import StorageFailedError, StudyError, masked
 from nas.storage.atomic import part_folder, remove_dead_parts
 from nas.storage.retry import PatientProxy, PatientStorage
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 STORAGE_VARIABLE = "NAS_STORAGE"  # unlike an argument, others do not see it in a list of processes
 
@@ -140,17 +138,23 @@ def _open_proxy(url: str) -> BaseStorage:
 
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Of several processes that open a new database there, one makes its tables first."""
-    if fcntl is None:
+    """Of several processes that open a new database there, one makes its tables first.
+
+    The lock is a file among the system's temporary ones: the folder may be read-only.
+    """
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    with contextlib.ExitStack() as stack:
+        # There is no such place, the file there is another user's, or the system knows no locks.
+        with contextlib.suppress(OSError, NotImplementedError):
+            path = Path(tempfile.gettempdir()) / f"nas-{digest}.lock"
+            stack.enter_context(FileLock(path))
+            stack.callback(_remove, path)  # still locked: who waits for it then makes it anew
         yield
-        return
-    handle = os.open(folder, os.O_RDONLY)  # a lock on the folder itself leaves no file behind
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows keeps a file that is open
+        path.unlink()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

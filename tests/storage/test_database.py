@@ -10,7 +10,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from pathlib import Path
 
 import optuna
@@ -251,6 +253,47 @@ def test_processes_that_begin_at_once_all_have_the_new_database(tmp_path):
         child.join(60)
     assert sorted(study_names(open_storage(url))) == sorted(str(child.pid) for child in children)
     assert os.listdir(tmp_path) == ["s.db"]
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The system's temporary folder."""
+    folder = tmp_path / "temporary"
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_one_who_makes_tables_is_waited_for_and_leaves_no_file(tmp_path, temporary):
+    temporary.mkdir()
+    (tmp_path / "place").mkdir()
+    url, begun = f"sqlite:///{tmp_path}/place/s.db", time.monotonic()
+    with module._one_at_a_time(tmp_path / "place"):
+        assert len(os.listdir(temporary)) == 1
+        thread = threading.Thread(target=open_storage, args=(url,), kwargs={"create": True})
+        thread.start()
+        time.sleep(0.3)
+        assert os.listdir(tmp_path / "place") == []
+    thread.join(60)
+    assert time.monotonic() - begun < 30
+    assert os.listdir(tmp_path / "place") == ["s.db"]
+    assert os.listdir(temporary) == []
+
+
+@pytest.mark.parametrize("place", ["missing", "a folder stands there", "no locks"])
+def test_database_is_opened_where_nothing_can_be_locked(tmp_path, temporary, monkeypatch, place):
+    if place != "missing":
+        temporary.mkdir()
+    with contextlib.nullcontext() if place == "missing" else module._one_at_a_time(tmp_path):
+        names = [] if place == "missing" else os.listdir(temporary)
+    if place == "a folder stands there":
+        (temporary / names[0]).mkdir()
+    if place == "no locks":
+        monkeypatch.setattr(module.FileLock, "acquire", refuse_lock)
+    assert study_names(open_storage(f"sqlite:///{tmp_path}/s.db", create=True)) == []
+
+
+def refuse_lock(*args, **kwargs):
+    raise NotImplementedError
 
 
 # While it is used

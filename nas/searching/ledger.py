@@ -27,6 +27,7 @@ from nas.searching.samplers import SeededSampler, derive_seed
 from nas.searching.timetable import Timetable
 from nas.storage.artifacts import WeightsStore
 from nas.storage.database import FileGuard
+from nas.storage.internals import fixed_params, storage_of
 from nas.storage.leases import Owner, index_of, is_retry
 from nas.storage.ranking import best_trial, find_continued, is_better, ranked
 from nas.storage.spool import Journal
@@ -84,7 +85,7 @@ class Ledger:
         self.weights = WeightsStore(study, artifact_dir)
         self.owner = Owner(study)
         self._spool = Journal(artifact_dir, study.study_name)
-        self._file = FileGuard(study._storage)
+        self._file = FileGuard(storage_of(study))
         self._next_recovery = 0.0
         self.refresh()
 
@@ -187,11 +188,8 @@ class Ledger:
 
     def enqueued(self) -> list[Params]:
         """The values of all proposals that did not come from the sampler."""
-        return [
-            trial.system_attrs["fixed_params"]
-            for trial in self._trials
-            if "fixed_params" in trial.system_attrs
-        ]
+        fixed = map(fixed_params, self._trials)
+        return [params for params in fixed if params is not None]
 
     def enqueue(self, params: Params) -> None:
         """Propose these values next."""

@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from nas.errors import StudyError, describe
 from nas.storage.atomic import part_folder, remove_dead_parts
 from nas.storage.database import sqlite_path
+from nas.storage.internals import has_artifacts, storage_of
 from nas.storage.ranking import ranked
 from nas.storage.trials import Rung, result_of
 
 NUM_KEPT = 5
 FILENAME = "weights.safetensors"
-ARTIFACT_PREFIX = "artifacts:"  # of the system attributes in which Optuna notes artifacts
 
 _TYPE, _HASH = "application/octet-stream", "sha256="  # a file's type, with its hash as a parameter
 
@@ -149,7 +149,7 @@ class WeightsStore:
             save_file(state_dict, path)
             return upload_artifact(
                 artifact_store=self._store, file_path=str(path), study_or_trial=study_or_trial,
-                storage=self.study._storage,
+                storage=storage_of(self.study),
                 mimetype=f"{_TYPE}; {_HASH}{hashlib.sha256(path.read_bytes()).hexdigest()}",
             )  # fmt: skip
 
@@ -179,10 +179,9 @@ class WeightsStore:
         return next(self._metas(trial), None)
 
     def _metas(self, study_or_trial: optuna.Study | FrozenTrial) -> Iterator[ArtifactMeta]:
-        attrs = study_or_trial.system_attrs if isinstance(study_or_trial, FrozenTrial) else None
-        if attrs is not None and not any(ARTIFACT_PREFIX in name for name in attrs):
+        if isinstance(study_or_trial, FrozenTrial) and not has_artifacts(study_or_trial):
             return  # Optuna would ask the database for each trial
-        for meta in get_all_artifact_meta(study_or_trial, storage=self.study._storage):
+        for meta in get_all_artifact_meta(study_or_trial, storage=storage_of(self.study)):
             name = meta.artifact_id
             # A name in a stranger's database may lead elsewhere.
             is_ours = meta.filename == FILENAME and name == Path(name).name

@@ -21,8 +21,9 @@ from typing import Any
 import optuna
 import psutil
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
+from nas.storage.internals import begin_trial, fixed_params, set_state
 from nas.storage.tally import take_tally
 from nas.storage.trials import CONTINUES, Reason, reason_of, was_broken_off
 
@@ -45,7 +46,7 @@ class Owner:
         self.name = secrets.token_hex(8)
         self._beat = 0
         self._next_beat = 0.0
-        self._asked: set[int] = set()  # the trials it was given
+        self._asked: set[int] = set()  # numbers of the trials that it was given
         self._unowned: dict[int, float] = {}  # trials without a name on them, and since when
         self._seen_beats: dict[str, tuple[int, float]] = {}  # and since when
         self._last_look = 0.0  # at the beats
@@ -77,20 +78,12 @@ class Owner:
         attrs = {_OWNER: self.name, CONTINUES: stopped.number}
         if broken_off:
             attrs[_RETRY_OF] = broken_off[0]
-        template = create_trial(
-            state=TrialState.RUNNING,
-            user_attrs=attrs,
-            system_attrs={"fixed_params": stopped.params},
-        )
-        trial_id = self.study._storage.create_new_trial(self.study._study_id, template)
-        # What samplers have read of the study is kept until the next `ask` or `tell` of Optuna's.
-        self.study._thread_local.cached_all_trials = None
-        trial = optuna.Trial(self.study, trial_id)
+        trial = begin_trial(self.study, stopped.params, attrs)
         self._take(trial)
         return trial
 
     def _take(self, trial: optuna.Trial) -> None:
-        self._asked.add(trial._trial_id)
+        self._asked.add(trial.number)
         trials = self.study.get_trials(deepcopy=False)
         trial.set_user_attr(_INDEX, _next_index(trials[trial.number], trials))
 
@@ -109,7 +102,7 @@ class Owner:
         for trial in trials:
             root = trial.user_attrs.get(_RETRY_OF, trial.number)
             fingerprint = trial.user_attrs.get("fingerprint")
-            params = _fixed(trial) if fingerprint is None else trial.params
+            params = fixed_params(trial) if fingerprint is None else trial.params
             is_broken_off = was_broken_off(trial) and CONTINUES not in trial.user_attrs
             # Of two retries that were queued at once, one is a duplicate and says nothing.
             void = (Reason.SURPLUS,) if fingerprint is None else (Reason.SURPLUS, Reason.DUPLICATE)
@@ -119,8 +112,8 @@ class Owner:
                 and reason_of(other) not in void
                 for other in (trials if root in retried else ())
             )
-            is_wanted = is_broken_off and params and is_last and fingerprint not in seen
-            if not is_wanted or _num_lost(trials, root) > 1:
+            is_wanted = is_broken_off and is_last and fingerprint not in seen
+            if not params or not is_wanted or _num_lost(trials, root) > 1:
                 continue
             self.study.enqueue_trial(params, user_attrs={_RETRY_OF: root})
             found.append(trial.number)
@@ -136,7 +129,7 @@ class Owner:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             owner = trial.user_attrs.get(_OWNER)
             # One of its own that it was never given was begun twice by a database that broke off.
-            if trial._trial_id in self._asked if owner == self.name else self._is_alive(owner):
+            if trial.number in self._asked if owner == self.name else self._is_alive(owner):
                 continue
             # Its process may just have taken it, and live.
             since = self._unowned.setdefault(trial.number, now)
@@ -145,7 +138,7 @@ class Owner:
             # Another process may be doing the same, or the trial's own may end it just now: one of
             # them closes it. That it was lost is not written but seen from what is missing.
             with contextlib.suppress(UpdateFinishedTrialError):
-                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                set_state(self.study, trial, TrialState.FAIL)
 
     def _is_alive(self, name: str | None) -> bool:
         process = self.study.user_attrs.get(f"{_PROCESS}:{name}")
@@ -192,13 +185,8 @@ def _next_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
 
 
 def _is_void(trial: FrozenTrial) -> bool:
-    has_candidate = "fingerprint" in trial.user_attrs or bool(_fixed(trial))
+    has_candidate = "fingerprint" in trial.user_attrs or bool(fixed_params(trial))
     return was_broken_off(trial) and not has_candidate
-
-
-def _fixed(trial: FrozenTrial) -> dict[str, Any]:
-    """The values that a trial from the queue was given."""
-    return dict(trial.system_attrs.get("fixed_params", {}))
 
 
 def _num_lost(trials: Sequence[FrozenTrial], root: int) -> int:

@@ -18,12 +18,23 @@ from functools import lru_cache
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, or_, select
 
 from nas.errors import StudyError, describe
+from nas.storage.internals import (
+    PARAMS,
+    REPORTS,
+    STUDIES,
+    SYSTEM_ATTRS,
+    TRIALS,
+    USER_ATTRS,
+    VALUES,
+    TrialReader,
+    not_found,
+    to_report,
+    to_value,
+)
 
 MOST_INCLUDED = 500  # in one statement: databases limit the length
 NUM_AT_ONCE = 500  # trials whose rows are in memory
@@ -90,42 +101,30 @@ def _parsed(text: str) -> Any:
         raise damaged(error) from error
 
 
-class ReadingStorage(RDBStorage):
+class ReadingStorage(TrialReader):
     """Optuna's storage in a database, with another way to read many trials."""
 
-    def _get_trials(
-        self,
-        study_id: int,
-        states: Container[TrialState] | None,
-        included_trial_ids: set[int],
-        trial_id_greater_than: int,
+    def read_trials(
+        self, study_id: int, states: Container[TrialState] | None, included: set[int], after: int
     ) -> list[FrozenTrial]:
-        trials = _table(models.TrialModel)
-        included = sorted(i for i in included_trial_ids if i <= trial_id_greater_than)
-        if len(included) > MOST_INCLUDED:
-            return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
-        which = trials.c.trial_id > trial_id_greater_than
-        if included:
-            which = or_(which, trials.c.trial_id.in_(included))
-        which = and_(trials.c.study_id == study_id, which)
+        earlier = sorted(trial_id for trial_id in included if trial_id <= after)
+        if len(earlier) > MOST_INCLUDED:
+            return super().read_trials(study_id, states, included, after)
+        which = TRIALS.c.trial_id > after
+        if earlier:
+            which = or_(which, TRIALS.c.trial_id.in_(earlier))
+        which = and_(TRIALS.c.study_id == study_id, which)
         if states is not None:
-            which = and_(which, trials.c.state.in_(list(cast(Iterable[TrialState], states))))
-        models_of_parts = (
-            models.TrialValueModel,
-            models.TrialParamModel,
-            models.TrialUserAttributeModel,
-            models.TrialSystemAttributeModel,
-            models.TrialIntermediateValueModel,
-        )
+            which = and_(which, TRIALS.c.state.in_(list(cast(Iterable[TrialState], states))))
+        tables = (VALUES, PARAMS, USER_ATTRS, SYSTEM_ATTRS, REPORTS)
         found: list[FrozenTrial] = []
         with _without_collection(), self.engine.connect() as connection:
-            rows = connection.execute(select(trials).where(which).order_by(trials.c.trial_id)).all()
+            rows = connection.execute(select(TRIALS).where(which).order_by(TRIALS.c.trial_id)).all()
+            if not rows:
+                _check_study(connection, study_id)
             for some in _batched(rows, NUM_AT_ONCE):
-                of_some = trials.c.trial_id.between(some[0].trial_id, some[-1].trial_id)
-                parts = [
-                    _rows_by_trial(connection, model, and_(which, of_some))
-                    for model in models_of_parts
-                ]
+                of_some = TRIALS.c.trial_id.between(some[0].trial_id, some[-1].trial_id)
+                parts = [_rows_by_trial(connection, t, and_(which, of_some)) for t in tables]
                 found += [_trial(row, *(part[row.trial_id] for part in parts)) for row in some]
         return found
 
@@ -148,22 +147,22 @@ def _batched(rows: Sequence[Row[Any]], size: int) -> Iterator[Sequence[Row[Any]]
         yield rows[begin : begin + size]
 
 
-def _table(model: Any) -> Table:
-    return cast(Table, model.__table__)
+def _check_study(connection: Connection, study_id: int) -> None:
+    if connection.execute(select(STUDIES).where(STUDIES.c.study_id == study_id)).first() is None:
+        raise not_found()
 
 
 def _rows_by_trial(
-    connection: Connection, model: Any, which: ColumnElement[bool]
+    connection: Connection, table: Table, which: ColumnElement[bool]
 ) -> dict[int, list[Any]]:
     """The rows of a table that belong to each trial, in the order in which they were written.
 
     Each begins with the trial's id and its own.
     """
-    table, trials = _table(model), _table(models.TrialModel)
     columns = [column for column in table.c if column.name != "trial_id"]
     statement = (
-        select(trials.c.trial_id, *columns)
-        .join(table, table.c.trial_id == trials.c.trial_id)
+        select(TRIALS.c.trial_id, *columns)
+        .join(table, table.c.trial_id == TRIALS.c.trial_id)
         .where(which)
         .order_by(*table.primary_key)
     )
@@ -182,8 +181,6 @@ def _trial(
     reports: list[Row[Any]],
 ) -> FrozenTrial:
     in_order = sorted(values, key=lambda value: value.objective)
-    to_value = models.TrialValueModel.stored_repr_to_value
-    to_report = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
     distributions = {sys.intern(name): _distribution(text) for _, _, name, _, text in params}
     return FrozenTrial(
         number=row.number,

@@ -22,6 +22,7 @@ from torch import Tensor
 from nas.metrics import EpochMetrics
 from nas.storage.artifacts import WeightsStore
 from nas.storage.atomic import part_folder
+from nas.storage.internals import set_report, set_state, set_user_attr
 from nas.storage.trials import RESULT, Rung, result_attrs, training_attrs
 
 NEEDED = {"number", "fingerprint", "score", "attrs"}
@@ -105,12 +106,12 @@ class Journal:
                 WeightsStore(study, self.folder).keep(trial, load(path.read_bytes()), result)
 
     def _store(self, study: optuna.Study, trial: FrozenTrial, entry: dict[str, Any]) -> None:
-        storage, attrs, score = study._storage, entry["attrs"], float(entry["score"])
+        attrs, score = entry["attrs"], float(entry["score"])
         for name, value in attrs.items():
-            storage.set_trial_user_attr(trial._trial_id, name, value)
+            set_user_attr(study, trial, name, value)
         if attrs["rungs"]:  # for plots, beside the rungs' own
-            storage.set_trial_intermediate_value(trial._trial_id, attrs["epochs"], score)
-        storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [score])
+            set_report(study, trial, attrs["epochs"], score)
+        set_state(study, trial, TrialState.COMPLETE, [score])
 
 
 def _weights_of(path: Path) -> Path:

@@ -112,7 +112,8 @@ def check_study_name(name: str) -> str:
 
 
 def study_names(storage: BaseStorage) -> list[str]:
-    return [study.study_name for study in storage.get_all_studies()]
+    """Of every study in the storage, whoever made it."""
+    return optuna.get_all_study_names(storage)
 
 
 def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:

@@ -92,27 +92,34 @@ def test_trials_are_those_that_optuna_reads(
     monkeypatch.setattr(reading, "NUM_AT_ONCE", at_once)
     number = study._study_id
     theirs = RDBStorage(url)._get_trials(number, states, included, after)
-    found = ours._get_trials(number, states, included, after)
+    found = ours.read_trials(number, states, included, after)
     assert same(found, theirs)
     if after == -1 and states is None:
         assert len(found) == 12
 
 
-def test_number_of_a_study_that_is_not_there_has_no_trials(study, ours):
-    assert ours._get_trials(99, None, set(), -1) == []
+def test_study_that_is_not_there_has_no_trials_to_read(study, ours):
+    for included, after in ((set(), -1), ({1, 2}, 8), (set(range(1, 999)), 10**6)):
+        with pytest.raises(KeyError, match="Record does not exist"):
+            ours.read_trials(99, None, included, after)
+
+
+def test_study_without_trials_has_none(ours):
+    study = optuna.create_study(storage=ours)
+    assert ours.read_trials(study._study_id, None, set(), -1) == []
 
 
 def test_many_unfinished_trials_are_read_as_well(study, ours, url, monkeypatch):
     monkeypatch.setattr(reading, "MOST_INCLUDED", 3)
     included = {1, 2, 3, 4, 5, 6}
     theirs = RDBStorage(url)._get_trials(study._study_id, None, included, 8)
-    assert same(ours._get_trials(study._study_id, None, included, 8), theirs)
+    assert same(ours.read_trials(study._study_id, None, included, 8), theirs)
 
 
 def test_number_of_statements_does_not_grow_with_the_trials(study, ours):
     statements = []
     event.listen(ours.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    ours._get_trials(study._study_id, None, set(), -1)
+    ours.read_trials(study._study_id, None, set(), -1)
     assert len(statements) == 6
 
 
@@ -127,11 +134,11 @@ def test_damaged_database_is_an_error_of_optunas(study, url, tmp_path):
     with sqlite3.connect(tmp_path / "s.db") as database:
         database.execute("DROP TABLE trial_params")
     with pytest.raises(optuna.exceptions.StorageInternalError, match="trial_params"):
-        storage._get_trials(study._study_id, None, set(), -1)
+        storage.get_all_trials(study._study_id)
 
 
 def read_all(storage, study):
-    for trial in storage._get_trials(study._study_id, None, set(), -1):
+    for trial in storage.get_all_trials(study._study_id):
         assert dict(trial.user_attrs) is not dict(trial.system_attrs)
 
 
@@ -165,7 +172,7 @@ def test_text_that_is_none_any_more_is_an_error_of_optunas(study, url, tmp_path,
     with sqlite3.connect(tmp_path / "s.db") as database:
         database.execute(f"UPDATE {table} SET {column} = CAST(x'22FFFE22' AS TEXT)")
     with pytest.raises(optuna.exceptions.StorageInternalError, match="UTF-8"):
-        storage._get_trials(study._study_id, None, set(), -1)
+        storage.get_all_trials(study._study_id)
 
 
 def test_attributes_are_what_a_dictionary_of_them_would_be(study, url):
@@ -199,11 +206,11 @@ def test_collection_of_garbage_goes_on_as_it_did(study, ours, is_enabled, monkey
     before = gc.isenabled()
     try:
         (gc.enable if is_enabled else gc.disable)()
-        ours._get_trials(study._study_id, None, set(), -1)
+        ours.read_trials(study._study_id, None, set(), -1)
         assert gc.isenabled() == is_enabled
         monkeypatch.setattr(reading, "_trial", None)
         with pytest.raises(TypeError):
-            ours._get_trials(study._study_id, None, set(), -1)
+            ours.read_trials(study._study_id, None, set(), -1)
         assert gc.isenabled() == is_enabled
     finally:
         (gc.enable if before else gc.disable)()

@@ -19,13 +19,21 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.storages import BaseStorage, RDBStorage
-from sqlalchemy import event
+from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from nas.errors import StorageFailedError, StudyError, masked
 from nas.storage.atomic import part_folder, remove_dead_parts
-from nas.storage.retry import PatientProxy, PatientStorage
+from nas.storage.internals import (
+    engine_of,
+    has_older_tables,
+    has_other_tables,
+    is_not_found,
+    with_cache,
+)
+from nas.storage.reading import ReadingStorage
+from nas.storage.retry import RetryingStorage
 
 STORAGE_VARIABLE = "NAS_STORAGE"  # unlike an argument, others do not see it in a list of processes
 
@@ -34,7 +42,6 @@ _SQLITE_HEADER = b"SQLite format 3\x00"
 _SERVER_ENGINE = {"pool_pre_ping": True}  # a connection may have been cut while it lay idle
 _LOCK_TIMEOUT_SECONDS = 300  # the driver's own default of 5 gives up when a dashboard is busy
 _PROXY_TIMEOUT_SECONDS = 10.0
-_NOT_FOUND = ("Record does not exist.",)  # arguments of Optuna's KeyError
 _TRY_SECONDS = 5  # that one try of many takes, see `nas.storage.retry`
 
 
@@ -80,12 +87,12 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
             if create and not path.exists():
                 _make_database(path)
             connect = {"creator": partial(_connect, path)}
-            storage = PatientStorage(_escaped(url), engine_kwargs=connect)
+            database = ReadingStorage(_escaped(url), engine_kwargs=connect)
         if create:
-            _lock_from_the_start(storage)
-        return storage
+            _lock_from_the_start(database.engine)
+        return _retrying(database)
     except Exception as error:  # each database driver has exceptions of its own
-        if isinstance(error, RuntimeError) and "table schema" in str(error):
+        if has_other_tables(error):
             raise StudyError(f"--storage {masked(url)} {_of_another_version(error)}") from None
         # Drivers repeat the URL, and with it the password, in the first line of what they say.
         said = masked(str(error).replace(url, masked(url)).split("\n")[0])
@@ -99,9 +106,9 @@ def _escaped(url: str) -> str:
     return url.replace("{", "{{").replace("}", "}}")
 
 
-def _of_another_version(error: RuntimeError) -> str:
+def _of_another_version(error: Exception) -> str:
     """What to do about tables that this Optuna does not read."""
-    if "storage upgrade" in str(error):
+    if has_older_tables(error):
         return (
             "was made by an older Optuna: copy it, then `optuna storage upgrade --storage URL` "
             "with its URL"
@@ -116,10 +123,10 @@ def _open_server(url: str) -> BaseStorage:
     """Of several processes that open an empty database at once, one makes its tables."""
     for _ in range(_NUM_TRIES):
         try:
-            return PatientStorage(url, engine_kwargs=_SERVER_ENGINE)
+            return _retrying(ReadingStorage(url, engine_kwargs=_SERVER_ENGINE))
         except (ProgrammingError, IntegrityError):  # another is making them just now
             time.sleep(1.0)
-    return PatientStorage(url, engine_kwargs=_SERVER_ENGINE)
+    return _retrying(ReadingStorage(url, engine_kwargs=_SERVER_ENGINE))
 
 
 def _open_proxy(url: str) -> BaseStorage:
@@ -131,9 +138,14 @@ def _open_proxy(url: str) -> BaseStorage:
         raise ImportError("a proxy needs grpcio: python -m pip install grpcio protobuf")
     with warnings.catch_warnings():  # Optuna still calls it experimental
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        proxy = PatientProxy(host=match[1], port=int(match[2]))
+        proxy = GrpcStorageProxy(host=match[1], port=int(match[2]))
     proxy.wait_server_ready(timeout=_PROXY_TIMEOUT_SECONDS)
-    return proxy
+    return RetryingStorage(proxy)
+
+
+def _retrying(database: RDBStorage) -> RetryingStorage:
+    """The storage of a database; Optuna puts its cache only before one that stands alone."""
+    return RetryingStorage(with_cache(database))
 
 
 @contextlib.contextmanager
@@ -181,7 +193,7 @@ def _make_database(path: Path) -> None:
             os.replace(part, path)
 
 
-def _lock_from_the_start(storage: RDBStorage) -> None:
+def _lock_from_the_start(engine: Engine) -> None:
     """Let every transaction take SQLite's write lock when it begins, not when it first writes.
 
     Otherwise two processes can both read that a queued trial waits, and both take it.
@@ -194,9 +206,9 @@ def _lock_from_the_start(storage: RDBStorage) -> None:
     def on_begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    event.listen(storage.engine, "connect", on_connect)
-    event.listen(storage.engine, "begin", on_begin)
-    storage.engine.dispose()  # connections that were made before
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    engine.dispose()  # connections that were made before
 
 
 @contextlib.contextmanager
@@ -210,7 +222,7 @@ def storage_errors(url: str | None) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        if error.args not in (_NOT_FOUND, ()):  # a proxy's has no message
+        if not is_not_found(error):
             raise
         raise StorageFailedError(
             f"{where}: the study, or a trial of it, is not there any more: somebody deleted it"
@@ -225,10 +237,10 @@ def storage_errors(url: str | None) -> Iterator[None]:
 
 def database_file(storage: BaseStorage) -> Path | None:
     """The file of a SQLite storage; None for any other."""
-    backend = getattr(storage, "_backend", storage)
-    url = backend.engine.url if isinstance(backend, RDBStorage) else None
-    is_file = url is not None and url.drivername.startswith("sqlite") and url.database
-    return Path(str(url.database)) if url is not None and is_file else None
+    engine = storage.engine if isinstance(storage, RetryingStorage) else engine_of(storage)
+    if engine is None or engine.dialect.name != "sqlite" or not engine.url.database:
+        return None
+    return Path(engine.url.database)
 
 
 class FileGuard:

@@ -107,7 +107,7 @@ def test_what_is_no_url_is_refused():
 @pytest.mark.parametrize("password", ["a/b", "a?b", "a#b", "a:b", "a b", "a%40b", "***"])
 def test_login_is_with_the_whole_password(monkeypatch, password):
     given = []
-    monkeypatch.setattr("nas.storage.database.PatientStorage", lambda url, **_: given.append(url))
+    monkeypatch.setattr("nas.storage.database.ReadingStorage", lambda url, **_: given.append(url))
     open_storage(f"postgresql://me:{password}@host/x")
     assert make_url(given[0]).password == password.replace("%40", "@")
 

@@ -171,7 +171,7 @@ def test_processes_that_ask_at_once_never_get_the_same_trial_of_the_queue(tmp_pa
         study = optuna.create_study(study_name="s", storage=open_storage(url, create=True))
         for width in range(NUM_QUEUED):
             study.enqueue_trial({"width": width})
-        study._storage._backend.engine.dispose()  # not to be shared with a child
+        study._storage.engine.dispose()  # not to be shared with a child
         barrier, results = fork.Barrier(2), fork.Queue()
         children = [fork.Process(target=take_queued, args=(url, barrier, results)) for _ in "ab"]
         for child in children:

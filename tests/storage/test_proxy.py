@@ -16,7 +16,8 @@ from nas.spaces.task import Task
 from nas.storage import database as module
 from nas.storage import retry
 from nas.storage.database import open_storage
-from nas.storage.retry import PatientProxy
+from nas.storage.internals import storage_of
+from nas.storage.retry import RetryingStorage
 from nas.storage.tally import take_tally
 from tests.fakes import FakePool, make_space, search_in
 
@@ -70,7 +71,7 @@ def run_search(study, data, folder):
 def test_search_through_a_proxy_is_the_one_without(server, tiny_data, tmp_path):
     straight = optuna.create_study(direction="maximize")
     study = optuna.create_study(storage=open_storage(server.url), direction="maximize")
-    assert isinstance(study._storage, PatientProxy)
+    assert isinstance(storage_of(study), RetryingStorage)
     assert run_search(study, tiny_data, tmp_path / "a") == run_search(
         straight, tiny_data, tmp_path / "b"
     )
@@ -92,7 +93,7 @@ def test_proxy_that_is_gone_for_a_while_is_waited_for(server, monkeypatch):
 
 @pytest.mark.slow
 def test_proxy_that_does_not_come_back_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(retry, "RETRY_SECONDS", 0.3)
     study = optuna.create_study(storage=open_storage(server.url))
     server.stop()
     with pytest.raises(optuna.exceptions.StorageInternalError):

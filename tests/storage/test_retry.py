@@ -9,19 +9,21 @@ import time
 
 import optuna
 import pytest
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
-from nas.errors import StorageFailedError
+from nas.errors import StorageFailedError, StudyError
 from nas.searching import ledger
 from nas.searching.config import SearchConfig
 from nas.spaces.task import Task
 from nas.storage import database as storage_module
 from nas.storage import leases, retry
 from nas.storage.database import open_storage, storage_errors
-from nas.storage.retry import PatientStorage
+from nas.storage.internals import set_state
+from nas.storage.retry import RetryingStorage
 from nas.storage.tally import take_tally
 from nas.training.messages import Trained
 from tests.fakes import FakePool, make_space, search_in
@@ -117,9 +119,9 @@ def test_lock_of_another_program_is_waited_for(storage, tmp_path, monkeypatch):
     assert study.user_attrs == {"name": 1}
 
 
-def test_patience_comes_to_an_end(storage, monkeypatch):
+def test_database_that_does_not_come_back_is_given_up(storage, monkeypatch):
     study = optuna.create_study(storage=storage)
-    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "RETRY_SECONDS", 0.1)
     calls = break_off(monkeypatch, storage, "do_commit", lambda n: True)
     with pytest.raises(StorageInternalError):
         study.set_user_attr("name", 1)
@@ -182,9 +184,108 @@ def test_server_that_does_not_answer_may_come_back_and_a_full_disk_does_not(erro
     assert retry._may_pass(error) == may_pass
 
 
-@pytest.mark.parametrize("name", ["get_all_studies", "_create_new_trial", "_get_trials"])
-def test_methods_keep_their_names(name):
-    assert getattr(PatientStorage, name).__name__ == name
+# What is given to each method of Optuna's interface; the names are the parameters'.
+GIVEN = {
+    "create_new_study": (["maximize"], "name"),
+    "create_new_trial": (1, None),
+    "delete_study": (1,),
+    "get_all_studies": (),
+    "get_all_trials": (1, False, (TrialState.RUNNING,)),
+    "get_study_directions": (1,),
+    "get_study_id_from_name": ("name",),
+    "get_study_name_from_id": (1,),
+    "get_study_system_attrs": (1,),
+    "get_study_user_attrs": (1,),
+    "get_trial": (1,),
+    "get_trial_id_from_study_id_trial_number": (1, 2),
+    "set_study_system_attr": (1, "key", "value"),
+    "set_study_user_attr": (1, "key", "value"),
+    "set_trial_intermediate_value": (1, 2, 0.5),
+    "set_trial_param": (1, "x", 0.5, optuna.distributions.FloatDistribution(0, 1)),
+    "set_trial_state_values": (1, TrialState.COMPLETE, [0.5]),
+    "set_trial_system_attr": (1, "key", "value"),
+    "set_trial_user_attr": (1, "key", "value"),
+}
+
+
+class Wrapped:
+    """A storage that answers each call with an error, as often as it has one, then with itself."""
+
+    def __init__(self, *errors):
+        self.errors, self.calls = list(errors), []
+
+    def __getattr__(self, name):
+        def call(*args):
+            self.calls.append((name, args))
+            if self.errors:
+                raise self.errors.pop(0)
+            return self
+
+        return call
+
+
+@pytest.mark.parametrize("name", sorted(GIVEN))
+def test_each_method_is_handed_on_and_tried_again(name):
+    error = OperationalError("", None, LOCKED)
+    wrapped = Wrapped(error, StorageInternalError(), error)
+    wrapped.errors[1].__cause__ = error
+    answer = getattr(RetryingStorage(wrapped), name)(*GIVEN[name])
+    assert wrapped.calls == [(name, GIVEN[name])] * 4
+    assert answer in (wrapped, None)
+    assert (answer is None) == name.startswith(("set_", "delete_")) - (
+        name == "set_trial_state_values"
+    )
+
+
+def test_no_method_of_optunas_interface_is_left_out():
+    assert set(GIVEN) >= BaseStorage.__abstractmethods__
+
+
+@pytest.mark.parametrize("name", sorted(GIVEN))
+@pytest.mark.parametrize("error", [ValueError("x"), IndexError("x"), TypeError(), AssertionError()])
+def test_what_makes_no_sense_is_damage_where_it_is_read_and_bad_input_where_it_is_written(
+    name, error
+):
+    kind = StudyError if name.startswith("get_") else type(error)
+    with pytest.raises(kind):
+        getattr(RetryingStorage(Wrapped(error)), name)(*GIVEN[name])
+
+
+@pytest.mark.parametrize("name", sorted(GIVEN))
+def test_study_or_trial_that_is_not_there_is_no_damage(name):
+    with pytest.raises(KeyError):
+        getattr(RetryingStorage(Wrapped(KeyError("x"))), name)(*GIVEN[name])
+
+
+def test_trial_that_had_ended_before_is_not_told_again(storage):
+    study = optuna.create_study(storage=storage)
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    with pytest.raises(UpdateFinishedTrialError):
+        set_state(study, study.trials[0], TrialState.COMPLETE, [0.5])
+
+
+@pytest.mark.parametrize("value", [0.5, 0.6])
+def test_trial_that_has_ended_meanwhile_is_told_only_if_the_lost_call_did_it(
+    storage, monkeypatch, value
+):
+    """The other case: while the database was away, another process closed it."""
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    calls = break_off(monkeypatch, storage, "do_commit", lambda n: n == 1, after=True)
+    tell = storage.wrapped.set_trial_state_values
+    given = [0.5] if value == 0.5 else [0.7]
+    monkeypatch.setattr(
+        storage.wrapped,
+        "set_trial_state_values",
+        lambda trial_id, state, values: tell(trial_id, state, [value] if not calls else values),
+    )
+    if value == 0.5:
+        assert set_state(study, study.trials[0], TrialState.COMPLETE, given)
+    else:
+        with pytest.raises(UpdateFinishedTrialError):
+            set_state(study, study.trials[0], TrialState.COMPLETE, given)
+    assert study.trials[trial.number].value == value
+    assert len(calls) > 1
 
 
 def test_reading_is_tried_again_as_well(storage):
@@ -202,11 +303,11 @@ def test_reading_is_tried_again_as_well(storage):
     assert len(calls) > 4
 
 
-def test_lock_that_outlasts_all_patience_ends_the_search_in_one_line_and_nothing_is_lost(
+def test_lock_that_outlasts_all_tries_ends_the_search_in_one_line_and_nothing_is_lost(
     tiny_data, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(storage_module, "_TRY_SECONDS", 0)
-    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "RETRY_SECONDS", 0.1)
     url = f"sqlite:///{tmp_path}/s.db"
     storage = open_storage(url, create=True)
     study = optuna.create_study(storage=storage, direction="maximize")

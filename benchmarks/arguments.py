@@ -161,23 +161,22 @@ def furnish(folder: Path) -> None:
 @contextlib.contextmanager
 def cut_short() -> Iterator[None]:
     """End with `Accepted` where training, serving or exporting would begin."""
+    import nas.api
     import nas.certification.certify
     import nas.cli.verbs
-    import nas.exporters
-    import nas.reports.dashboard
     import nas.searching.setup
 
     def accept(*args: Any, **kwargs: Any) -> None:
         raise Accepted
 
     with (
-        mock.patch.object(nas.searching.setup.Launch, "run", accept),
+        mock.patch.object(nas.searching.setup.SearchSetup, "run", accept),
         mock.patch.object(nas.searching.setup.WorkerPool, "__enter__", lambda self: self),
         mock.patch.object(nas.certification.certify.Certification, "run_honest", accept),
         mock.patch.object(nas.certification.certify.Certification, "run_watched", accept),
-        mock.patch("nas.searching.estimate.forecast", accept),
-        mock.patch("nas.exporters.export_trial", accept),
-        mock.patch("nas.reports.dashboard.serve", accept),
+        mock.patch("nas.api.forecast", accept),
+        mock.patch("nas.api.export_trial", accept),
+        mock.patch("nas.api.serve", accept),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")

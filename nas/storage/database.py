@@ -84,6 +84,8 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         if path is None:
             return _open_server(url)
         with _one_at_a_time(path.parent):
+            if create:
+                remove_dead_parts(path.parent)
             if create and not path.exists():
                 _make_database(path)
             connect = {"creator": partial(_connect, path)}
@@ -181,7 +183,6 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _make_database(path: Path) -> None:
     """Make an empty database elsewhere first: what is called `path` is always whole."""
-    remove_dead_parts(path.parent)
     with part_folder(path.parent) as folder:
         part = folder / path.name
         RDBStorage(_escaped(f"sqlite:///{part}")).engine.dispose()

@@ -75,10 +75,10 @@ def test_interrupted_and_resumed_search_equals_the_uninterrupted_one(make_search
     resumed = optuna.create_study(direction="maximize")
     for trials in (3, 9, 14):
         make_search(trials=trials, sampler=sampler, study=resumed).run()
-    assert [t.params for t in resumed.trials] == [t.params for t in straight.study.trials]
-    assert [t.value for t in resumed.trials] == [t.value for t in straight.study.trials]
+    assert [t.params for t in resumed.trials] == [t.params for t in straight.ledger.study.trials]
+    assert [t.value for t in resumed.trials] == [t.value for t in straight.ledger.study.trials]
     seeds = [t.user_attrs.get("seed") for t in resumed.trials]
-    assert seeds == [t.user_attrs.get("seed") for t in straight.study.trials]
+    assert seeds == [t.user_attrs.get("seed") for t in straight.ledger.study.trials]
 
 
 def test_other_versions_in_a_study_are_told_once(make_search, pool, monkeypatch):
@@ -201,7 +201,7 @@ def test_beginning_makes_no_difference_to_a_search_that_is_resumed(make_search, 
     resumed = optuna.create_study(direction="maximize")
     for trials in (1, 2, 9, 14):
         make_search(space, trials=trials, sampler=sampler, study=resumed).run()
-    assert [t.params for t in resumed.trials] == [t.params for t in straight.study.trials]
+    assert [t.params for t in resumed.trials] == [t.params for t in straight.ledger.study.trials]
 
 
 def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, pool):

@@ -178,6 +178,18 @@ def test_database_of_a_process_that_was_killed_while_it_wrote_is_as_it_was_befor
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_half_written_database_is_removed_also_where_there_is_a_whole_one(tmp_path, dead_pid):
+    """Its process was killed when it had moved the whole one out."""
+    url = f"sqlite:///{tmp_path}/s.db"
+    open_storage(url, create=True)
+    part = tmp_path / f".part-{socket.gethostname()}@{dead_pid}-abc"
+    part.mkdir()
+    open_storage(url)  # to read: nothing is written
+    assert part.exists()
+    open_storage(url, create=True)
+    assert not part.exists()
+
+
 def test_what_was_left_half_made_is_removed_before_a_new_database_is_made(tmp_path, dead_pid):
     part = tmp_path / f".part-{socket.gethostname()}@{dead_pid}-abc"
     part.mkdir()

@@ -227,6 +227,7 @@ def test_progress_is_a_line_for_each_training_and_one_for_the_opening(certified)
     assert opened == "the test images are opened, for the first time in this study"
 
 
+@pytest.mark.slow
 def test_several_real_workers_find_the_same(certified, folder):
     certification = prepare(folder, pool=lambda data: WorkerPool(data, CPU, torch.float32, 2))
     certification.run_honest()

@@ -388,6 +388,7 @@ def test_limit_too_small_for_any_network_of_blocks_is_refused_with_one_that_is_e
 # Storage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "words"),
     [
@@ -418,6 +419,7 @@ def test_database_of_another_program_is_left_as_it_is(refuse, cwd):
     refuse("show", "--storage", "sqlite:///other.db")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "url",
     [

@@ -280,6 +280,7 @@ def test_probe_is_of_twenty_batches_or_of_all_images_there_are(
     assert len(data.train_index) == num_images
 
 
+@pytest.mark.slow
 def test_forecast_is_made_by_the_processes_that_search(tiny_data):
     expected = expect([network(3), network(6)], tiny_data, workers=2)
     assert 0 < expected.seconds_each < expected.seconds_likely
@@ -391,6 +392,7 @@ def test_check_of_a_candidate_that_cannot_be_trained_still_says_what_the_space_h
     assert err == "nas: a candidate could not be trained: loss or weights not finite in epoch 1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "least"), [("residual", 4), ("separable", 4), ("tied", 4)])
 def test_layers_with_weights_are_counted_within_composite_layers_as_well(
     folder, steady, capsys, space, least

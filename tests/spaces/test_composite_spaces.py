@@ -42,6 +42,7 @@ def draws(name, shape, budget, num=40):
     return made
 
 
+@pytest.mark.slow
 @each_budget
 @each_image
 @each_space
@@ -100,6 +101,7 @@ def test_no_more_stages_than_the_image_can_be_halved_between(name, side, stages)
             assert all(min(row.out_shape[1:]) >= 2 for row in pooled)
 
 
+@pytest.mark.slow
 @each_image
 @each_space
 def test_learned_pooling_takes_no_more_than_half_of_the_budget_of_a_few_channels(name, shape):

@@ -250,6 +250,7 @@ def test_blocks_propose_nothing_over_any_limit(blocks, shape, budget, limits):
     assert over == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "most", "nearly_always"),
     [(1_000, 0.35, 0.1), (5_000, 0.15, 0.04), (20_000, 0.1, 0.04), (100_000, 0.1, 0.02)],

@@ -62,12 +62,14 @@ class WeightsStore:
         """Keep the weights that a trial has ended a schedule with, if they are good enough.
 
         What they push out of the best `NUM_KEPT` is deleted, and so are earlier ones of the trial.
+        Another process stores weights before the result that says how good they are: of trials in
+        work, and of those that ended after `kept` was read, nothing is deleted.
         """
+        kept = {other.number: other for other in self._kept()}  # before the results are read
         places = {
             other.number: place
             for place, (other, _) in enumerate(ranked(self.study, (trial.number, result)))
         }
-        kept = {other.number: other for other in self._kept()}
         in_order = sorted({trial.number, *kept}, key=lambda number: places.get(number, len(places)))
         if trial.number not in places or trial.number not in in_order[:NUM_KEPT]:
             return
@@ -75,7 +77,8 @@ class WeightsStore:
         outdated = list(earlier)
         self._upload(state_dict, trial)
         for number in in_order[NUM_KEPT:]:
-            outdated += self._metas(kept[number])
+            if kept[number].state.is_finished():
+                outdated += self._metas(kept[number])
         for meta in outdated:
             self._remove(meta)
 

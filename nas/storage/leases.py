@@ -131,14 +131,19 @@ class Owner:
             # One of its own that it was never given was begun twice by a database that broke off.
             if trial.number in self._asked if owner == self.name else self._is_alive(owner):
                 continue
-            # Its process may just have taken it, and live.
             since = self._unowned.setdefault(trial.number, now)
-            if owner is None and now - since < UNOWNED_SECONDS:
+            if owner is None and now - since < UNOWNED_SECONDS and self._has_company():
                 continue
             # Another process may be doing the same, or the trial's own may end it just now: one of
             # them closes it. That it was lost is not written but seen from what is missing.
             with contextlib.suppress(UpdateFinishedTrialError):
                 set_state(self.study, trial, TrialState.FAIL)
+
+    def _has_company(self) -> bool:
+        """Whether another process lives, which may just have taken a trial without a name on it."""
+        prefix = f"{_PROCESS}:"
+        names = [key.removeprefix(prefix) for key in self.study.user_attrs if key.startswith(prefix)]
+        return any(name != self.name and self._is_alive(name) for name in names)
 
     def _is_alive(self, name: str | None) -> bool:
         process = self.study.user_attrs.get(f"{_PROCESS}:{name}")

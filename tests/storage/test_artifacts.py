@@ -106,6 +106,20 @@ def test_of_trials_with_one_candidate_the_best_has_weights_and_no_other(store):
         store.load(2)
 
 
+def test_weights_of_a_trial_in_work_are_not_deleted_before_its_result_is_there(store):
+    """Another process stores the weights, then the result: between the two it looks like nothing"""
+    trial = store.study.ask()
+    store.keep(trial, {"w": torch.ones(3)}, Rung(19, 0.0, 1.0, 1.0))
+    for _ in range(NUM_KEPT + 1):
+        complete(store, 0.5)
+    record_result(trial, Rung(19, 0.0, 1.0, 1.0))
+    assert best_trials(store.study)[0].number == trial.number
+    assert store.load(trial.number)
+    store.study.tell(trial, 1.0)
+    complete(store, 0.75)
+    assert len(list(store.artifact_dir.iterdir())) == NUM_KEPT
+
+
 def test_refusal_names_the_trials_whose_weights_are_there(store):
     for value in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
         complete(store, value)

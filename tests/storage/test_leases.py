@@ -85,7 +85,8 @@ def test_trial_has_its_owner_and_its_place(study):
 
 
 def test_new_trial_is_left_alone_until_it_has_had_time_for_a_name(study, monkeypatch):
-    study.ask()  # by a process that has not put its name there yet
+    Owner(study).keep_alive()
+    study.ask()  # by that process, which has not put its name there yet
     owner = Owner(study)
     assert owner.recover() == []
     assert [t.state.name for t in study.trials] == ["RUNNING"]
@@ -98,13 +99,23 @@ def test_trial_just_taken_from_the_queue_is_left_alone_until_it_has_had_time_for
     study, monkeypatch
 ):
     study.enqueue_trial({"width": 4})
-    study.ask()  # by a process that has not put its name there yet
+    Owner(study).keep_alive()
+    study.ask()  # by that process, which has not put its name there yet
     owner = Owner(study)
     assert owner.recover() == []
     assert [t.state.name for t in study.trials] == ["RUNNING"]
     monkeypatch.setattr("nas.storage.leases.UNOWNED_SECONDS", 0.0)
     assert owner.recover() == [0]
     assert [t.state.name for t in study.trials] == ["FAIL", "WAITING"]
+
+
+def test_trial_without_a_name_is_lost_at_once_where_no_other_process_lives(study, die):
+    dead = Owner(study)
+    dead.keep_alive()
+    study.ask()  # and there the process was killed
+    die(dead)
+    assert Owner(study).recover() == []
+    assert outcomes(study) == [LOST]
 
 
 def running(study):

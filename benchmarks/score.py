@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 
 from nas.errors import StudyError
 from nas.storage.artifacts import WeightsStore
+from nas.storage.counts import count_trained, count_trials
 from nas.storage.ranking import best_trial
-from nas.storage.tally import count_trained, take_tally
 from nas.storage.trials import TRAINED
 
 
@@ -33,23 +33,23 @@ class Score:
         self.runs += 1
         study = arena.study()
         trials = study.get_trials(deepcopy=False)
-        tally = take_tally(study)
+        progress = count_trials(study)
         for number, accuracy in arena.told():
             if trials[number].state != TrialState.COMPLETE or trials[number].value != accuracy:
                 self.note("lost", arena, f"trial {number}")
-        num_trained = count_trained(tally.counts)
+        num_trained = count_trained(progress.counts)
         self.num_beyond += max(num_trained - arena.num_trials, 0)
         most = arena.num_trials + num_processes - 1
-        if not arena.num_trials <= num_trained <= most or not tally.counts[TRAINED]:
-            self.note("double", arena, f"{dict(tally.counts)}, not {arena.num_trials} to {most}")
-        prints = Counter(trials[number].user_attrs["fingerprint"] for number in tally.scores)
+        if not arena.num_trials <= num_trained <= most or not progress.counts[TRAINED]:
+            self.note("double", arena, f"{dict(progress.counts)}, not {arena.num_trials} to {most}")
+        prints = Counter(trials[number].user_attrs["fingerprint"] for number in progress.scores)
         for fingerprint, count in prints.items():
             if count > 1:
                 self.note("double", arena, f"{fingerprint} {count} times")
         for trial in trials:
             if trial.state == TrialState.RUNNING:
                 self.note("zombies", arena, f"trial {trial.number}")
-        best = max(tally.scores.values(), default=0.0)
+        best = max(progress.scores.values(), default=0.0)
         if any(accuracy > best for _, accuracy in arena.told()):
             self.note("worse", arena, f"best {best}")
         self._check_weights(study, arena)

@@ -42,7 +42,7 @@ from nas.certification.statistics import mean_of
 from nas.data import load_training_images, split
 from nas.errors import DivergedError
 from nas.searching.samplers import derive_seed
-from nas.storage.tally import take_tally
+from nas.storage.counts import count_trials
 from nas.training import train
 from nas.training.engine import evaluate
 from nas.training.step import MEMORY_FORMAT
@@ -118,7 +118,7 @@ def run_arm(arm: str, repeat: int, until: float) -> dict[str, Any] | None:
         "arm": arm,
         "repeat": repeat,
         "answers": answers(ends, meter.most, repeat, options.seeds),
-        "outcomes": dict(take_tally(study).counts) if arm != "optuna" else {},
+        "outcomes": dict(count_trials(study).counts) if arm != "optuna" else {},
         "num_proposals": len(study.trials),
         "seconds": round(searched, 1),
     }

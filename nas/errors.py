@@ -74,12 +74,12 @@ class SearchError(NasError):
     exit_code = 1
 
 
-def describe(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error's class and text on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def printable(text: str) -> str:
+def sanitize(text: str) -> str:
     """The text without what moves a terminal's cursor or turns its writing round.
 
     Names in a database may be a stranger's.
@@ -89,7 +89,7 @@ def printable(text: str) -> str:
     )
 
 
-def masked(text: str) -> str:
+def redact(text: str) -> str:
     """The text without the passwords of the URLs in it, for people to read.
 
     A password may hold any character, so what is hidden goes on to the last `@` there is: rather

@@ -15,7 +15,7 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.data import Dataset
-from nas.errors import DivergedError, describe
+from nas.errors import DivergedError, one_line
 from nas.metrics import EpochMetrics
 from nas.searching.config import SearchConfig
 from nas.searching.events import Callback
@@ -161,7 +161,7 @@ class FakePool:
                 yield Failed(job.number, str(error), has_diverged=True, history=tuple(history))
                 return
             except Exception as error:
-                yield Failed(job.number, describe(error), history=tuple(history))
+                yield Failed(job.number, one_line(error), history=tuple(history))
                 return
             accuracy = score * epoch / epochs
             history.append(EpochMetrics(epoch, 1.0, 1.0 - accuracy, accuracy, 0.01))

@@ -10,7 +10,7 @@ import shlex
 import pytest
 from sqlalchemy import make_url
 
-from nas.errors import describe, masked, printable
+from nas.errors import one_line, redact, sanitize
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from nas.errors import describe, masked, printable
      "http://a:80/x", ""],
 )  # fmt: skip
 def test_masked_leaves_alone_what_has_no_password(text):
-    assert masked(text) == text
+    assert redact(text) == text
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_masked_leaves_alone_what_has_no_password(text):
     ],
 )  # fmt: skip
 def test_masked_hides_every_password(text, shown):
-    assert masked(text) == shown
+    assert redact(text) == shown
 
 
 ODD = "/?#@:% &='\"\\[]{}*+;,~\t\n\0é😀\u202e"
@@ -59,14 +59,14 @@ def test_masked_hides_every_part_of_an_odd_password():
         for text in (
             url,
             shlex.join(["nas", "search", "--storage", url, "--quiet"]),
-            shlex.quote(masked(url)),
+            shlex.quote(redact(url)),
             f"--storage {url} cannot be opened: no route to host",
             f"could not parse {url!r}",
         ):
-            shown = masked(text)
+            shown = redact(text)
             assert not re.search("Begin|Middle|End", shown)
             assert "me:***@host:5432/x?sslmode=require" in shown
-            assert masked(shown) == shown
+            assert redact(shown) == shown
 
 
 def test_masked_hides_whatever_the_library_reads_as_a_password():
@@ -77,24 +77,24 @@ def test_masked_hides_whatever_the_library_reads_as_a_password():
             password = make_url(url).password
             if password:
                 num += 1
-                assert re.match(r"pg://[^:/]*:\*\*\*@[^@]*$", masked(url).partition("?")[0])
+                assert re.match(r"pg://[^:/]*:\*\*\*@[^@]*$", redact(url).partition("?")[0])
     assert num > 500
 
 
 def test_error_is_described_on_one_line():
-    assert describe(ValueError("a\n  b")) == "ValueError: a b"
+    assert one_line(ValueError("a\n  b")) == "ValueError: a b"
 
 
 @pytest.mark.parametrize(
     "text", ["plain", "größe 日本 😀", "two\nlines\tand a tab", "[red]x[/red]", ""]
 )
 def test_printable_leaves_alone_what_is(text):
-    assert printable(text) == text
+    assert sanitize(text) == text
 
 
 @pytest.mark.parametrize(
     "text", ["\x1b[31mred", "\x07", "a\rb", "\u202egnp.exe", "\x9b1m", "\udcff"]
 )
 def test_printable_shows_what_a_terminal_would_obey(text):
-    assert "\ufffd" in printable(text)
-    assert all(c.isprintable() for c in printable(text))
+    assert "\ufffd" in sanitize(text)
+    assert all(c.isprintable() for c in sanitize(text))

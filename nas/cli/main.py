@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 from nas.cli.options import make_parser
-from nas.errors import NasError, masked, printable
+from nas.errors import NasError, redact, sanitize
 
 
 class _Output:
@@ -102,5 +102,5 @@ def _run(arguments: list[str]) -> int:
 
 def _fail(line: str, code: int) -> int:
     with contextlib.suppress(OSError, ValueError):
-        print(f"nas: {printable(masked(line))}", file=sys.stderr, flush=True)
+        print(f"nas: {sanitize(redact(line))}", file=sys.stderr, flush=True)
     return code

@@ -15,7 +15,7 @@ from typing import Literal, NoReturn, TypeVar
 
 from nas import __version__
 from nas.candidates.budget import parse_budget, parse_count
-from nas.errors import NasError, masked
+from nas.errors import NasError, redact
 
 Value = TypeVar("Value")
 
@@ -27,7 +27,7 @@ class _Parser(argparse.ArgumentParser):
         match = re.match(r"unrecognized arguments: (-\S+)", message)
         if match:
             message += self._hint(match[1].partition("=")[0])
-        self.exit(2, f"{self.prog}: {masked(' '.join(message.split()))}\n")
+        self.exit(2, f"{self.prog}: {redact(' '.join(message.split()))}\n")
 
     def _hint(self, unknown: str) -> str:
         """What may have been meant with an option that the verb does not have."""
@@ -361,7 +361,7 @@ def _text(text: str) -> str:
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
             raise argparse.ArgumentTypeError(
-                f"{masked(text)[:40]!r} is too long, or holds a character that no file name has"
+                f"{redact(text)[:40]!r} is too long, or holds a character that no file name has"
             ) from None
     return text
 

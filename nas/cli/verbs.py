@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from nas.errors import masked
+from nas.errors import redact
 
 
 def search(options: Namespace, arguments: list[str]) -> int:
@@ -161,7 +161,7 @@ def dashboard(options: Namespace, arguments: list[str]) -> int:
     from nas.storage.database import default_storage
 
     def say(address: str) -> None:
-        url = masked(options.storage or default_storage())
+        url = redact(options.storage or default_storage())
         print(f"studies of {url} at {address} (Ctrl-C ends)", flush=True)
 
     api.dashboard(storage=options.storage, port=options.port, expose=options.expose, callback=say)
@@ -182,7 +182,7 @@ def _config(options: Namespace) -> Any:
 
 
 def _go_on(arguments: list[str]) -> str:
-    return f"go on with: nas {shlex.join(masked(word) for word in arguments)}"
+    return f"go on with: nas {shlex.join(redact(word) for word in arguments)}"
 
 
 def _with_timeout(arguments: list[str], seconds: float) -> list[str]:
@@ -199,7 +199,7 @@ def _with_timeout(arguments: list[str], seconds: float) -> list[str]:
 def _print_next_steps(options: Namespace, study: str) -> None:
     where = f" --study {shlex.quote(study)}"
     if options.storage is not None:
-        where += f" --storage {shlex.quote(masked(options.storage))}"
+        where += f" --storage {shlex.quote(redact(options.storage))}"
     print(f"look at it: nas show best{where}\ntake it home: nas export{where}", flush=True)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nas.data.dataset import Dataset, LabelledImages
 from nas.data.folder import list_images, load_folder
-from nas.errors import DataError, describe, masked
+from nas.errors import DataError, one_line, redact
 
 DATA_DIR_VARIABLE = "NAS_DATA_DIR"
 DOWNLOAD_TIMEOUT_SECONDS = 20
@@ -100,7 +100,7 @@ def load_training_images(
         )
     if "://" in dataset:
         raise DataError(
-            f"--dataset {masked(dataset)} is an address: give a folder of images, or one of "
+            f"--dataset {redact(dataset)} is an address: give a folder of images, or one of "
             f"{', '.join(NAMES)}"
         )
     return load_folder(Path(dataset), data_dir / "folders", image_size)
@@ -158,7 +158,7 @@ def _load_torchvision_test(name: str, data_dir: Path) -> LabelledImages:
     except DataError:
         raise
     except Exception as error:  # torchvision lets through whatever its parsers meet
-        raise _damaged(name, data_dir / source.folder, describe(error)) from error
+        raise _damaged(name, data_dir / source.folder, one_line(error)) from error
     return LabelledImages(name, images, labels, tuple(data.classes), source.flips)
 
 
@@ -189,7 +189,7 @@ def _load_torchvision(name: str, data_dir: Path) -> LabelledImages:
         data = dataset(str(data_dir), train=True, download=False)
         images, labels = _tensors(data)
     except Exception as error:  # torchvision lets through whatever its parsers meet
-        raise _damaged(name, folder, describe(error)) from error
+        raise _damaged(name, folder, one_line(error)) from error
 
     content = images.numpy().tobytes() + labels.to(torch.uint8).numpy().tobytes()
     if source.train_sha256 not in (None, hashlib.sha256(content).hexdigest()):

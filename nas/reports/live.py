@@ -17,7 +17,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from nas.errors import printable
+from nas.errors import sanitize
 from nas.searching.events import (
     EpochEnded,
     Event,
@@ -29,7 +29,7 @@ from nas.searching.events import (
     TrialStarted,
     to_json,
 )
-from nas.storage.tally import TAKEN_UP, count_trained
+from nas.storage.counts import PROMOTED, count_trained
 from nas.storage.trials import TRAINED, Reason, epochs_text
 
 _BAR_WIDTH = 20
@@ -120,7 +120,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
                 self._running[event.trial] = (event, None)
                 if event.continues is not None:
                     self._counts[Reason.STOPPED_BY_PRUNER] -= 1
-                    self._counts[TAKEN_UP] += 1
+                    self._counts[PROMOTED] += 1
             case EpochEnded():
                 self._running[event.trial] = (self._running[event.trial][0], event)
             case TrialEnded():
@@ -187,7 +187,7 @@ class PlainConsole(Console):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(printable(text), **options)
+        return super().render_str(sanitize(text), **options)
 
 
 def start_text(event: SearchStarted) -> str:
@@ -270,7 +270,7 @@ def summary_text(event: SearchEnded) -> str:
 
 def counts_text(counts: Counter[str]) -> str:
     """For example `12 trained, 3 stopped by pruner, 40 over budget`."""
-    order = [TRAINED, Reason.STOPPED_BY_PRUNER, TAKEN_UP, *Reason]
+    order = [TRAINED, Reason.STOPPED_BY_PRUNER, PROMOTED, *Reason]
     names = sorted(
         (name for name in counts if counts[name]),
         key=lambda name: (order.index(name) if name in order else len(order), name),

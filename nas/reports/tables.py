@@ -19,9 +19,9 @@ from nas.metrics import EpochMetrics
 from nas.reports.certificates import certificate_tables, measured_runs, spread
 from nas.reports.frontier import Point, best_under, drawing
 from nas.reports.live import PlainConsole, counts_text, duration_text, plan_text
+from nas.storage.counts import count_trials
 from nas.storage.ranking import best_trial, best_trials, no_network
 from nas.storage.studies import study_facts, study_names
-from nas.storage.tally import take_tally
 from nas.storage.trials import TrialRecord
 
 if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
@@ -59,11 +59,11 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
             f": space {facts.space} on {facts.dataset}, {facts.limits.summary()}, "
             f"up to {facts.epochs} epochs, seed {facts.seed}"
         )
-    tally = take_tally(study)
-    counts = f"trials: {counts_text(tally.counts_now)}"
-    total = sum(tally.seconds.values())
+    progress = count_trials(study)
+    counts = f"trials: {counts_text(progress.counts_now)}"
+    total = sum(progress.seconds.values())
     if total:
-        spent = sorted(tally.seconds.items(), key=lambda item: -item[1])
+        spent = sorted(progress.seconds.items(), key=lambda item: -item[1])
         parts = [f"{duration_text(s)} {name} ({s / total:.0%})" for name, s in spent if s]
         counts += f"\ntime spent training: {duration_text(total)}: {', '.join(parts)}"
     body = table if table.row_count else no_network(study)
@@ -258,7 +258,7 @@ def studies_table(storage: BaseStorage) -> RenderableType:
             f"{facts.budget:,}" if facts else "-",
             _accuracy(best) if best else "-",
             _number(best.num_params) if best else "-",
-            counts_text(take_tally(study).counts_now) if facts else "not made by nas",
+            counts_text(count_trials(study).counts_now) if facts else "not made by nas",
         )
     return table if table.row_count else "no studies yet"
 

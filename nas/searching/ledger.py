@@ -26,14 +26,14 @@ from nas.searching.running import RunningTrial, versions
 from nas.searching.samplers import SeededSampler, derive_seed
 from nas.searching.timetable import Timetable
 from nas.storage.artifacts import WeightsStore
+from nas.storage.counts import count_trained, count_trials
 from nas.storage.database import FileGuard
 from nas.storage.internals import fixed_params, storage_of
-from nas.storage.leases import Owner, index_of, is_retry
-from nas.storage.ranking import best_trial, find_continued, is_better, ranked
-from nas.storage.spool import Journal
-from nas.storage.tally import count_trained, take_tally
+from nas.storage.leases import Lease, index_of, is_retry
+from nas.storage.ranking import best_trial, find_promoted_from, is_better, ranked
+from nas.storage.spool import ResultSpool
 from nas.storage.trials import (
-    CONTINUES,
+    PROMOTED_FROM,
     REJECTED,
     TRAINED,
     Reason,
@@ -83,8 +83,8 @@ class Ledger:
         self.promotion: FrozenTrial | None = None  # the stopped trial that goes on next
         self.is_exhausted = False  # no more candidates will come
         self.weights = WeightsStore(study, artifact_dir)
-        self.owner = Owner(study)
-        self._spool = Journal(artifact_dir, study.study_name)
+        self.lease = Lease(study)
+        self._spool = ResultSpool(artifact_dir, study.study_name)
         self._file = FileGuard(storage_of(study))
         self._next_recovery = 0.0
         self.refresh()
@@ -98,8 +98,8 @@ class Ledger:
             StorageFailedError: the database is another one than before.
         """
         self._file.check()
-        self.tally = take_tally(self.study)
-        trials = self._trials  # no fewer than the tally has seen
+        self.progress = count_trials(self.study)
+        trials = self._trials  # no fewer than the counts are of
         if self.timetable is not None:
             num_new = max(self.config.trials - self._num_begun, 0) if not self.is_exhausted else 0
             self.step = self.timetable.next_step(self.study, num_new)
@@ -113,9 +113,9 @@ class Ledger:
         """See to the other processes, if it is time; returns trials that are to be tried again."""
         now = time.monotonic()
         found: list[int] = []
-        self.owner.keep_alive()
+        self.lease.keep_alive()
         if now >= self._next_recovery:
-            found = self.owner.recover()
+            found = self.lease.recover()
             self._next_recovery = now + RECOVERY_SECONDS
             self.refresh()
         elif now >= self._next_refresh:
@@ -153,12 +153,12 @@ class Ledger:
     @property
     def num_trained(self) -> int:
         """How many candidates had their training."""
-        return count_trained(self.tally.counts)
+        return count_trained(self.progress.counts)
 
     @property
     def counts(self) -> dict[str, int]:
         """Trials that have ended, by what became of them."""
-        return dict(self.tally.counts)
+        return dict(self.progress.counts)
 
     def best(self) -> TrialRecord | None:
         """The best trial so far, of every process that searches in this study."""
@@ -202,18 +202,18 @@ class Ledger:
         together train as many candidates too many, less one.
         """
         stopped = self.promotion
-        trial = self.owner.ask() if stopped is None else self.owner.take_up(stopped)
+        trial = self.lease.ask() if stopped is None else self.lease.promote(stopped)
         self.refresh()
         return trial
 
-    def continued(self, trial: optuna.Trial) -> TrialRecord | None:
+    def promoted_from(self, trial: optuna.Trial) -> TrialRecord | None:
         """The stopped trial that this one goes on with, if there is one."""
-        return find_continued(self.study, trial)
+        return find_promoted_from(self.study, trial)
 
     def known_besides(self, trial: optuna.Trial) -> Mapping[str, int]:
         """By fingerprint the trials that had their training, are in work or failed, but for one."""
         self.refresh()  # another process may have had the same idea meanwhile
-        return {key: n for key, n in self.tally.seen.items() if n != trial.number}
+        return {key: n for key, n in self.progress.known_fingerprints.items() if n != trial.number}
 
     def record_excess(self, trial: optuna.Trial, excess: Mapping[str, float]) -> None:
         """Tell samplers by how much a proposal is over each limit."""
@@ -227,7 +227,7 @@ class Ledger:
             Of a duplicate the score that is known already. It is told with it, or the sampler would
             take the best network proposed twice for a bad one.
         """
-        score = None if verdict.earlier is None else self.tally.scores.get(verdict.earlier)
+        score = None if verdict.earlier is None else self.progress.scores.get(verdict.earlier)
         record_rejection(trial, verdict.reason, verdict.detail, verdict.num_params)
         state = TrialState.PRUNED if score is None else TrialState.COMPLETE
         self.study.tell(trial, score, state)
@@ -254,7 +254,7 @@ class Ledger:
             self.pruner.rung_epochs(candidate.recipe.epochs) if step is None else (step.epochs,)
         )
         is_short = step is not None and not step.is_longest
-        before = self.continued(trial)
+        before = self.promoted_from(trial)
         if before is None or before.seed is None:
             trials = self._trials
             index = index_of(trials[trial.number], trials)
@@ -360,7 +360,7 @@ class Ledger:
 
     @property
     def _num_begun(self) -> int:
-        return self.num_trained + self.tally.num_running
+        return self.num_trained + self.progress.num_running
 
     @property
     def _wants_new(self) -> bool:
@@ -373,12 +373,12 @@ class Ledger:
         if is_retry_waiting and self._wants_new:  # it comes first
             return None
         # More than are asked for had only short trainings: of those in work, some will not go on.
-        num_finishing = self.tally.counts[TRAINED] + sum(
-            CONTINUES in trials[number].user_attrs for number in self.tally.running
+        num_finishing = self.progress.counts[TRAINED] + sum(
+            PROMOTED_FROM in trials[number].user_attrs for number in self.progress.running
         )
         num_finishing -= sum(
-            number in self.tally.scores and was_shortened(trials[number])
-            for number in self.tally.trained
+            number in self.progress.scores and was_shortened(trials[number])
+            for number in self.progress.trained
         )
         is_last = num_finishing < self.pruner.finished and not self._wants_new
         return self.pruner.next_promotion(trials, is_last)

@@ -10,7 +10,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.searching.config import PrunerName
-from nas.storage.trials import CONTINUES, Reason, reason_of, was_broken_off, was_shortened
+from nas.storage.trials import PROMOTED_FROM, Reason, reason_of, was_broken_off, was_shortened
 
 FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
 LOWEST_KEPT = 8  # of so many candidates on the lowest rung one goes on to the next
@@ -71,7 +71,7 @@ class SqueezedPruner(Pruner):
     A trial that reports at a rung goes on if it is among the best of those that reported there so
     far, one in `kept`; while there are fewer, if it is the best. Nobody goes on from the lowest
     rung before there are enough for `first` to go on, and from the second before these have come.
-    None is lost that was stopped: it is taken up again once there are enough that are worse. A full
+    None is lost that was stopped: it is promoted once there are enough that are worse. A full
     training costs as much as many of the lowest rung: begun early, it is spent on the best of few
     (see benchmarks/replay.py). Optuna's own pruner also counts trials that were broken off, once
     for each time.
@@ -134,7 +134,7 @@ class SqueezedPruner(Pruner):
 
     def next_promotion(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
         """From the highest rung there is one. At the end the best of a rung goes on in any case."""
-        gone_on = taken_up(trials)
+        gone_on = promoted(trials)
         left = [trial for trial in trials if trial.number not in gone_on]
         stopped = [trial for trial in left if reason_of(trial) == Reason.STOPPED_BY_PRUNER]
         if is_last:
@@ -157,11 +157,11 @@ class SqueezedPruner(Pruner):
         )
 
 
-def taken_up(trials: Sequence[FrozenTrial]) -> set[int]:
+def promoted(trials: Sequence[FrozenTrial]) -> set[int]:
     """Stopped trials that another has gone on with, or that twice ended the process that did."""
     found, num_lost = set(), dict[int, int]()
     for trial in trials:
-        number = trial.user_attrs.get(CONTINUES)
+        number = trial.user_attrs.get(PROMOTED_FROM)
         if number is None or reason_of(trial) in (Reason.DUPLICATE, Reason.SURPLUS):
             continue
         if not was_broken_off(trial):

@@ -16,7 +16,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.data import Dataset
-from nas.errors import InvalidCandidateError, SearchError, describe
+from nas.errors import InvalidCandidateError, SearchError, one_line
 from nas.searching.events import Callback, Note, PlanMade, SearchEnded, SearchStarted, TrialEnded
 from nas.searching.gate import Rejected, gate
 from nas.searching.ledger import STORAGE_FAILURES, Ledger, Params
@@ -220,7 +220,7 @@ class Search:
         Raises:
             SpaceError: the space file raised an error, or returned no candidate.
         """
-        before = self.ledger.continued(trial)
+        before = self.ledger.promoted_from(trial)
         try:
             candidate = self.space.propose(trial, self.task)
         except InvalidCandidateError as error:
@@ -231,7 +231,7 @@ class Search:
         except BaseException as error:  # the search cannot go on, but the trial is closed
             is_interrupt = isinstance(error, KeyboardInterrupt)
             reason = Reason.INTERRUPTED if is_interrupt else Reason.ERROR
-            self.ledger.fail(trial, reason, describe(error))
+            self.ledger.fail(trial, reason, one_line(error))
             raise
         if before is not None and before.candidate is not None:
             candidate = before.candidate  # whatever the space makes of it by now

@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Limits
 from nas.data import NAMES, default_data_dir, load_training_images, parse_share, split
-from nas.errors import NasError, OverBudgetError, masked
+from nas.errors import NasError, OverBudgetError, redact
 from nas.searching.config import SearchConfig, option_of
 from nas.searching.events import Callback, Note, SearchEnded
 from nas.searching.ledger import Ledger
@@ -130,7 +130,7 @@ class SearchSetup:
                     "--max-activation-bytes"
                 )
             )
-        if masked(config.storage or "") != (config.storage or ""):
+        if redact(config.storage or "") != (config.storage or ""):
             show(
                 Note(
                     "others on this machine can read the password in --storage in the list of "

@@ -10,10 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.candidates.candidate import Candidate
 from nas.searching.pace import Pace
 from nas.searching.planning import Known, Outlook, Step, TimePlan
-from nas.searching.pruners import taken_up
+from nas.searching.pruners import promoted
 from nas.searching.stop import StopRequest
 from nas.storage.ranking import find_trial, ranked
-from nas.storage.trials import CONTINUES, SCHEDULE, result_of
+from nas.storage.trials import PROMOTED_FROM, SCHEDULE, result_of
 
 
 class Timetable:
@@ -95,12 +95,12 @@ class Timetable:
         longest: dict[str, tuple[float, int]] = {}
         for trial in trials:
             if trial.state == TrialState.RUNNING:
-                before = trials[trial.user_attrs.get(CONTINUES, trial.number)]
+                before = trials[trial.user_attrs.get(PROMOTED_FROM, trial.number)]
                 in_work[_mark(before)] = trial.number, trial.user_attrs.get(SCHEDULE, 0.0)
             elif (result := result_of(trial)) is not None:
                 mark = _mark(trial)
                 longest[mark] = max(longest.get(mark, (0.0, -1)), (result.epochs, trial.number))
-        gone_on = taken_up(trials)
+        gone_on = promoted(trials)
         known = []
         for trial, _ in ranked(study):
             mark = _mark(trial)

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nas.errors import InvalidCandidateError, SpaceError, describe
+from nas.errors import InvalidCandidateError, SpaceError, one_line
 
 if TYPE_CHECKING:  # listing spaces must not load torch
     from nas.candidates.candidate import Candidate
@@ -79,7 +79,7 @@ class SearchSpace:
         except (Exception, SystemExit) as error:
             if type(error).__module__.startswith("optuna."):  # the storage's, not the space's
                 raise
-            raise self._error(f"suggest raised {describe(error)}", error) from error
+            raise self._error(f"suggest raised {one_line(error)}", error) from error
         if not isinstance(candidate, Candidate):
             given = type(candidate).__name__
             raise self._error(f"suggest must return a nas.Candidate, returned {given}")
@@ -116,7 +116,7 @@ class SearchSpace:
             with _aside():
                 given = self.start(task)
         except (Exception, SystemExit) as error:
-            raise self._error(f"start raised {describe(error)}", error) from error
+            raise self._error(f"start raised {one_line(error)}", error) from error
         proposals = given if isinstance(given, list) else [given]
         if not all(_is_params(params) for params in proposals):
             message = f"start must return a dict of parameter values, returned {given!r}"
@@ -165,7 +165,7 @@ def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"--space {path} cannot be read: {describe(error)}") from error
+        raise SpaceError(f"--space {path} cannot be read: {one_line(error)}") from error
     module_name = f"nas_search_space_{path.stem}"
     spec = importlib.util.spec_from_loader(module_name, loader=None, origin=str(path))
     assert spec is not None
@@ -183,7 +183,7 @@ def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
             exec(code, module.__dict__)
     except (Exception, SystemExit) as error:
         line = _line_in(path, error) or 1
-        raise SpaceError(f"{path}:{line}: {describe(error)}") from error
+        raise SpaceError(f"{path}:{line}: {one_line(error)}") from error
     suggest = getattr(module, "suggest", None)
     if not callable(suggest):
         raise SpaceError(f"{path}:1: no function suggest(trial, task) in this file")
@@ -258,7 +258,7 @@ def _summary(path: Path) -> str:
     try:
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     except (OSError, SyntaxError, ValueError) as error:
-        return f"(broken: {describe(error)})"
+        return f"(broken: {one_line(error)})"
     return docstring.splitlines()[0] if docstring else "(no docstring)"
 
 

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from nas.errors import StudyError, describe
+from nas.errors import StudyError, one_line
 from nas.storage.atomic import part_folder, remove_dead_parts
 from nas.storage.database import sqlite_path
 from nas.storage.internals import has_artifacts, storage_of
@@ -166,7 +166,7 @@ class WeightsStore:
                 raise SafetensorError(f"{meta.artifact_id} is not the file that was kept there")
             return load(content)
         except (OSError, LookupError, ValueError, TypeError) as error:  # an odd type of numbers
-            raise SafetensorError(describe(error)) from error
+            raise SafetensorError(one_line(error)) from error
 
     def _remove(self, meta: ArtifactMeta) -> None:
         # Another process was faster, or the folder is read-only by now.

@@ -23,7 +23,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from nas.errors import StorageFailedError, StudyError, masked
+from nas.errors import StorageFailedError, StudyError, redact
 from nas.storage.atomic import part_folder, remove_dead_parts
 from nas.storage.internals import (
     engine_of,
@@ -70,7 +70,7 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if "://" not in url:
-        shown = masked(f"://{url}").removeprefix("://")
+        shown = redact(f"://{url}").removeprefix("://")
         raise StudyError(
             f"--storage {shown!r} is no URL: give one such as sqlite:///studies.db, "
             "or postgresql://user:password@host/name"
@@ -95,12 +95,12 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         return _retrying(database)
     except Exception as error:  # each database driver has exceptions of its own
         if has_other_tables(error):
-            raise StudyError(f"--storage {masked(url)} {_of_another_version(error)}") from None
+            raise StudyError(f"--storage {redact(url)} {_of_another_version(error)}") from None
         # Drivers repeat the URL, and with it the password, in the first line of what they say.
-        said = masked(str(error).replace(url, masked(url)).split("\n")[0])
+        said = redact(str(error).replace(url, redact(url)).split("\n")[0])
         if url.count("@") > 1:  # the first ends the password: what follows may be said to be a host
             said = "an @ in a password or a name must be written %40"
-        raise StudyError(f"--storage {masked(url)} cannot be opened: {said}") from None
+        raise StudyError(f"--storage {redact(url)} cannot be opened: {said}") from None
 
 
 def _escaped(url: str) -> str:
@@ -219,7 +219,7 @@ def storage_errors(url: str | None) -> Iterator[None]:
     Raises:
         StorageFailedError: in place of Optuna's own error.
     """
-    where = f"--storage {masked(url or default_storage())}"
+    where = f"--storage {redact(url or default_storage())}"
     try:
         yield
     except KeyError as error:

@@ -1,9 +1,10 @@
-"""Ownership: which process a running trial belongs to, and what becomes of it when that one dies.
+"""Leases: which process a running trial belongs to, and what becomes of a trial whose process dies.
 
-Each process that searches has a record in the study, with a beat that it raises now and then; each
-of its trials names it. Before it proposes, a process looks for trials whose owner is dead, and puts
-their parameters into the queue again. On the same machine a dead owner is known at once; on another
-one by its beat, which stands still. No clock of another machine is ever read.
+Each process that searches has a record in the study, with a heartbeat: a number that the process
+raises every 20 s. Each trial names its process. Before a process proposes, it fails the trials of
+dead processes and puts their parameters into the queue again. On the same machine a dead process
+is known at once; on another machine by a heartbeat that stands still for 2 minutes. No clock of
+another machine is ever read.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import psutil
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.storage.counts import count_trials
 from nas.storage.internals import begin_trial, fixed_params, set_state
-from nas.storage.tally import take_tally
-from nas.storage.trials import CONTINUES, Reason, reason_of, was_broken_off
+from nas.storage.trials import PROMOTED_FROM, Reason, reason_of, was_broken_off
 
-BEAT_SECONDS = 20.0
-LEASE_SECONDS = 120.0  # that a beat may stand still
+HEARTBEAT_SECONDS = 20.0
+LEASE_SECONDS = 120.0  # that a heartbeat may stand still
 UNOWNED_SECONDS = 5.0  # that a process may take to put its name on a trial
 START_TOLERANCE = 2.0  # by which a start time may be read differently
 
@@ -38,27 +39,27 @@ _INDEX = "index"  # a trial's, see `index_of`
 _PROCESS = "process"  # a study's, with the owner's name behind it
 
 
-class Owner:
+class Lease:
     """This process, as one that searches in a study."""
 
     def __init__(self, study: optuna.Study) -> None:
         self.study = study
         self.name = secrets.token_hex(8)
-        self._beat = 0
-        self._next_beat = 0.0
+        self._heartbeat = 0
+        self._next_heartbeat = 0.0
         self._asked: set[int] = set()  # numbers of the trials that it was given
         self._unowned: dict[int, float] = {}  # trials without a name on them, and since when
-        self._seen_beats: dict[str, tuple[int, float]] = {}  # and since when
-        self._last_look = 0.0  # at the beats
+        self._seen_heartbeats: dict[str, tuple[int, float]] = {}  # and since when
+        self._last_look = 0.0  # at the heartbeats
 
     def keep_alive(self) -> None:
-        """Raise the beat, if it is time."""
+        """Raise the heartbeat, if it is time."""
         now = time.monotonic()
-        if now >= self._next_beat:
-            self._next_beat = now + BEAT_SECONDS
-            self._beat += 1
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_SECONDS
+            self._heartbeat += 1
             self.study.set_user_attr(
-                f"{_PROCESS}:{self.name}", _this_process() | {"beat": self._beat}
+                f"{_PROCESS}:{self.name}", _this_process() | {"beat": self._heartbeat}
             )
 
     def ask(self) -> optuna.Trial:
@@ -69,13 +70,13 @@ class Owner:
         self._take(trial)
         return trial
 
-    def take_up(self, stopped: FrozenTrial) -> optuna.Trial:
+    def promote(self, stopped: FrozenTrial) -> optuna.Trial:
         """A new trial that goes on with a stopped one, with its parameters."""
         self.keep_alive()
         trials = self.study.get_trials(deepcopy=False)
-        mine = [trial for trial in trials if trial.user_attrs.get(CONTINUES) == stopped.number]
+        mine = [trial for trial in trials if trial.user_attrs.get(PROMOTED_FROM) == stopped.number]
         broken_off = [trial.number for trial in mine if was_broken_off(trial)]
-        attrs = {_OWNER: self.name, CONTINUES: stopped.number}
+        attrs = {_OWNER: self.name, PROMOTED_FROM: stopped.number}
         if broken_off:
             attrs[_RETRY_OF] = broken_off[0]
         trial = begin_trial(self.study, stopped.params, attrs)
@@ -94,16 +95,16 @@ class Owner:
         have been what killed it. What went on with a stopped trial is not queued: that one is taken
         up again. Nor is what another trial has trained, or trains.
         """
-        self._bury_lost()
+        self._fail_orphans()
         trials = self.study.get_trials(deepcopy=False)
         retried = {trial.user_attrs.get(_RETRY_OF) for trial in trials}
-        seen = take_tally(self.study).seen
+        seen = count_trials(self.study).known_fingerprints
         found = []
         for trial in trials:
             root = trial.user_attrs.get(_RETRY_OF, trial.number)
             fingerprint = trial.user_attrs.get("fingerprint")
             params = fixed_params(trial) if fingerprint is None else trial.params
-            is_broken_off = was_broken_off(trial) and CONTINUES not in trial.user_attrs
+            is_broken_off = was_broken_off(trial) and PROMOTED_FROM not in trial.user_attrs
             # Of two retries that were queued at once, one is a duplicate and says nothing.
             void = (Reason.SURPLUS,) if fingerprint is None else (Reason.SURPLUS, Reason.DUPLICATE)
             is_last = not any(
@@ -119,12 +120,12 @@ class Owner:
             found.append(trial.number)
         return found
 
-    def _bury_lost(self) -> None:
+    def _fail_orphans(self) -> None:
         """Close the running trials of dead processes."""
         now = time.monotonic()
         if now - self._last_look > LEASE_SECONDS / 2:
             # The others may have waited for the database as long as this process has.
-            self._seen_beats.clear()
+            self._seen_heartbeats.clear()
         self._last_look = now
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             owner = trial.user_attrs.get(_OWNER)
@@ -142,7 +143,9 @@ class Owner:
     def _has_company(self) -> bool:
         """Whether another process lives, which may just have taken a trial without a name on it."""
         prefix = f"{_PROCESS}:"
-        names = [key.removeprefix(prefix) for key in self.study.user_attrs if key.startswith(prefix)]
+        names = [
+            key.removeprefix(prefix) for key in self.study.user_attrs if key.startswith(prefix)
+        ]
         return any(name != self.name and self._is_alive(name) for name in names)
 
     def _is_alive(self, name: str | None) -> bool:
@@ -151,9 +154,9 @@ class Owner:
             return False
         if process["machine"] == _machine():
             return _runs(process["pid"], process["started"])
-        beat, since = self._seen_beats.get(str(name), (None, 0.0))
+        beat, since = self._seen_heartbeats.get(str(name), (None, 0.0))
         if beat != process["beat"]:
-            self._seen_beats[str(name)] = (process["beat"], time.monotonic())
+            self._seen_heartbeats[str(name)] = (process["beat"], time.monotonic())
             return True
         return time.monotonic() - since < LEASE_SECONDS
 

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from nas.errors import StudyError
 from nas.metrics import choice_order
-from nas.storage.trials import CONTINUES, Rung, TrialRecord, damaged, record_of, result_of
+from nas.storage.trials import PROMOTED_FROM, Rung, TrialRecord, damaged, record_of, result_of
 
 UNKNOWN_NUM_VALID = 1_000  # in studies that do not say so
 
@@ -100,7 +100,7 @@ def no_network(study: optuna.Study) -> str:
     )
 
 
-def find_continued(study: optuna.Study, trial: optuna.Trial) -> TrialRecord | None:
+def find_promoted_from(study: optuna.Study, trial: optuna.Trial) -> TrialRecord | None:
     """The stopped trial that this one goes on with, if there is one."""
-    number = trial.user_attrs.get(CONTINUES)
+    number = trial.user_attrs.get(PROMOTED_FROM)
     return None if number is None else find_trial(study, number)

@@ -21,7 +21,7 @@ from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, or_, select
 
-from nas.errors import StudyError, describe
+from nas.errors import StudyError, one_line
 from nas.storage.internals import (
     PARAMS,
     REPORTS,
@@ -42,7 +42,7 @@ NUM_AT_ONCE = 500  # trials whose rows are in memory
 
 def damaged(error: BaseException | None) -> StudyError:
     """What is read is not what was written."""
-    what = describe(error) if error else ""
+    what = one_line(error) if error else ""
     return StudyError(
         f"the database is damaged ({what[:200]}): bring back a copy from before, or move it away"
     )

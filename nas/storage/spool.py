@@ -1,4 +1,4 @@
-"""Journal: finished candidates that the database could not take, kept in files until it can."""
+"""Spool: finished candidates that the database could not take, kept in files until it can."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nas.storage.trials import RESULT, Rung, result_attrs, training_attrs
 NEEDED = {"number", "fingerprint", "score", "attrs"}
 
 
-class Journal:
+class ResultSpool:
     """The finished candidates of one study that wait for their database.
 
     Each is a file with what came of its training, and one with its weights beside it.

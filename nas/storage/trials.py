@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.candidates.architecture import Architecture
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
-from nas.errors import StudyError, describe
+from nas.errors import StudyError, one_line
 from nas.metrics import EpochMetrics
 
 
@@ -40,7 +40,9 @@ class Reason(StrEnum):
 TRAINED = "trained"  # in counts, beside the reasons: trained to its end
 UNFINISHED = "unfinished"  # in counts: in work, or its process died and nobody has looked yet
 
-CONTINUES = "continues"  # a trial's attribute: the number of an earlier one that it goes on with
+PROMOTED_FROM = (
+    "continues"  # a trial's attribute: the number of an earlier one that it goes on with
+)
 SCHEDULE = "schedule"  # a trial's: epochs of its schedule, where a time limit has chosen them
 RESULT = "result"  # a trial's: what the schedule that its weights have ended came to
 
@@ -163,7 +165,7 @@ def num_rejected_last(study: optuna.Study) -> int:
     for trial in reversed(study.get_trials(deepcopy=False)):
         if reason_of(trial) in REJECTED:
             num_rejected += 1
-        elif "fingerprint" in trial.user_attrs and CONTINUES not in trial.user_attrs:
+        elif "fingerprint" in trial.user_attrs and PROMOTED_FROM not in trial.user_attrs:
             break
     return num_rejected
 
@@ -297,7 +299,7 @@ def _set(trial: optuna.Trial, **attrs: Any) -> None:
 
 def damaged(trial: FrozenTrial, error: Exception) -> StudyError:
     return StudyError(
-        f"trial {trial.number} is damaged in the database ({describe(error)[:200]}): bring back a "
+        f"trial {trial.number} is damaged in the database ({one_line(error)[:200]}): bring back a "
         "copy from before, or move it away"
     )
 
@@ -332,7 +334,7 @@ def _record_of(trial: FrozenTrial) -> TrialRecord:
         history=tuple(EpochMetrics(*row) for row in attrs.get("history", ())),
         rungs=tuple(Rung(*row) for row in attrs.get("rungs", ())),
         result=result,
-        continues=attrs.get(CONTINUES),
+        continues=attrs.get(PROMOTED_FROM),
         train_seconds=attrs.get("train_seconds"),
         device=attrs.get("device"),
         versions=attrs.get("versions", {}),

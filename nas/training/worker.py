@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from nas.data import Dataset
-from nas.errors import DivergedError, describe
+from nas.errors import DivergedError, one_line
 from nas.metrics import EpochMetrics
 from nas.training import EndAfter, train
 from nas.training.cuda import release_memory
@@ -100,7 +100,7 @@ def _train(
     except (EOFError, BrokenPipeError):
         raise
     except Exception as error:
-        return Failed(job.number, describe(error))
+        return Failed(job.number, one_line(error))
     # As arrays: a tensor would travel as a handle to memory of this process, which may end first.
     weights: Any = {name: tensor.numpy() for name, tensor in result.state_dict.items()}
     # The pool has heard of each epoch, and keeps the curve.

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from nas.cli.main import main
+from nas.storage.counts import count_trained, count_trials
 from nas.storage.database import open_storage
 from nas.storage.ranking import best_trials
 from nas.storage.studies import open_study
-from nas.storage.tally import count_trained, take_tally
 from nas.storage.trials import read_trials
 
 SEARCH = ["search", "--budget", "3k", "--dataset", "digits", "--epochs", "2"]
@@ -185,10 +185,10 @@ def test_two_searches_that_start_at_once_share_a_study_and_train_nothing_twice(f
     ]
     errors = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
-    tally = take_tally(open_study(open_storage(None)))
-    assert count_trained(tally.counts) == 6
-    assert not tally.running
-    trained = [r for r in records() if r.number in tally.trained]
+    progress = count_trials(open_study(open_storage(None)))
+    assert count_trained(progress.counts) == 6
+    assert not progress.running
+    trained = [r for r in records() if r.number in progress.trained]
     assert len({r.fingerprint for r in trained}) == 6
 
 

@@ -28,7 +28,7 @@ from nas.searching.events import (
     TrialEnded,
     TrialStarted,
 )
-from nas.storage.tally import count_trained
+from nas.storage.counts import count_trained
 from nas.storage.trials import Reason
 
 STARTED = SearchStarted(
@@ -120,13 +120,13 @@ def test_live_display_shows_trial_budget_best_counts_and_time_left():
     assert "too many" not in text  # rejected proposals are only counted
 
 
-def test_live_display_counts_a_candidate_that_was_taken_up_again_once():
+def test_live_display_counts_a_candidate_that_was_promoted_once():
     display = LiveDisplay(Console(file=io.StringIO(), force_terminal=True, width=100))
     stopped = TrialEnded(1, Reason.STOPPED_BY_PRUNER, "weak", 12345, 0.9, 5.0, False)
     with display:
         for event in (*STORY[:4], stopped, replace(STORY[3], trial=2, continues=1)):
             display(event)
-        assert display._counts == {"over budget": 1, "stopped by pruner": 0, "taken up again": 1}
+        assert display._counts == {"over budget": 1, "stopped by pruner": 0, "promoted": 1}
         display(replace(STORY[6], trial=2))
     assert count_trained(display._counts) == 1
 
@@ -195,6 +195,6 @@ def test_durations_are_short(seconds, text):
 def test_counts_keep_their_order_and_leave_out_zeros():
     counts = Counter({"unfinished": 1, "over budget": 3, "trained": 2, "diverged": 0})
     assert counts_text(counts) == "2 trained, 3 over budget, 1 unfinished"
-    counts = Counter({"taken up again": 1, "invalid": 1, "trained": 2, "stopped by pruner": 4})
-    assert counts_text(counts) == ("2 trained, 4 stopped by pruner, 1 taken up again, 1 invalid")
+    counts = Counter({"promoted": 1, "invalid": 1, "trained": 2, "stopped by pruner": 4})
+    assert counts_text(counts) == ("2 trained, 4 stopped by pruner, 1 promoted, 1 invalid")
     assert counts_text(Counter()) == "none yet"

@@ -97,8 +97,8 @@ def test_page_of_a_trained_trial_shows_network_recipe_and_curve(study):
 
 def test_page_of_a_trial_that_goes_on_with_another_says_with_which(study):
     record = next(r for r in read_trials(study) if r.is_complete)
-    taken_up = replace(record, continues=7, rungs=(Rung(1, 0.5, 0.876, 1.0),))
-    text = text_of(trial_page(study, taken_up))
+    promoted = replace(record, continues=7, rungs=(Rung(1, 0.5, 0.876, 1.0),))
+    text = text_of(trial_page(study, promoted))
     assert "goes on with trial 7" in text
     assert "squeezed into 1 of" in text
     assert "87.60%" in text

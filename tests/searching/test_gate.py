@@ -15,9 +15,9 @@ from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.errors import DivergedError, SpaceError, StudyError
 from nas.searching.events import TrialEnded
-from nas.searching.pruners import taken_up
+from nas.searching.pruners import promoted
+from nas.storage.counts import count_trained
 from nas.storage.ranking import best_trials, find_trial
-from nas.storage.tally import count_trained
 from nas.storage.trials import TRAINED, Reason, read_trials, record_reason
 from tests.fakes import LIMIT, FakePool, fixed_space, make_space, one_network_space
 
@@ -135,7 +135,7 @@ def test_same_candidate_is_not_trained_twice_not_even_in_a_later_run(make_search
         search = make_search(one_network_space(), max_rejected=3)
         search.run()
     assert len(pool.jobs) == 1
-    assert search.ledger.tally.counts == {"trained": 1, "duplicate": 6}
+    assert search.ledger.progress.counts == {"trained": 1, "duplicate": 6}
     assert search.ledger.study.trials[-1].user_attrs["detail"] == "trial 0 is the same"
 
 
@@ -165,7 +165,7 @@ def test_search_that_had_ended_with_rejections_tries_again_when_it_is_repeated(m
     for run in (1, 2):
         search = make_search(one_network_space(), max_rejected=4)
         assert "4 proposals in a row were turned away" in search.run().why
-        assert search.ledger.tally.counts == {"trained": 1, "duplicate": 4 * run}
+        assert search.ledger.progress.counts == {"trained": 1, "duplicate": 4 * run}
 
 
 def test_search_ends_with_what_most_rejections_have_in_common(make_search):
@@ -178,11 +178,11 @@ def test_rejections_in_a_row_are_counted_on_where_a_search_was_broken_off(make_s
     """What is broken off before it was a candidate makes no difference."""
     make_search(one_network_space(), max_rejected=2).run()
     search = make_search(one_network_space(), max_rejected=5)
-    lost = search.ledger.owner.ask()
+    lost = search.ledger.lease.ask()
     search.ledger.study._storage.set_trial_user_attr(lost._trial_id, "owner", "nobody")
     search = make_search(one_network_space(), max_rejected=5)
     search.run()
-    assert search.ledger.tally.counts == {"trained": 1, "duplicate": 5, "lost": 1}
+    assert search.ledger.progress.counts == {"trained": 1, "duplicate": 5, "lost": 1}
 
 
 def test_rejections_before_a_candidate_that_fitted_do_not_count(make_search, pool):
@@ -216,12 +216,12 @@ def test_of_two_processes_that_take_up_the_same_trial_the_second_is_a_duplicate(
     trial.set_user_attr("fingerprint", search._admitted(trial).fingerprint)
     record_reason(trial, Reason.STOPPED_BY_PRUNER, "")
     search.ledger.study.tell(trial, state=TrialState.PRUNED)
-    owners = search.ledger.owner, make_search(one_network_space()).ledger.owner
-    first, second = (owner.take_up(search.ledger.study.trials[0]) for owner in owners)
+    owners = search.ledger.lease, make_search(one_network_space()).ledger.lease
+    first, second = (owner.promote(search.ledger.study.trials[0]) for owner in owners)
     assert search._admitted(first)
     assert search._admitted(second) is None
     assert search.ledger.study.trials[second.number].user_attrs["detail"] == "trial 1 is the same"
-    assert taken_up(search.ledger.study.trials) == {0}  # by the first, which runs
+    assert promoted(search.ledger.study.trials) == {0}  # by the first, which runs
 
 
 def test_duplicate_is_neither_best_nor_trained_and_has_no_weights(make_search, pool):
@@ -231,7 +231,7 @@ def test_duplicate_is_neither_best_nor_trained_and_has_no_weights(make_search, p
     numbers = [r.number for r in best_trials(search.ledger.study)]
     assert numbers == [0] == [search.ledger.best().number]
     assert (ended.best_trial, find_trial(search.ledger.study, None).number) == (0, 0)
-    assert count_trained(search.ledger.tally.counts) == 1
+    assert count_trained(search.ledger.progress.counts) == 1
     assert "2 proposals in a row were turned away" in ended.why
     assert search.ledger.weights.load(0)
     with pytest.raises(StudyError, match="only those of the best"):

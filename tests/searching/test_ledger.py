@@ -16,7 +16,7 @@ from nas.searching.config import SearchConfig
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import Pruner, SqueezedPruner
 from nas.storage.database import open_storage
-from nas.storage.leases import Owner
+from nas.storage.leases import Lease
 from nas.storage.trials import Reason, record_reason
 
 
@@ -48,7 +48,7 @@ def reasons(study):
 
 
 def test_what_other_processes_train_counts_as_if_it_were_trained(study):
-    ledger, other = ledger_of(study, 3), Owner(study)
+    ledger, other = ledger_of(study, 3), Lease(study)
     study.tell(begin(other), 0.5)
     trials = [begin(other)]
     ledger.refresh()
@@ -80,7 +80,7 @@ def test_what_other_processes_train_counts_as_if_it_were_trained(study):
 )
 def test_only_what_had_its_training_counts(study, reason, state, is_counted):
     ledger = ledger_of(study, 1)
-    close(study, begin(ledger.owner), reason, state)
+    close(study, begin(ledger.lease), reason, state)
     ledger.refresh()
     assert ledger.wants_more is not is_counted
 
@@ -94,7 +94,7 @@ def test_asking_gives_trials_until_enough_have_begun(study):
     ledger = ledger_of(study, 3)
     numbers = [ledger.ask().number for _ in range(9) if ledger.wants_more]
     assert numbers == [0, 1, 2]
-    assert ledger.tally.num_running == 3
+    assert ledger.progress.num_running == 3
 
 
 def test_processes_that_have_not_looked_begin_no_more_than_one_too_many_each(study):
@@ -113,14 +113,14 @@ def test_the_dead_are_looked_for_at_once_and_then_now_and_then(study, clock):
     ledger = ledger_of(study, 9)
 
     def lose():
-        trial = begin(Owner(study))
+        trial = begin(Lease(study))
         study._storage.set_trial_user_attr(trial._trial_id, "owner", "nobody")
         return trial.number
 
     number = lose()
     assert ledger.sync() == [number]
-    assert ledger.tally.counts == {"lost": 1}
-    assert begin(ledger.owner).user_attrs["retry_of"] == number
+    assert ledger.progress.counts == {"lost": 1}
+    assert begin(ledger.lease).user_attrs["retry_of"] == number
     number = lose()
     clock.now += module.RECOVERY_SECONDS - 0.01
     assert ledger.sync() == []
@@ -129,7 +129,7 @@ def test_the_dead_are_looked_for_at_once_and_then_now_and_then(study, clock):
 
 
 def test_what_others_have_done_is_read_again_after_a_while(study, clock):
-    ledger, other = ledger_of(study, 2), Owner(study)
+    ledger, other = ledger_of(study, 2), Lease(study)
     ledger.sync()
     begin(other)
     begin(other)
@@ -143,7 +143,7 @@ def test_what_others_have_done_is_read_again_after_a_while(study, clock):
 
 def test_looking_around_raises_the_beat(study, clock):
     ledger = ledger_of(study, 2)
-    key = f"process:{ledger.owner.name}"
+    key = f"process:{ledger.lease.name}"
     assert key not in study.user_attrs
     for beat in (1, 2, 3):
         ledger.sync()
@@ -184,7 +184,7 @@ def test_study_in_memory_has_no_file_to_look_for(study):
     ledger_of(study, 1).refresh()
 
 
-# Stopped candidates that are taken up again
+# Stopped candidates that are promoted
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def stop_at_rung(study, owner, score):
 def test_best_of_the_stopped_is_asked_for_before_anything_new(squeezed):
     ledger = ledger_of(squeezed, 9)
     for score in (0.5, 0.6):
-        stop_at_rung(squeezed, ledger.owner, score)
+        stop_at_rung(squeezed, ledger.lease, score)
     squeezed.enqueue_trial({"width": 7})
     ledger.refresh()
     assert ledger.promotion.number == 1
@@ -214,7 +214,7 @@ def test_best_of_the_stopped_is_asked_for_before_anything_new(squeezed):
 def test_best_of_the_stopped_goes_on_when_there_are_enough_but_nothing_new_is_begun(squeezed):
     ledger = ledger_of(squeezed, 2)
     for score in (0.5, 0.6):
-        stop_at_rung(squeezed, ledger.owner, score)
+        stop_at_rung(squeezed, ledger.lease, score)
     ledger.refresh()
     assert ledger.wants_more
     trial = ledger.ask()
@@ -226,11 +226,11 @@ def test_best_of_the_stopped_goes_on_when_there_are_enough_but_nothing_new_is_be
 
 def test_the_best_goes_on_however_few_there_are_once_no_more_come(squeezed):
     ledger = ledger_of(squeezed, 1)
-    stop_at_rung(squeezed, ledger.owner, 0.5)
+    stop_at_rung(squeezed, ledger.lease, 0.5)
     ledger.refresh()
     assert ledger.promotion.number == 0
     assert ledger_of(squeezed, 2).promotion is None  # more are to come
-    squeezed.tell(begin(Owner(squeezed)), 0.9)
+    squeezed.tell(begin(Lease(squeezed)), 0.9)
     assert ledger_of(squeezed, 1).promotion is None  # one was trained to its end
 
 
@@ -240,8 +240,8 @@ def test_retry_that_nobody_will_ask_for_does_not_keep_the_best_from_going_on(
 ):
     """It was broken off, and fewer candidates are asked for now, or others have trained them."""
     ledger = ledger_of(squeezed, 9)
-    stop_at_rung(squeezed, ledger.owner, 0.5)
-    close(squeezed, begin(ledger.owner), Reason.INTERRUPTED)
+    stop_at_rung(squeezed, ledger.lease, 0.5)
+    close(squeezed, begin(ledger.lease), Reason.INTERRUPTED)
     assert ledger.sync() == [1]
     ledger.refresh()
     assert ledger.promotion is None  # the retry comes first
@@ -256,20 +256,20 @@ def test_as_many_are_taken_up_at_the_end_as_are_to_be_finished(squeezed):
     squeezed.pruner.finished = 3
     ledger = ledger_of(squeezed, 5)
     for score in (0.5, 0.6, 0.7, 0.8):
-        stop_at_rung(squeezed, ledger.owner, score)
-    squeezed.tell(begin(ledger.owner), 0.9)
+        stop_at_rung(squeezed, ledger.lease, score)
+    squeezed.tell(begin(ledger.lease), 0.9)
     ledger.refresh()
-    taken_up = []
+    promoted = []
     while ledger.promotion is not None:
-        taken_up.append(ledger.promotion.number)
+        promoted.append(ledger.promotion.number)
         ledger.ask()
-    assert taken_up == [3, 2]
+    assert promoted == [3, 2]
     assert not ledger.wants_more
 
 
 def test_stopped_ones_go_on_when_the_space_has_no_more(squeezed):
     ledger = ledger_of(squeezed, 9)
-    stop_at_rung(squeezed, ledger.owner, 0.5)
+    stop_at_rung(squeezed, ledger.lease, 0.5)
     ledger.refresh()
     assert ledger.promotion is None
     assert ledger.wants_more
@@ -281,15 +281,15 @@ def test_stopped_ones_go_on_when_the_space_has_no_more(squeezed):
 def test_stopped_one_waits_while_what_was_broken_off_is_in_the_queue(squeezed):
     ledger = ledger_of(squeezed, 9)
     for score in (0.5, 0.6):
-        stop_at_rung(squeezed, ledger.owner, score)
+        stop_at_rung(squeezed, ledger.lease, score)
     squeezed.enqueue_trial({"width": 7}, user_attrs={"retry_of": 0})
     ledger.refresh()
     assert ledger.promotion is None
 
 
-def test_without_squeezed_schedules_nothing_is_taken_up_again(study):
+def test_without_squeezed_schedules_nothing_is_promoted(study):
     ledger = ledger_of(study, 9)
     for score in (0.5, 0.6):
-        stop_at_rung(study, ledger.owner, score)
+        stop_at_rung(study, ledger.lease, score)
     ledger.refresh()
     assert ledger.promotion is None

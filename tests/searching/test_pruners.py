@@ -1,4 +1,4 @@
-"""Who goes on from one rung to the next, and who is taken up again later."""
+"""Who goes on from one rung to the next, and who is promoted later."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_as_it_is_two_of_sixteen_go_on_and_the_better_of_them_in_full():
     assert next_up(study) is None
 
 
-def test_trial_that_has_proved_to_be_the_best_of_enough_is_taken_up_again():
+def test_trial_that_has_proved_to_be_the_best_of_enough_is_promoted():
     study = squeezed_study()
     for score in (0.5, 0.9, 0.6):
         stop_at(study, {1: score})

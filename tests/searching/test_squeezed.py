@@ -22,8 +22,8 @@ from nas.searching.events import EpochEnded, Note, TrialEnded, TrialStarted
 from nas.searching.pruners import FIRST_RUNG, SqueezedPruner
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
+from nas.storage.counts import count_trained
 from nas.storage.ranking import best_trials
-from nas.storage.tally import count_trained
 from nas.storage.trials import Reason, Rung, read_trials
 from nas.training.messages import Restarted
 from tests.fakes import FakePool, LocalPool, make_space, search_in, train_alone
@@ -191,8 +191,8 @@ def test_stopped_candidates_count_as_trials_and_are_not_the_best(make_search):
     pool = scored(0.5, *[0.4] * 7)
     search = make_search(pool, trials=4)
     ended = search.run()
-    assert ended.counts == {"trained": 1, "stopped by pruner": 3, "taken up again": 1}
-    assert count_trained(search.ledger.tally.counts) == 4
+    assert ended.counts == {"trained": 1, "stopped by pruner": 3, "promoted": 1}
+    assert count_trained(search.ledger.progress.counts) == 4
     assert (ended.best_trial, ended.best_accuracy) == (4, 0.5)
     make_search(pool, trials=4).run()  # no more are wanted
     assert len(search.ledger.study.trials) == 5
@@ -280,7 +280,7 @@ def test_interrupted_candidate_is_recorded_so_and_taken_up_once_more(make_search
     assert record.detail == f"after {record.epochs} of {rung} epochs"
     assert record.epochs < rung
     assert record.train_seconds == pytest.approx(0.1 * num_rungs)
-    assert search.ledger.tally.counts == {"stopped by pruner": 1, "interrupted": 1}
+    assert search.ledger.progress.counts == {"stopped by pruner": 1, "interrupted": 1}
     again = scored(GOOD)
     make_search(again, trials=1).run()
     assert [job.recipe.epochs for job in again.jobs] == [4, 19]
@@ -341,7 +341,7 @@ def test_small_data_sets_have_no_rungs(make_search, tiny_data):
     search.run()
     assert epochs_of(pool) == [[19]] * 3
     assert [r.rungs for r in read_trials(search.ledger.study)] == [()] * 3
-    assert search.ledger.tally.counts == {"trained": 3}
+    assert search.ledger.progress.counts == {"trained": 3}
     assert [t.intermediate_values for t in search.ledger.study.trials] == [{}] * 3
 
 

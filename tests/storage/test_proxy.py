@@ -15,10 +15,10 @@ from nas.searching.config import SearchConfig
 from nas.spaces.task import Task
 from nas.storage import database as module
 from nas.storage import retry
+from nas.storage.counts import count_trials
 from nas.storage.database import open_storage
 from nas.storage.internals import storage_of
 from nas.storage.retry import RetryingStorage
-from nas.storage.tally import take_tally
 from tests.fakes import FakePool, make_space, search_in
 
 pytest.importorskip("grpc")
@@ -75,7 +75,7 @@ def test_search_through_a_proxy_is_the_one_without(server, tiny_data, tmp_path):
     assert run_search(study, tiny_data, tmp_path / "a") == run_search(
         straight, tiny_data, tmp_path / "b"
     )
-    assert take_tally(study).counts["trained"] == 6
+    assert count_trials(study).counts["trained"] == 6
 
 
 @pytest.mark.slow

@@ -21,10 +21,10 @@ from nas.searching.config import SearchConfig
 from nas.spaces.task import Task
 from nas.storage import database as storage_module
 from nas.storage import leases, retry
+from nas.storage.counts import count_trials
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.internals import set_state
 from nas.storage.retry import RetryingStorage
-from nas.storage.tally import take_tally
 from nas.training.messages import Trained
 from tests.fakes import FakePool, make_space, search_in
 
@@ -99,7 +99,7 @@ def test_search_loses_nothing_and_counts_nothing_twice_when_answers_do_not_come_
     calls = break_off(monkeypatch, storage, "do_commit", lambda n: rng.random() < 0.2, after=True)
     run_search(study, tiny_data, tmp_path / "a")
     assert len(calls) > 100
-    assert take_tally(study).counts["trained"] == 6
+    assert count_trials(study).counts["trained"] == 6
     assert len({str(params) for params, _ in results(study)}) == 6
     assert not [t for t in study.trials if t.state == TrialState.RUNNING]
 
@@ -330,5 +330,5 @@ def test_lock_that_outlasts_all_tries_ends_the_search_in_one_line_and_nothing_is
     assert [t.state.name for t in study.trials] == ["RUNNING"] * 2
     run_search(study, tiny_data, tmp_path / "a", pool := FakePool())
     assert len(pool.jobs) == 4
-    assert take_tally(study).counts["trained"] == 6
+    assert count_trials(study).counts["trained"] == 6
     assert [t.state.name for t in study.trials[:2]] == ["COMPLETE"] * 2

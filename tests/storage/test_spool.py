@@ -18,9 +18,9 @@ from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, Note
 from nas.spaces.task import Task
 from nas.storage.artifacts import WeightsStore
-from nas.storage.leases import Owner
-from nas.storage.spool import Journal
-from nas.storage.tally import take_tally
+from nas.storage.counts import count_trials
+from nas.storage.leases import Lease
+from nas.storage.spool import ResultSpool
 from nas.storage.trials import Reason, Rung, read_trials, record_reason, record_result
 from nas.training.messages import Failed, Trained
 from tests.fakes import FakePool, make_space, search_in
@@ -37,7 +37,7 @@ def study():
 
 @pytest.fixture
 def journal(study, tmp_path):
-    return Journal(tmp_path / "artifacts", study.study_name)
+    return ResultSpool(tmp_path / "artifacts", study.study_name)
 
 
 def raising(error):
@@ -49,7 +49,7 @@ def raising(error):
 
 def begin(study, fingerprint="abc"):
     """A trial that is being trained, by a process that is no more."""
-    trial = Owner(study).ask()
+    trial = Lease(study).ask()
     trial.suggest_int("width", 1, 30)
     trial.set_user_attr("fingerprint", fingerprint)
     study._storage.set_trial_user_attr(trial._trial_id, "owner", "nobody")
@@ -83,7 +83,7 @@ def test_trial_of_a_dead_process_is_complete_with_all_that_came_of_its_training(
     assert record.rungs == tuple(RUNGS)
     assert (record.epochs, record.train_seconds) == (2, 0.425)
     assert study.best_value == 0.625
-    assert take_tally(study).counts == {"trained": 1}
+    assert count_trials(study).counts == {"trained": 1}
     assert study.trials[1].intermediate_values == {2: 0.625}
 
 
@@ -132,7 +132,7 @@ def test_weights_that_find_no_room_do_not_cost_the_score(study, journal, monkeyp
 def test_trial_from_the_journal_is_not_tried_again(study, journal):
     add(journal, begin(study))
     journal.replay(study)
-    assert Owner(study).recover() == []
+    assert Lease(study).recover() == []
 
 
 def test_files_are_gone_once_all_is_stored(study, journal):
@@ -202,7 +202,7 @@ def test_entry_of_another_database_is_kept_until_that_comes_back(study, journal,
     if what == "other fingerprint":
         begin(other, "something else")
     elif what == "no candidate":
-        Owner(other).ask()
+        Lease(other).ask()
     states = [t.state for t in other.trials]
     assert journal.replay(other) == []
     assert [t.state for t in other.trials] == states
@@ -235,7 +235,7 @@ def test_entry_that_was_added_while_others_are_stored_is_kept(study, journal, mo
 
     def slow(*args):
         store(*args)
-        add(Journal(journal.folder, study.study_name), second, "b")
+        add(ResultSpool(journal.folder, study.study_name), second, "b")
 
     monkeypatch.setattr(journal, "_store", slow)
     assert journal.replay(study) == [0]
@@ -245,7 +245,7 @@ def test_entry_that_was_added_while_others_are_stored_is_kept(study, journal, mo
 
 def test_two_processes_store_an_entry_once(study, journal, monkeypatch):
     add(journal, begin(study))
-    other, store = Journal(journal.folder, study.study_name), journal._store
+    other, store = ResultSpool(journal.folder, study.study_name), journal._store
 
     def slow(*args):
         assert other.replay(study) == [0]
@@ -275,7 +275,7 @@ def test_process_that_was_killed_over_an_entry_leaves_nothing_that_counts(
 @pytest.mark.parametrize("name", ["a b", "../up", ".", "ä", "x:y*?", "n" * 128, "Ω" * 128])
 def test_odd_study_names_make_names_of_files_in_the_folder(tmp_path, name):
     study = optuna.create_study(direction="maximize", study_name=name)
-    journal = Journal(tmp_path / "artifacts", name)
+    journal = ResultSpool(tmp_path / "artifacts", name)
     add(journal, begin(study))
     paths = list((tmp_path / "artifacts").iterdir())
     assert len(paths) == 2
@@ -287,9 +287,9 @@ def test_odd_study_names_make_names_of_files_in_the_folder(tmp_path, name):
 
 @pytest.mark.parametrize(("one", "other"), [("a b", "a_b"), ("学習", "探索"), ("a", "a-b")])
 def test_studies_of_different_names_have_different_files(study, tmp_path, one, other):
-    add(Journal(tmp_path, one), begin(study))
-    assert Journal(tmp_path, other).replay(study) == []
-    assert Journal(tmp_path, one).replay(study) == [0]
+    add(ResultSpool(tmp_path, one), begin(study))
+    assert ResultSpool(tmp_path, other).replay(study) == []
+    assert ResultSpool(tmp_path, one).replay(study) == [0]
 
 
 def test_files_are_json_that_people_can_read(study, journal):
@@ -433,7 +433,7 @@ def test_what_was_heard_together_with_the_failure_that_ends_a_search_is_stored(
     search = make_search(study, tiny_data, tmp_path, [], FailingPool(2))
     with pytest.raises(SearchError):
         search.run()
-    assert take_tally(study).counts == {"error": 1, "trained": 1}
+    assert count_trials(study).counts == {"error": 1, "trained": 1}
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

@@ -7,8 +7,8 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.errors import StudyError
+from nas.storage.counts import count_trained, count_trials
 from nas.storage.ranking import best_trials, find_trial
-from nas.storage.tally import count_trained, take_tally
 from nas.storage.trials import (
     Reason,
     Rung,
@@ -50,7 +50,7 @@ def test_duplicate_has_the_score_of_the_same_network_but_was_not_trained():
     assert (again.state, again.valid_accuracy) == (TrialState.COMPLETE, 0.5)
     assert (again.outcome, again.is_complete) == ("duplicate", False)
     assert best_trials(study) == [first] == [find_trial(study, None)]
-    counts = take_tally(study).counts_now
+    counts = count_trials(study).counts_now
     assert counts == {"trained": 1, "duplicate": 2}
     assert count_trained(counts) == 1
 

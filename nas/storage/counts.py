@@ -1,4 +1,4 @@
-"""Tally: what the trials of a study come to, whoever trained them."""
+"""Counts: what the trials of a study come to, whoever trained them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import TrialState
 
-from nas.storage.trials import CONTINUES, TRAINED, UNFINISHED, Reason, outcome_of
+from nas.storage.trials import PROMOTED_FROM, TRAINED, UNFINISHED, Reason, outcome_of
 
-TAKEN_UP = "taken up again"  # in counts: stopped by the pruner, and another trial goes on with it
+PROMOTED = "promoted"  # in counts: stopped by the pruner, and another trial goes on with it
 
 # What counts towards `--trials`: these had their training. The others were turned away at the gate,
-# cut off from outside, or lost to an error. One that was stopped and taken up again counts once.
+# cut off from outside, or lost to an error. A stopped one that was promoted counts once.
 _USED_TRAINING = (TRAINED, Reason.STOPPED_BY_PRUNER, Reason.DIVERGED)
 
 
 @dataclass(frozen=True)
-class Tally:
+class TrialCounts:
     """What the trials of a study come to, of all processes that search in it."""
 
     counts: Counter[str]  # of those that have ended, by what became of them
     seconds: dict[str, float]  # spent training, by the same
-    seen: dict[str, int]  # trials that had their training, are in work or failed, by fingerprint
+    known_fingerprints: dict[str, int]  # of trials that were trained, are in work or failed
     scores: dict[int, float]  # of trials that were trained to their end
     trained: Sequence[int]  # numbers of those that count towards `--trials`
     running: Sequence[int]
@@ -39,7 +39,7 @@ class Tally:
         return self.counts + Counter({UNFINISHED: self.num_running})
 
 
-def take_tally(study: optuna.Study) -> Tally:
+def count_trials(study: optuna.Study) -> TrialCounts:
     """Read the trials, but no more of each than is needed: there may be thousands."""
     counts: Counter[str] = Counter()
     seconds: dict[str, float] = defaultdict(float)
@@ -47,10 +47,10 @@ def take_tally(study: optuna.Study) -> Tally:
     scores: dict[int, float] = {}
     trained, running = [], []
     trials = study.get_trials(deepcopy=False)
-    taken_up = {
-        trial.user_attrs[CONTINUES]
+    promoted = {
+        trial.user_attrs[PROMOTED_FROM]
         for trial in trials
-        if CONTINUES in trial.user_attrs
+        if PROMOTED_FROM in trial.user_attrs
         and (trial.state == TrialState.RUNNING or outcome_of(trial) in _USED_TRAINING)
     }
     for trial in trials:
@@ -59,7 +59,7 @@ def take_tally(study: optuna.Study) -> Tally:
         if is_running:
             running.append(trial.number)
         elif trial.state != TrialState.WAITING:
-            outcome = TAKEN_UP if trial.number in taken_up else outcome_of(trial)
+            outcome = PROMOTED if trial.number in promoted else outcome_of(trial)
             counts[outcome] += 1
             seconds[outcome] += attrs.get("train_seconds") or 0.0
             if outcome in _USED_TRAINING:
@@ -68,14 +68,14 @@ def take_tally(study: optuna.Study) -> Tally:
                 scores[trial.number] = trial.value
             is_known = outcome in _USED_TRAINING or outcome == Reason.ERROR
         if is_running or is_known:
-            # What takes up a stopped one is the same network before it has said so.
-            before = trials[attrs[CONTINUES]].user_attrs if CONTINUES in attrs else {}
+            # A promoted trial has the network of the stopped one before it stores its fingerprint.
+            before = trials[attrs[PROMOTED_FROM]].user_attrs if PROMOTED_FROM in attrs else {}
             fingerprint = attrs.get("fingerprint") or before.get("fingerprint")
             if fingerprint:
                 seen.setdefault(fingerprint, trial.number)
-    return Tally(counts, dict(seconds), seen, scores, trained, running)
+    return TrialCounts(counts, dict(seconds), seen, scores, trained, running)
 
 
 def count_trained(outcomes: Counter[str]) -> int:
-    """How many of a tally's `counts` count towards `--trials`."""
+    """How many of these `counts` count towards `--trials`."""
     return sum(outcomes[str(name)] for name in _USED_TRAINING)

@@ -81,7 +81,7 @@ def fill(url: str, count: int) -> None:
             record_reason(trial, Reason.INVALID, str(error))
             drawn.tell(trial, state=TrialState.PRUNED)
             continue
-        record_candidate(trial, candidate, rng.randrange(2**32), "cpu, bf16", versions())
+        record_candidate(trial, candidate, rng.randrange(2**32), "cpu, bf16", versions(), "none")
         goal = 1 - 0.3 * rng.random() ** 4 - 20 / candidate.architecture.num_params
         curve = [
             EpochMetrics(n, 2 / n, 2 / n, goal * (1 - 0.5 / n), 0.5) for n in range(1, EPOCHS + 1)

@@ -71,7 +71,7 @@ def add_trial(
 ) -> None:
     """A completed trial, as if a search had trained it for one epoch."""
     trial = study.ask()
-    record_candidate(trial, candidate, seed=trial.number, device="cpu, fp32", versions={})
+    record_candidate(trial, candidate, trial.number, "cpu, fp32", versions={}, pruner="none")
     record_training(trial, [EpochMetrics(1, 1.0, loss, accuracy, 0.1)], 0.1)
     study.tell(trial, accuracy)
 

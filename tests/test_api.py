@@ -20,6 +20,7 @@ from nas.data import load_training_images, split
 from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded
 from nas.spaces.loader import load_space
+from nas.storage.studies import space_source
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"budget": 2_000, "dataset": "digits", "trials": 1, "epochs": 2, "workers": 1}
@@ -80,7 +81,7 @@ def test_space_may_be_a_function(storage):
     study = nas.search(**QUICK, space=suggest_one, storage=storage, callback=lambda event: None)
     assert study.name == "suggest_one-digits-2000"
     assert study.best.params.keys() == {"width"}
-    assert "A space of one parameter" in study.optuna_study.user_attrs["space_source"]
+    assert "A space of one parameter" in space_source(study.optuna_study)
 
 
 def test_function_whose_text_is_not_at_hand_is_known_by_its_code(storage):

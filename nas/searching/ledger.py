@@ -45,6 +45,7 @@ from nas.storage.trials import (
     record_rejection,
     record_result,
     record_training,
+    stored,
     was_shortened,
 )
 from nas.training import TrainResult
@@ -179,7 +180,7 @@ class Ledger:
         """What other versions parts of this study were made with, for example `torch 2.11.0`."""
         mine, others = versions(), set()
         for trial in self._trials:
-            for name, version in trial.user_attrs.get("versions", {}).items():
+            for name, version in stored(trial, "versions", {}).items():
                 if mine.get(name) != version:
                     others.add(f"{name} {version}")
         return sorted(others)
@@ -275,7 +276,13 @@ class Ledger:
         """
         schedule = running.schedules[0] if is_planned else None
         record_candidate(
-            running.trial, running.candidate, running.seed, device, versions(), schedule
+            running.trial,
+            running.candidate,
+            running.seed,
+            device,
+            versions(),
+            self.config.pruner,
+            schedule,
         )
 
     def report(self, running: RunningTrial, accuracy: float, epochs: float) -> bool:

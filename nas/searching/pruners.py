@@ -10,7 +10,14 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.searching.config import PrunerName
-from nas.storage.trials import PROMOTED_FROM, Reason, reason_of, was_broken_off, was_shortened
+from nas.storage.trials import (
+    PROMOTED_FROM,
+    Reason,
+    reason_of,
+    stored,
+    was_broken_off,
+    was_shortened,
+)
 
 FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
 LOWEST_KEPT = 8  # of so many candidates on the lowest rung one goes on to the next
@@ -126,11 +133,14 @@ class SqueezedPruner(Pruner):
 
     def _is_there(self, trial: FrozenTrial, rung: float) -> bool:
         """Whether it came to a rung, with its whole schedule, and has not failed since."""
-        # More than the step of the full schedule: those are the first epochs of a long schedule,
-        # which other pruners are told of.
-        num_others = sum(step not in self.rungs for step in trial.intermediate_values)
-        is_there = rung in trial.intermediate_values and trial.state != TrialState.FAIL
-        return is_there and num_others <= 1
+        if rung not in trial.intermediate_values or trial.state == TrialState.FAIL:
+            return False
+        pruner = stored(trial, "pruner")
+        if pruner is not None:
+            return bool(pruner == "squeezed")
+        # Studies from before it was stored. Other pruners are told of more epochs than the rungs'
+        # and the last: of the first epochs of a long schedule.
+        return sum(step not in self.rungs for step in trial.intermediate_values) <= 1
 
     def next_promotion(self, trials: Sequence[FrozenTrial], is_last: bool) -> FrozenTrial | None:
         """From the highest rung there is one. At the end the best of a rung goes on in any case."""

@@ -13,7 +13,7 @@ from nas.searching.planning import Known, Outlook, Step, TimePlan
 from nas.searching.pruners import promoted
 from nas.searching.stop import StopRequest
 from nas.storage.ranking import find_trial, ranked
-from nas.storage.trials import PROMOTED_FROM, SCHEDULE, result_of
+from nas.storage.trials import PROMOTED_FROM, result_of, stored
 
 
 class Timetable:
@@ -96,7 +96,7 @@ class Timetable:
         for trial in trials:
             if trial.state == TrialState.RUNNING:
                 before = trials[trial.user_attrs.get(PROMOTED_FROM, trial.number)]
-                in_work[_mark(before)] = trial.number, trial.user_attrs.get(SCHEDULE, 0.0)
+                in_work[_mark(before)] = trial.number, stored(trial, "schedule", 0.0)
             elif (result := result_of(trial)) is not None:
                 mark = _mark(trial)
                 longest[mark] = max(longest.get(mark, (0.0, -1)), (result.epochs, trial.number))

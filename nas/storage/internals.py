@@ -25,6 +25,16 @@ _OTHER_TABLES, _OLDER_TABLES = "table schema", "storage upgrade"  # in the text 
 # Studies and trials
 
 
+def set_study_system_attr(study: optuna.Study, name: str, value: Any) -> None:
+    """Write an attribute of a study that dashboards do not print."""
+    study._storage.set_study_system_attr(study._study_id, name, value)
+
+
+def study_system_attr(study: optuna.Study, name: str) -> Any:
+    """An attribute of a study that dashboards do not print; None where there is none."""
+    return study._storage.get_study_system_attrs(study._study_id).get(name)
+
+
 def storage_of(study: optuna.Study) -> BaseStorage:
     """The storage that a study stands in."""
     return study._storage
@@ -75,6 +85,17 @@ def set_user_attr(study: optuna.Study, trial: FrozenTrial, name: str, value: Any
         UpdateFinishedTrialError: the trial has ended.
     """
     study._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+
+def set_system_attr(
+    study: optuna.Study, trial: optuna.Trial | FrozenTrial, name: str, value: Any
+) -> None:
+    """Write an attribute that dashboards do not print of any running trial of the study.
+
+    Raises:
+        UpdateFinishedTrialError: the trial has ended.
+    """
+    study._storage.set_trial_system_attr(trial._trial_id, name, value)
 
 
 def set_report(study: optuna.Study, trial: FrozenTrial, step: int, value: float) -> None:

@@ -22,10 +22,10 @@ from torch import Tensor
 from nas.metrics import EpochMetrics
 from nas.storage.artifacts import WeightsStore
 from nas.storage.atomic import part_folder
-from nas.storage.internals import set_report, set_state, set_user_attr
-from nas.storage.trials import RESULT, Rung, result_attrs, training_attrs
+from nas.storage.internals import set_report, set_state, set_system_attr, set_user_attr
+from nas.storage.trials import ENDED, RESULT, Rung, ended_attrs, result_attrs, training_attrs
 
-NEEDED = {"number", "fingerprint", "score", "attrs"}
+NEEDED = {"number", "fingerprint", "score", "attrs", "system_attrs"}
 
 
 class ResultSpool:
@@ -62,7 +62,8 @@ class ResultSpool:
             "number": number,
             "fingerprint": fingerprint,
             "score": result.valid_accuracy,
-            "attrs": training_attrs(history, train_seconds, rungs) | result_attrs(result),
+            "attrs": training_attrs(history, train_seconds),
+            "system_attrs": ended_attrs(history, rungs) | result_attrs(result),
         }
         with part_folder(self.folder) as part:
             path = part / f"{self._stem}-{fingerprint}-{number}.unsaved.json"
@@ -100,16 +101,18 @@ class ResultSpool:
         self, study: optuna.Study, trial: FrozenTrial, entry: dict[str, Any], path: Path
     ) -> None:
         """As a search does before it tells the score."""
-        if RESULT in entry["attrs"]:
-            result = Rung(*entry["attrs"][RESULT])
+        if RESULT in entry["system_attrs"]:
+            result = Rung(*entry["system_attrs"][RESULT])
             with contextlib.suppress(OSError, SafetensorError):  # they must not cost the score
                 WeightsStore(study, self.folder).keep(trial, load(path.read_bytes()), result)
 
     def _store(self, study: optuna.Study, trial: FrozenTrial, entry: dict[str, Any]) -> None:
         attrs, score = entry["attrs"], float(entry["score"])
+        for name, value in entry["system_attrs"].items():
+            set_system_attr(study, trial, name, value)
         for name, value in attrs.items():
             set_user_attr(study, trial, name, value)
-        if attrs["rungs"]:  # for plots, beside the rungs' own
+        if entry["system_attrs"][ENDED]["rungs"]:  # for plots, beside the rungs' own
             set_report(study, trial, attrs["epochs"], score)
         set_state(study, trial, TrialState.COMPLETE, [score])
 

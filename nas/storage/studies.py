@@ -17,9 +17,11 @@ from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Budget, Limits
 from nas.errors import StudyError
+from nas.storage.internals import set_study_system_attr, study_system_attr
 from nas.storage.reading import check_attributes
 
 METRIC = "valid_accuracy"
+SPACE_SOURCE = "nas:space_source"  # a system attribute, which dashboards do not print
 MAKING_SECONDS = 5.0  # that a process may take from a study's name to its facts
 
 
@@ -155,7 +157,7 @@ def open_or_create_study(
     study = optuna.load_study(study_name=name, storage=storage)
     before = _facts_soon(study)
     if before is None:
-        ours = {"data", "space_source", *asdict(facts)}
+        ours = {"data", *asdict(facts)}
         is_used = study.get_trials(deepcopy=False) or not study.user_attrs.keys() <= ours
         before = study_facts(study)  # its maker may have said so just now, and begun
         if before is None and is_used:
@@ -181,7 +183,7 @@ def _write_facts(
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([METRIC])
     study.set_user_attr("data", asdict(data))
-    study.set_user_attr("space_source", space_source)
+    set_study_system_attr(study, SPACE_SOURCE, space_source)
     # Those that older studies lack come first: once the others are there, all are.
     for key, value in reversed(asdict(facts).items()):
         study.set_user_attr(key, value)
@@ -204,6 +206,13 @@ def study_facts(study: optuna.Study) -> StudyFacts | None:
         return StudyFacts(**{f.name: attrs[f.name] for f in fields(StudyFacts) if f.name in attrs})
     except TypeError:
         return None
+
+
+def space_source(study: optuna.Study) -> str | None:
+    """The text of the space that was searched; None when another program made the study."""
+    before: str | None = study.user_attrs.get("space_source")  # in older studies
+    found: str | None = study_system_attr(study, SPACE_SOURCE)
+    return found or before
 
 
 def study_data(study: optuna.Study) -> DataFacts:

@@ -1,12 +1,14 @@
 """Trials as records: the only file that reads or writes what stands in the storage about a trial.
 
-A trial's user attributes say what was proposed, what became of it and what made it. Their names are
-those of the fields of `TrialRecord`.
+User attributes are the few scalars that people look at in the dashboard: `num_params`, `num_macs`,
+`fingerprint`, `epochs`, `train_seconds`, `reason`, `detail`. All else is one JSON object when the
+trial begins and one when it ends, in system attributes, which the dashboard does not print. Older
+studies have every field as a user attribute: `stored` reads both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -20,6 +22,7 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.errors import StudyError, one_line
 from nas.metrics import EpochMetrics
+from nas.storage.internals import set_system_attr
 
 
 class Reason(StrEnum):
@@ -40,11 +43,15 @@ class Reason(StrEnum):
 TRAINED = "trained"  # in counts, beside the reasons: trained to its end
 UNFINISHED = "unfinished"  # in counts: in work, or its process died and nobody has looked yet
 
-PROMOTED_FROM = (
-    "continues"  # a trial's attribute: the number of an earlier one that it goes on with
-)
-SCHEDULE = "schedule"  # a trial's: epochs of its schedule, where a time limit has chosen them
-RESULT = "result"  # a trial's: what the schedule that its weights have ended came to
+PROMOTED_FROM = "continues"  # a user attribute: the number of the stopped trial it goes on with
+
+# System attributes.
+BEGUN = "nas:begun"  # what is needed to train it again
+ENDED = "nas:ended"  # the curve, and the trainings with short schedules before it
+RESULT = "nas:result"  # what the schedule that its weights have ended came to
+
+_BEGUN_FIELDS = ("architecture", "recipe", "seed", "device", "versions", "pruner", "schedule")
+_ENDED_FIELDS = ("history", "rungs")
 
 SQUEEZED_INTO = "its schedule squeezed into"  # how the detail of a stopped trial begins
 
@@ -84,7 +91,7 @@ class TrialRecord:
     seed: int | None
     epochs: int | None  # trained
     history: tuple[EpochMetrics, ...]
-    rungs: tuple[Rung, ...]  # trainings with squeezed schedules, before the one of `history`
+    rungs: tuple[Rung, ...]  # trainings with short schedules, before the one of `history`
     result: Rung | None  # of the schedule that its weights have ended; None: it has ended none
     continues: int | None  # the trial in which those were, if it is another
     train_seconds: float | None  # of all that were in this trial
@@ -133,6 +140,14 @@ class TrialRecord:
         )
 
 
+def stored(trial: FrozenTrial, field: str, default: Any = None) -> Any:
+    """A field of `TrialRecord` as it stands in the storage."""
+    for name, fields in ((BEGUN, _BEGUN_FIELDS), (ENDED, _ENDED_FIELDS)):
+        if field in fields and name in trial.system_attrs:
+            return trial.system_attrs[name].get(field, default)
+    return trial.user_attrs.get(field, default)
+
+
 def reason_of(trial: FrozenTrial) -> Reason | None:
     """Why a trial was not trained to its end, where that is known.
 
@@ -155,8 +170,8 @@ def was_broken_off(trial: FrozenTrial) -> bool:
 
 def was_shortened(trial: FrozenTrial) -> bool:
     """Whether a time limit had chosen a schedule for it that is shorter than its recipe's."""
-    attrs = trial.user_attrs
-    return SCHEDULE in attrs and attrs[SCHEDULE] < attrs["recipe"]["epochs"]
+    schedule = stored(trial, "schedule")
+    return schedule is not None and bool(schedule < stored(trial, "recipe")["epochs"])
 
 
 def num_rejected_last(study: optuna.Study) -> int:
@@ -190,21 +205,23 @@ def result_of(trial: FrozenTrial) -> Rung | None:
     It does not depend on what became of the trial later: one that was cut off in its second
     schedule, or whose process died, has ended the first.
     """
-    attrs = trial.user_attrs
-    if RESULT in attrs:
-        return Rung(*attrs[RESULT])
+    result = trial.system_attrs.get(RESULT) or trial.user_attrs.get("result")
+    if result is not None:
+        return Rung(*result)
     # Studies from before it was stored: there each training that was not cut off ended a schedule.
-    history = attrs.get("history", ())
+    history = stored(trial, "history", ())
     reason = reason_of(trial)
-    was_squeezed = reason == Reason.STOPPED_BY_PRUNER and SQUEEZED_INTO in attrs.get("detail", "")
+    was_squeezed = reason == Reason.STOPPED_BY_PRUNER and SQUEEZED_INTO in trial.user_attrs.get(
+        "detail", ""
+    )
     if history and was_squeezed:
         return _rung_of(len(history), [EpochMetrics(*row) for row in history])
     if trial.state == TrialState.COMPLETE and reason is None and trial.value is not None:
-        epochs = attrs.get("recipe", {}).get("epochs", len(history))
+        epochs = stored(trial, "recipe", {}).get("epochs", len(history))
         if history:
             return _rung_of(epochs, [EpochMetrics(*row) for row in history])
         return Rung(epochs, 1 - trial.value, trial.value, 0.0)  # nothing but the score is known
-    rungs = attrs.get("rungs", ())
+    rungs = stored(trial, "rungs", ())
     return Rung(*rungs[-1]) if rungs else None
 
 
@@ -224,38 +241,35 @@ def record_candidate(
     seed: int,
     device: str,
     versions: dict[str, str],
+    pruner: str,
     schedule: float | None = None,
 ) -> None:
     """Store what is about to be trained, and everything needed to train it again.
 
     Args:
+        pruner: name of the one that may stop it.
         schedule: epochs of it that a time limit has chosen.
     """
-    if schedule is not None:
-        _set(trial, **{SCHEDULE: schedule})
+    values = (candidate.architecture.to_json(), candidate.recipe.to_json(), seed, device, versions,
+              pruner, schedule)  # fmt: skip
+    _set_system(trial, {BEGUN: dict(zip(_BEGUN_FIELDS, values, strict=True))})
     _set(
         trial,
         num_params=candidate.architecture.num_params,
         num_macs=candidate.architecture.num_macs,
-        architecture=candidate.architecture.to_json(),
-        recipe=candidate.recipe.to_json(),
-        fingerprint=candidate.fingerprint,
-        seed=seed,
-        device=device,
-        versions=versions,
+        fingerprint=candidate.fingerprint,  # the last: once it is there, all is
     )
 
 
-def training_attrs(
-    history: Sequence[EpochMetrics], train_seconds: float, rungs: Sequence[Rung]
-) -> dict[str, Any]:
-    """What came of a training, as it is stored."""
-    return {
-        "epochs": len(history),
-        "train_seconds": round(train_seconds, 3),
-        "history": [list(asdict(metrics).values()) for metrics in history],
-        "rungs": [list(asdict(rung).values()) for rung in rungs],
-    }
+def ended_attrs(history: Sequence[EpochMetrics], rungs: Sequence[Rung]) -> dict[str, Any]:
+    """What came of a training, as a system attribute."""
+    values = [[list(asdict(row).values()) for row in rows] for rows in (history, rungs)]
+    return {ENDED: dict(zip(_ENDED_FIELDS, values, strict=True))}
+
+
+def training_attrs(history: Sequence[EpochMetrics], train_seconds: float) -> dict[str, Any]:
+    """What came of a training, as user attributes."""
+    return {"epochs": len(history), "train_seconds": round(train_seconds, 3)}
 
 
 def record_training(
@@ -265,17 +279,18 @@ def record_training(
     rungs: Sequence[Rung] = (),
 ) -> None:
     """Store what came of a training, finished or not."""
-    _set(trial, **training_attrs(history, train_seconds, rungs))
+    _set_system(trial, ended_attrs(history, rungs))
+    _set(trial, **training_attrs(history, train_seconds))
 
 
 def result_attrs(result: Rung) -> dict[str, Any]:
-    """What an ended schedule came to, as it is stored."""
+    """What an ended schedule came to, as a system attribute."""
     return {RESULT: list(asdict(result).values())}
 
 
 def record_result(trial: optuna.Trial, result: Rung) -> None:
     """Store what an ended schedule came to, when its weights are kept."""
-    _set(trial, **result_attrs(result))
+    _set_system(trial, result_attrs(result))
 
 
 def record_reason(trial: optuna.Trial, reason: Reason, detail: str) -> None:
@@ -297,6 +312,11 @@ def _set(trial: optuna.Trial, **attrs: Any) -> None:
         trial.set_user_attr(key, value)
 
 
+def _set_system(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
+    for key, value in attrs.items():
+        set_system_attr(trial.study, trial, key, value)
+
+
 def damaged(trial: FrozenTrial, error: Exception) -> StudyError:
     return StudyError(
         f"trial {trial.number} is damaged in the database ({one_line(error)[:200]}): bring back a "
@@ -313,7 +333,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
 
 def _record_of(trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
-    has_spec = "architecture" in attrs and "recipe" in attrs
+    spec = {name: stored(trial, name) for name in ("architecture", "recipe")}
     reason = reason_of(trial)
     is_lost = reason == Reason.LOST
     result = result_of(trial)
@@ -327,15 +347,15 @@ def _record_of(trial: FrozenTrial) -> TrialRecord:
         params=trial.params,
         num_params=attrs.get("num_params"),
         num_macs=attrs.get("num_macs"),
-        spec={name: attrs[name] for name in ("architecture", "recipe")} if has_spec else None,
+        spec=None if None in spec.values() else spec,
         fingerprint=attrs.get("fingerprint"),
-        seed=attrs.get("seed"),
+        seed=stored(trial, "seed"),
         epochs=attrs.get("epochs"),
-        history=tuple(EpochMetrics(*row) for row in attrs.get("history", ())),
-        rungs=tuple(Rung(*row) for row in attrs.get("rungs", ())),
+        history=tuple(EpochMetrics(*row) for row in stored(trial, "history", ())),
+        rungs=tuple(Rung(*row) for row in stored(trial, "rungs", ())),
         result=result,
         continues=attrs.get(PROMOTED_FROM),
         train_seconds=attrs.get("train_seconds"),
-        device=attrs.get("device"),
-        versions=attrs.get("versions", {}),
+        device=stored(trial, "device"),
+        versions=stored(trial, "versions", {}),
     )

@@ -186,10 +186,11 @@ def test_two_searches_that_start_at_once_share_a_study_and_train_nothing_twice(f
     errors = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     progress = count_trials(open_study(open_storage(None)))
-    assert count_trained(progress.counts) == 6
+    num_trained = count_trained(progress.counts)
+    assert num_trained in (6, 7)  # so many processes less one may train more than were asked for
     assert not progress.running
     trained = [r for r in records() if r.number in progress.trained]
-    assert len({r.fingerprint for r in trained}) == 6
+    assert len({r.fingerprint for r in trained}) == num_trained
 
 
 @pytest.mark.slow

@@ -256,6 +256,22 @@ def test_first_epochs_of_long_schedules_are_not_compared_with_squeezed_ones(stat
     assert next_up(study) == 5
 
 
+@pytest.mark.parametrize(("pruner", "promoted"), [("squeezed", None), ("median", 4)])
+def test_trial_that_recorded_its_pruner_is_compared_with_only_if_the_pruner_was_this_one(
+    pruner, promoted
+):
+    study = squeezed_study()
+    study.add_trial(
+        create_trial(
+            state=TrialState.PRUNED, intermediate_values={1: 0.9},
+            system_attrs={"nas:begun": {"pruner": pruner}},
+        )
+    )  # fmt: skip
+    for score in (0.5, 0.6, 0.7, 0.8):
+        stop_at(study, {1: score})
+    assert next_up(study) == promoted
+
+
 def test_trials_that_climbed_to_their_full_schedule_are_compared_with_on_every_rung():
     study = squeezed_study()
     reported = {1: 0.9, 4: 0.95, 19: 0.99}

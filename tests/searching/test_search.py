@@ -24,7 +24,7 @@ from nas.searching.events import (
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
 from nas.storage.ranking import best_trials
-from nas.storage.trials import Reason, read_trials
+from nas.storage.trials import Reason, read_trials, stored
 from tests.fakes import LIMIT, FakePool, fixed_space, make_space, suggest
 
 
@@ -77,8 +77,8 @@ def test_interrupted_and_resumed_search_equals_the_uninterrupted_one(make_search
         make_search(trials=trials, sampler=sampler, study=resumed).run()
     assert [t.params for t in resumed.trials] == [t.params for t in straight.ledger.study.trials]
     assert [t.value for t in resumed.trials] == [t.value for t in straight.ledger.study.trials]
-    seeds = [t.user_attrs.get("seed") for t in resumed.trials]
-    assert seeds == [t.user_attrs.get("seed") for t in straight.ledger.study.trials]
+    seeds = [stored(t, "seed") for t in resumed.trials]
+    assert seeds == [stored(t, "seed") for t in straight.ledger.study.trials]
 
 
 def test_other_versions_in_a_study_are_told_once(make_search, pool, monkeypatch):

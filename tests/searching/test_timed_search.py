@@ -16,7 +16,7 @@ from nas.searching.pruners import FIRST_RUNG
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
 from nas.storage.ranking import best_trial
-from nas.storage.trials import Reason, read_trials
+from nas.storage.trials import Reason, read_trials, result_of, stored
 from tests.fakes import ClockPool, make_space, search_in
 from tests.searching.test_squeezed import suggest
 
@@ -95,10 +95,10 @@ def test_first_proposal_has_the_longest_schedule_and_the_others_begin_with_a_sho
 def test_longest_schedules_are_complete_and_shorter_ones_pruned_with_their_score(world):
     world.search(600, ClockPool(NUM_TRAIN, 60.0, num_workers=2))
     for trial in world.study.trials:
-        epochs = trial.user_attrs["schedule"]
+        epochs = stored(trial, "schedule")
         assert trial.state == (TrialState.COMPLETE if epochs >= 1 else TrialState.PRUNED)
         assert trial.value is not None
-        assert trial.user_attrs["result"][0] == epochs
+        assert result_of(trial).epochs == epochs
 
 
 def test_best_is_marked_with_the_epochs_that_it_was_trained_for(world):

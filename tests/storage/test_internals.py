@@ -137,14 +137,25 @@ def test_attributes_and_reports_are_written_while_a_trial_runs(study):
     study.ask()
     trial = study.trials[0]
     internals.set_user_attr(study, trial, "rungs", [[1, 0.5]])
+    internals.set_system_attr(study, trial, "nas:begun", {"seed": 1})
     internals.set_report(study, trial, 3, 0.5)
     study.tell(0, 0.5)
     assert study.trials[0].user_attrs == {"rungs": [[1, 0.5]]}
+    assert study.trials[0].system_attrs == {"nas:begun": {"seed": 1}}
     assert study.trials[0].intermediate_values == {3: 0.5}
     with pytest.raises(UpdateFinishedTrialError):
         internals.set_user_attr(study, trial, "rungs", [])
     with pytest.raises(UpdateFinishedTrialError):
+        internals.set_system_attr(study, trial, "nas:begun", {})
+    with pytest.raises(UpdateFinishedTrialError):
         internals.set_report(study, trial, 4, 0.5)
+
+
+def test_attribute_of_a_study_that_is_no_user_attribute(study):
+    assert internals.study_system_attr(study, "nas:source") is None
+    internals.set_study_system_attr(study, "nas:source", "text")
+    assert internals.study_system_attr(study, "nas:source") == "text"
+    assert study.user_attrs == {}
 
 
 def test_trial_knows_that_it_has_artifacts(study, tmp_path):

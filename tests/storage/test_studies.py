@@ -20,6 +20,7 @@ from nas.storage.studies import (
     check_study_name,
     open_or_create_study,
     open_study,
+    space_source,
     study_data,
     study_facts,
 )
@@ -39,7 +40,7 @@ def test_study_is_created_once_and_then_continued(storage):
     assert len(study.trials) == 1
     assert study_facts(study) == FACTS
     assert study_data(study) == DATA
-    assert study.user_attrs["space_source"] == "text"
+    assert space_source(study) == "text"
     assert study.metric_names == ["valid_accuracy"]
 
 

@@ -27,8 +27,8 @@ from nas.candidates.recipe import Recipe
 from nas.certification.statistics import Mean, mean_of
 from nas.data import load_test_images, load_training_images, split, with_test
 from nas.searching.running import versions
-from nas.spaces.draws import RandomTrial
 from nas.spaces.loader import load_space
+from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 from nas.training import choose_device, choose_precision
 from nas.training.device import device_name

@@ -23,8 +23,8 @@ import torch
 from nas.candidates.recipe import Recipe
 from nas.certification.statistics import mean_of
 from nas.data import load_training_images, split
-from nas.spaces.draws import RandomTrial
 from nas.spaces.loader import load_space
+from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 from nas.training import choose_device, choose_precision
 from nas.training.messages import Failed, Job

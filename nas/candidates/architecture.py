@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nas.candidates.layers import Dropout, Layer, Shape, layer_from_json
+from nas.candidates.numbers import unboxed
 from nas.errors import CountMismatchError, InvalidCandidateError
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ class Architecture:
     layers: tuple[Layer, ...]
 
     def __init__(self, input_shape: Sequence[int], layers: Sequence[Layer]) -> None:
+        input_shape = tuple(map(unboxed, input_shape))
         if len(input_shape) != 3 or any(type(n) is not int or n < 1 for n in input_shape):
             raise InvalidCandidateError(f"input shape must be (C, H, W), was {input_shape!r}")
         if not layers:
             raise InvalidCandidateError("an architecture needs at least one layer")
-        object.__setattr__(self, "input_shape", tuple(input_shape))
+        object.__setattr__(self, "input_shape", input_shape)
         object.__setattr__(self, "layers", tuple(layers))
         if len(self.rows[-1].out_shape) != 1:
             raise InvalidCandidateError(

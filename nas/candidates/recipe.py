@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from nas.candidates.numbers import unboxed
 from nas.errors import InvalidCandidateError
 
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -60,6 +61,8 @@ class Recipe:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, unboxed(getattr(self, field.name)))
         self._check(self.optimizer in get_args(Optimizer), "optimizer", get_args(Optimizer))
         self._check(self.schedule in get_args(Schedule), "schedule", get_args(Schedule))
         self._check_number("learning_rate", 0, 100, low_is_allowed=False)
@@ -75,6 +78,8 @@ class Recipe:
         for name in ("flip", "nesterov"):
             self._check(isinstance(getattr(self, name), bool), name, "True or False")
         milestones = self.milestones
+        if isinstance(milestones, tuple | list):
+            milestones = tuple(map(unboxed, milestones))
         is_good = isinstance(milestones, tuple | list) and all(type(m) is int for m in milestones)
         is_rising = is_good and list(milestones) == sorted({*milestones, 0})[1:]
         self._check(is_rising, "milestones", "rising whole numbers >= 1")

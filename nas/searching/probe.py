@@ -11,8 +11,9 @@ from typing import Any
 from nas.candidates.candidate import Candidate
 from nas.errors import InvalidCandidateError
 from nas.searching.pace import Pace
-from nas.spaces.draws import RandomTrial, draw
+from nas.spaces.draws import draw
 from nas.spaces.loader import SearchSpace
+from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 from nas.training.messages import EpochDone, Failed, Job, Trained
 from nas.training.pool import POLL_SECONDS, WorkerPool

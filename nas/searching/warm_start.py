@@ -7,8 +7,9 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from nas.errors import InvalidCandidateError, StudyError
-from nas.spaces.draws import NotOfferedError, check_params
+from nas.spaces.draws import check_params
 from nas.spaces.loader import SearchSpace
+from nas.spaces.random_trial import NotOfferedError
 from nas.spaces.task import Task
 from nas.storage.ranking import best_trials
 from nas.storage.studies import open_study, study_facts

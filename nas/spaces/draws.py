@@ -4,81 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
+
+from optuna.distributions import BaseDistribution
 
 from nas.candidates.candidate import Candidate
 from nas.errors import InvalidCandidateError, SpaceError
 from nas.spaces.loader import SearchSpace
+from nas.spaces.random_trial import NotOfferedError, RandomTrial
 from nas.spaces.task import Task
 
 NUM_DRAWS = 100  # random starts for the smallest network
-
-
-class NotOfferedError(InvalidCandidateError):
-    """A fixed value that is not among those that the space asks for."""
-
-
-@dataclass
-class RandomTrial:
-    """Stands in for an Optuna trial: fixed values where they are given, random ones elsewhere.
-
-    With `rng` None every value that is not fixed is the lowest, or the first choice.
-    """
-
-    rng: random.Random | None = None
-    fixed: dict[str, Any] = field(default_factory=dict)
-    number: int = 0
-    params: dict[str, Any] = field(default_factory=dict)
-    options: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    """For each parameter the values worth trying when looking for extremes."""
-
-    def suggest_int(
-        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
-    ) -> int:
-        if log and self.rng:
-            drawn = round(math.exp(self.rng.uniform(math.log(low), math.log(high))))
-        else:
-            drawn = self.rng.randrange(low, high + 1, step) if self.rng else low
-        self._check(name, low, high)
-        return int(self._take(name, drawn, (low, low + (high - low) // step * step)))
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        drawn = low
-        if self.rng and step:
-            steps = self.rng.randint(0, math.floor((high - low) / step + 1e-9))
-            drawn = min(low + step * steps, high)
-        elif self.rng and log:
-            drawn = math.exp(self.rng.uniform(math.log(low), math.log(high)))
-        elif self.rng:
-            drawn = self.rng.uniform(low, high)
-        self._check(name, low, high)
-        top = low + math.floor((high - low) / step + 1e-9) * step if step else high
-        return float(self._take(name, drawn, (low, min(top, high))))
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        if name in self.fixed and self.fixed[name] not in choices:
-            raise NotOfferedError(f"{name} = {self.fixed[name]!r} is none of {choices}")
-        return self._take(
-            name, self.rng.choice(choices) if self.rng else choices[0], tuple(choices)
-        )
-
-    def set_user_attr(self, key: str, value: Any) -> None:
-        """Nothing is kept: the trial is in no study."""
-
-    def _check(self, name: str, low: float, high: float) -> None:
-        value = self.fixed.get(name, low)
-        if not isinstance(value, int | float) or not low <= value <= high:
-            raise NotOfferedError(f"{name} = {value!r} is not within {low} to {high}")
-
-    def _take(self, name: str, drawn: Any, options: tuple[Any, ...]) -> Any:
-        self.options.setdefault(name, options)
-        return self.params.setdefault(name, self.fixed.get(name, drawn))
 
 
 def draw(space: SearchSpace, task: Task, seed: int) -> Iterator[Candidate | InvalidCandidateError]:
@@ -104,7 +42,9 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
         SpaceError: the space is broken, or proposes nothing that can be built.
     """
     rng = random.Random(0)
-    starts = [RandomTrial()] + [RandomTrial(rng) for _ in range(NUM_DRAWS)]
+    known: dict[str, BaseDistribution] = {}
+    starts = [RandomTrial(known=known)]
+    starts += [RandomTrial(rng, number=n, known=known) for n in range(1, NUM_DRAWS + 1)]
     found = [(c, t) for t in starts if (c := _try(space, task, t)) is not None]
     if not found:
         raise SpaceError(
@@ -122,7 +62,7 @@ def smallest(space: SearchSpace, task: Task) -> Candidate:
         is_better = False
         for name, options in best_trial.options.items():
             for option in options:
-                trial = RandomTrial(fixed=best_trial.params | {name: option})
+                trial = RandomTrial(fixed=best_trial.params | {name: option}, known=known)
                 candidate = _try(space, task, trial)
                 if candidate is not None and cost(candidate) < cost(best):
                     best, best_trial, is_better = candidate, trial, True

@@ -19,13 +19,16 @@ import inspect
 import re
 import sys
 import textwrap
+import tokenize
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from nas.candidates.numbers import unboxed
 from nas.errors import InvalidCandidateError, SpaceError, one_line
 
 if TYPE_CHECKING:  # listing spaces must not load torch
@@ -33,6 +36,8 @@ if TYPE_CHECKING:  # listing spaces must not load torch
     from nas.spaces.task import Task
 
 Suggest: TypeAlias = "Callable[[Any, Task], Candidate]"
+
+_warned: set[str] = set()  # what has been said of spaces in this process
 
 FOLDER = "search_spaces"
 DEFAULT = "blocks"
@@ -72,7 +77,7 @@ class SearchSpace:
         from nas.candidates.layers import LAYERS
 
         try:
-            with _aside():
+            with _aside(self.path):
                 candidate = self.suggest(trial, task)
         except InvalidCandidateError:
             raise
@@ -113,7 +118,7 @@ class SearchSpace:
         if self.start is None:
             return []
         try:
-            with _aside():
+            with _aside(self.path):
                 given = self.start(task)
         except (Exception, SystemExit) as error:
             raise self._error(f"start raised {one_line(error)}", error) from error
@@ -121,7 +126,7 @@ class SearchSpace:
         if not all(_is_params(params) for params in proposals):
             message = f"start must return a dict of parameter values, returned {given!r}"
             raise self._error(message, function=self.start)
-        return proposals
+        return [{name: unboxed(value) for name, value in params.items()} for params in proposals]
 
     def _error(
         self,
@@ -163,8 +168,9 @@ def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
     else:
         path = _find(name_or_path)
     try:
-        source = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with tokenize.open(path) as file:  # as Python reads source: a BOM, a line of its coding
+            source = file.read()
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
         raise SpaceError(f"--space {path} cannot be read: {one_line(error)}") from error
     module_name = f"nas_search_space_{path.stem}"
     spec = importlib.util.spec_from_loader(module_name, loader=None, origin=str(path))
@@ -179,7 +185,7 @@ def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
     except ValueError as error:  # a null byte, in some versions of Python
         raise SpaceError(f"{path}:1: {error}") from error
     try:
-        with _aside():
+        with _aside(path):
             exec(code, module.__dict__)
     except (Exception, SystemExit) as error:
         line = _line_in(path, error) or 1
@@ -210,9 +216,22 @@ def _code_text(code: CodeType) -> str:
     return f"{code.co_code.hex()} {code.co_names} {' '.join(constants)}"
 
 
-def _aside() -> contextlib.AbstractContextManager[object]:
-    """What a space prints goes to standard error: standard output may be JSON for a program."""
-    return contextlib.redirect_stdout(sys.stderr)
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[None]:
+    """Standard error gets what a space prints, as standard output may be JSON for a program, and
+    each warning once: a space is asked for hundreds of candidates."""
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for warning in caught:
+                text = (
+                    f"{path}: {warning.category.__name__}: {' '.join(str(warning.message).split())}"
+                )
+                if text not in _warned:
+                    _warned.add(text)
+                    print(text, file=sys.stderr)
 
 
 def passed_over(space: SearchSpace) -> Path | None:
@@ -256,7 +275,7 @@ def _is_params(params: object) -> bool:
 
 def _summary(path: Path) -> str:
     try:
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        docstring = ast.get_docstring(ast.parse(path.read_bytes()))
     except (OSError, SyntaxError, ValueError) as error:
         return f"(broken: {one_line(error)})"
     return docstring.splitlines()[0] if docstring else "(no docstring)"

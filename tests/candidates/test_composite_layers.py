@@ -29,7 +29,7 @@ from nas.candidates.layers import (
     modules,
 )
 from nas.errors import InvalidCandidateError, SpaceError
-from nas.spaces.draws import RandomTrial
+from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 from tests.fakes import make_space
 from tests.fakes import suggest as suggest_toy

@@ -19,8 +19,9 @@ from nas.candidates.layers import (
     Residual,
     Tied,
 )
-from nas.spaces.draws import RandomTrial, check_start
+from nas.spaces.draws import check_start
 from nas.spaces.loader import load_space
+from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 
 NAMES = ["residual", "separable", "tied"]

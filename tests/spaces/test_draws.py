@@ -15,8 +15,9 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear, MaxPool
 from nas.candidates.recipe import Recipe
 from nas.errors import InvalidCandidateError, SpaceError
-from nas.spaces.draws import NotOfferedError, RandomTrial, check_params, check_start, draw, smallest
+from nas.spaces.draws import check_params, check_start, draw, smallest
 from nas.spaces.loader import SearchSpace, load_space
+from nas.spaces.random_trial import NotOfferedError, RandomTrial
 from nas.spaces.task import Task
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 8, 8)]

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from nas.errors import InvalidCandidateError, SpaceError
-from nas.spaces.draws import RandomTrial
 from nas.spaces.loader import list_spaces, load_space, passed_over
+from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 
 TASK = Task((1, 8, 8), num_classes=10, max_params=20_000, epochs=5)

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from nas.candidates.recipe import Recipe
-from nas.spaces.draws import RandomTrial
+from nas.spaces.random_trial import RandomTrial
 from nas.spaces.recipes import GOOD_RECIPE, suggest_recipe
 from nas.spaces.task import Task
 

@@ -22,8 +22,9 @@ from nas.candidates.layers import (
 )
 from nas.errors import InvalidCandidateError
 from nas.searching.config import SearchConfig
-from nas.spaces.draws import RandomTrial, check_start
+from nas.spaces.draws import check_start
 from nas.spaces.loader import load_space
+from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 from nas.storage.trials import Reason, read_trials
 from tests.fakes import FakePool, search_in

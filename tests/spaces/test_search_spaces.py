@@ -20,8 +20,9 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import BatchNorm, Conv, Dropout, Flatten, GlobalAvgPool, Linear, MaxPool
 from nas.candidates.recipe import Recipe
 from nas.errors import InvalidCandidateError
-from nas.spaces.draws import RandomTrial, draw
+from nas.spaces.draws import draw
 from nas.spaces.loader import load_space
+from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 
 PATHS = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.py"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from nas.candidates.numbers import unboxed
 from nas.errors import InvalidCandidateError
 
 if TYPE_CHECKING:  # loaded when the first module is built: tables of studies need no torch
@@ -115,7 +116,8 @@ def image_shape(layer: Layer, shape: Shape) -> tuple[int, int, int]:
 
 
 def check_whole(layer: Layer, name: str, minimum: int = 1) -> None:
-    value = getattr(layer, name)
+    value = unboxed(getattr(layer, name))
+    object.__setattr__(layer, name, value)
     if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
         raise InvalidCandidateError(
             f"{layer.kind}: {name} must be a whole number >= {minimum}, was {value!r}"

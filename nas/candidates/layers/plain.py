@@ -7,6 +7,7 @@ from math import prod
 from typing import Literal, get_args
 
 from nas.candidates.layers.layer import Call, Layer, Shape, check_whole, image_shape
+from nas.candidates.numbers import unboxed
 from nas.errors import InvalidCandidateError
 
 Padding = Literal["same", "valid"]
@@ -29,6 +30,7 @@ class Conv(Layer):
             raise InvalidCandidateError(
                 f"conv: padding must be one of {get_args(Padding)}, was {self.padding!r}"
             )
+        object.__setattr__(self, "bias", unboxed(self.bias))
         if not isinstance(self.bias, bool):
             raise InvalidCandidateError(f"conv: bias must be True or False, was {self.bias!r}")
         if self.padding == "same" and self.kernel_size % 2 == 0:
@@ -146,9 +148,10 @@ class Dropout(Layer):
     p: float
 
     def __post_init__(self) -> None:
-        if isinstance(self.p, bool) or not isinstance(self.p, int | float) or not 0 <= self.p < 1:
-            raise InvalidCandidateError(f"dropout: p must be in 0 <= p < 1, was {self.p!r}")
-        object.__setattr__(self, "p", float(self.p))  # numpy's floats write themselves otherwise
+        p = unboxed(self.p)
+        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p < 1:
+            raise InvalidCandidateError(f"dropout: p must be in 0 <= p < 1, was {p!r}")
+        object.__setattr__(self, "p", float(p))
 
     def call(self, shape: Shape) -> Call:
         return Call("nn.Dropout", (self.p,))

@@ -358,7 +358,9 @@ def export(
     inside, record = trial.study.optuna_study, trial.record
     if record.candidate is None:
         raise NasError(f"trial {record.number} was never trained: {record.detail}")
-    folder = export_folder(inside.study_name, record.number) if out is None else Path(out)
+    folder = (
+        export_folder(inside.study_name, record.number) if out is None else Path(out).expanduser()
+    )
     with storage_errors(trial.study.storage):
         facts = study_data(inside)
         store = WeightsStore(inside, default_artifact_dir(trial.study.storage))

@@ -19,6 +19,7 @@ TIMEOUT_SECONDS = 300
 _SCRIPT = """
 import importlib.util, json, sys
 from pathlib import Path
+sys.path[:] = json.loads(sys.argv[3])
 sys.modules["nas"] = None  # any import of it raises
 import torch
 folder, sample = Path(sys.argv[1]), Path(sys.argv[2])
@@ -60,8 +61,10 @@ def check_export(folder: Path, images: Tensor, scores: Tensor, num_params: int) 
     with tempfile.TemporaryDirectory() as temporary:
         sample = Path(temporary) / "sample.safetensors"
         save_file({"images": images.contiguous(), "scores": scores.contiguous()}, sample)
-        # -I: no environment variables, no current folder, no user's site-packages.
-        command = [sys.executable, "-I", "-c", _SCRIPT, str(folder.resolve()), str(sample)]
+        # -I: no environment variables, no current folder. The packages are those that this process
+        # finds, also through PYTHONPATH or in the user's own site-packages.
+        path = json.dumps([str(Path(entry).resolve()) for entry in sys.path if entry])
+        command = [sys.executable, "-I", "-c", _SCRIPT, str(folder.resolve()), str(sample), path]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False

@@ -254,7 +254,7 @@ def _folders() -> Iterator[Path]:
 
 def _find(name_or_path: str) -> Path:
     if "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith(".py"):
-        path = Path(name_or_path)
+        path = Path(name_or_path).expanduser()
         if not path.is_file():
             raise SpaceError(f"--space {name_or_path}: no such file")
         return path

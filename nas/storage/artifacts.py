@@ -32,15 +32,22 @@ from nas.storage.ranking import ranked
 from nas.storage.trials import Rung, result_of
 
 NUM_KEPT = 5
+FOLDER_END = "-artifacts"  # of the folder's name, behind that of the database
 FILENAME = "weights.safetensors"
 
 _TYPE, _HASH = "application/octet-stream", "sha256="  # a file's type, with its hash as a parameter
 
 
 def default_artifact_dir(storage_url: str | None) -> Path:
-    """`studies-artifacts` beside `studies.db`; `nas-artifacts` here for other storages."""
+    """`studies-artifacts` beside `studies.db`; `nas-artifacts` here for other storages.
+
+    A link to a database has the folder of the database.
+    """
     path = sqlite_path(storage_url)
-    return path.with_name(f"{path.stem}-artifacts") if path else Path("nas-artifacts")
+    if path is None:
+        return Path("nas-artifacts")
+    path = path.resolve() if path.is_symlink() else path
+    return path.with_name(f"{path.stem}{FOLDER_END}")
 
 
 class WeightsStore:
@@ -112,6 +119,11 @@ class WeightsStore:
                 f"the weights of trial {number} in {self.artifact_dir} are damaged: {error}"
             ) from error
         kept = ", ".join(str(t.number) for t in self._kept())
+        if not kept and any(map(has_artifacts, self.study.get_trials(deepcopy=False))):
+            raise StudyError(
+                f"the weights of study {self.study.study_name!r} are not in {self.artifact_dir}: "
+                "was the database moved or copied without that folder? Put the folder there"
+            )
         raise StudyError(
             f"the weights of trial {number} are not in {self.artifact_dir}: only those of the "
             f"best {NUM_KEPT} trials are kept{f' ({kept})' if kept else ''}"
@@ -159,12 +171,13 @@ class WeightsStore:
     def _read(self, meta: ArtifactMeta) -> dict[str, Tensor]:
         """What is in a file; raises SafetensorError when it is damaged or another's."""
         try:
-            with self._store.open_reader(meta.artifact_id) as file:
-                content = file.read()
+            content = self._file(meta).read_bytes()
             noted = meta.mimetype.partition(_HASH)[2]
             if noted and hashlib.sha256(content).hexdigest() != noted:
                 raise SafetensorError(f"{meta.artifact_id} is not the file that was kept there")
             return load(content)
+        except FileNotFoundError as error:  # removed just now
+            raise ArtifactNotFound(str(error)) from error
         except (OSError, LookupError, ValueError, TypeError) as error:  # an odd type of numbers
             raise SafetensorError(one_line(error)) from error
 
@@ -188,8 +201,18 @@ class WeightsStore:
             name = meta.artifact_id
             # A name in a stranger's database may lead elsewhere.
             is_ours = meta.filename == FILENAME and name == Path(name).name
-            if is_ours and (self.artifact_dir / name).is_file():
+            if is_ours and self._file(meta).is_file():
                 yield meta
+
+    def _file(self, meta: ArtifactMeta) -> Path:
+        """Where a weights file stands: a renamed database finds it in the folder that has its old
+        name, as the file's own name is not given twice."""
+        here = self.artifact_dir / meta.artifact_id
+        if here.is_file():
+            return here
+        folders = self.artifact_dir.absolute().parent.glob(f"*{FOLDER_END}")
+        elsewhere = (folder / meta.artifact_id for folder in sorted(folders))
+        return next((path for path in elsewhere if path.is_file()), here)
 
 
 def fill(model: nn.Module, state_dict: dict[str, Tensor], whose: str) -> None:

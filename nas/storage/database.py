@@ -51,9 +51,12 @@ def default_storage() -> str:
 
 
 def sqlite_path(url: str | None) -> Path | None:
-    """The file behind a SQLite URL, or None for any other storage."""
+    """The file behind a SQLite URL, or None for any other storage.
+
+    A `~` is the home folder: no shell expands it inside a URL or an environment variable.
+    """
     match = re.match(r"sqlite(?:\+\w+)?:///([^?]*)", default_storage() if url is None else url)
-    return Path(match[1]) if match else None
+    return Path(os.path.expanduser(match[1])) if match else None
 
 
 def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:

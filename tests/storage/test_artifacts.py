@@ -237,6 +237,32 @@ def test_store_lies_beside_a_sqlite_file():
     assert str(default_artifact_dir("postgresql://host/x")) == "nas-artifacts"
 
 
+def test_link_to_a_database_has_the_weights_of_the_database(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a.db").touch()
+    (tmp_path / "link.db").symlink_to(tmp_path / "there" / "a.db")
+    url = f"sqlite:///{tmp_path}/link.db"
+    assert default_artifact_dir(url) == tmp_path / "there" / "a-artifacts"
+
+
+def test_weights_are_found_in_the_folder_with_the_old_name_of_a_renamed_database(tmp_path):
+    study = optuna.create_study(direction="maximize")
+    number = complete(WeightsStore(study, tmp_path / "old-artifacts"), 0.5)
+    renamed = WeightsStore(study, tmp_path / "new-artifacts")
+    assert renamed.holds(study.trials[number])
+    assert renamed.load(number)["w"][0] == 0.5
+    complete(renamed, 0.75)
+    assert len(list((tmp_path / "new-artifacts").iterdir())) == 1
+
+
+def test_database_that_was_moved_without_its_folder_is_told_so(tmp_path):
+    study = optuna.create_study(direction="maximize", study_name="mine")
+    number = complete(WeightsStore(study, tmp_path / "a" / "s-artifacts"), 0.5)
+    moved = WeightsStore(study, tmp_path / "b" / "s-artifacts")
+    with pytest.raises(StudyError, match=r"'mine' are not in .*: was the database moved or copied"):
+        moved.load(number)
+
+
 # Weights of no trial
 
 

@@ -54,6 +54,14 @@ def test_storage_can_be_named_by_the_environment(tmp_path, monkeypatch):
     assert sqlite_path(None) == Path("studies.db")
 
 
+def test_home_folder_in_a_url_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    open_storage("sqlite:///~/s.db", create=True)
+    assert (tmp_path / "s.db").exists()
+    assert study_names(open_storage("sqlite:///~/s.db")) == []
+
+
 def test_path_with_braces_and_percent_is_taken_as_it_is(tmp_path):
     (tmp_path / "{x}").mkdir()
     open_storage(f"sqlite:///{tmp_path}/{{x}}/s.db", create=True)

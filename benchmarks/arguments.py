@@ -29,8 +29,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import click
+
+from nas.cli.main import COMMAND
 from nas.cli.main import main as nas
-from nas.cli.options import make_parser
 
 ROOT = Path(__file__).parents[1]
 GOOD: dict[str, list[str]] = {  # by option; what is not here takes its default or any word
@@ -103,21 +105,16 @@ def main() -> None:
 
 def command_line(rng: random.Random) -> list[str]:
     """One with no, one or several things wrong with it."""
-    verbs = next(
-        action.choices
-        for action in make_parser()._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
     wrong = rng.choice([0.0, 0.05, 0.3])
-    name = rng.choice(list(verbs))
-    actions = [action for action in verbs[name]._actions if action.dest != "help"]
-    chosen = rng.sample(actions, rng.randint(0, min(5, len(actions))))
+    name = rng.choice(list(COMMAND.commands))
+    params = [param for param in COMMAND.commands[name].params if param.name != "help"]
+    chosen = rng.sample(params, rng.randint(0, min(5, len(params))))
     if name in ("search", "check") and rng.random() > wrong:
-        chosen += [a for a in actions if a.dest in ("budget", "dataset") and a not in chosen]
+        chosen += [p for p in params if p.name in ("budget", "dataset") and p not in chosen]
     words = []
-    for action in chosen:
-        option = max(action.option_strings, key=len, default="")
-        value = value_of(rng, action, option, wrong)
+    for param in chosen:
+        option = param.opts[-1] if isinstance(param, click.Option) else ""
+        value = value_of(rng, param, option, wrong)
         if option and value is not None and rng.random() < 0.2:
             words.append(f"{option}={value}")
         else:
@@ -129,13 +126,13 @@ def command_line(rng: random.Random) -> list[str]:
     return [name if rng.random() > wrong / 3 else rng.choice(HOSTILE), *words]
 
 
-def value_of(rng: random.Random, action: argparse.Action, option: str, wrong: float) -> str | None:
-    if action.nargs == 0:
+def value_of(rng: random.Random, param: click.Parameter, option: str, wrong: float) -> str | None:
+    if isinstance(param, click.Option) and param.is_flag:
         return None
     if rng.random() < wrong:
         return rng.choice(HOSTILE + NUMBERS)
-    if action.choices is not None:
-        return str(rng.choice(list(action.choices)))
+    if isinstance(param.type, click.Choice):
+        return str(rng.choice(list(param.type.choices)))
     return rng.choice(GOOD.get(option, NUMBERS))
 
 
@@ -163,7 +160,6 @@ def cut_short() -> Iterator[None]:
     """End with `Accepted` where training, serving or exporting would begin."""
     import nas.api
     import nas.certification.certify
-    import nas.cli.verbs
     import nas.searching.setup
 
     def accept(*args: Any, **kwargs: Any) -> None:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from nas.api import dashboard as dashboard
     from nas.api import export as export
     from nas.api import ladder as ladder
-    from nas.api import list_spaces as list_spaces
-    from nas.api import list_studies as list_studies
-    from nas.api import load_study as load_study
     from nas.api import search as search
     from nas.candidates.architecture import Architecture as Architecture
     from nas.candidates.candidate import Candidate as Candidate
@@ -43,9 +40,12 @@ if TYPE_CHECKING:
     from nas.candidates.layers import Tied as Tied
     from nas.candidates.recipe import Recipe as Recipe
     from nas.errors import NasError as NasError
+    from nas.reports.results import list_studies as list_studies
+    from nas.reports.results import load_study as load_study
     from nas.searching.config import SearchConfig as SearchConfig
     from nas.spaces.fit import Width as Width
     from nas.spaces.fit import fit as fit
+    from nas.spaces.loader import list_spaces as list_spaces
     from nas.spaces.recipes import GOOD_RECIPE as GOOD_RECIPE
     from nas.spaces.recipes import suggest_recipe as suggest_recipe
     from nas.spaces.task import Task as Task
@@ -64,14 +64,15 @@ _HOME = {
     "fit": "nas.spaces.fit",
     "GOOD_RECIPE": "nas.spaces.recipes",
     "suggest_recipe": "nas.spaces.recipes",
+    "list_spaces": "nas.spaces.loader",
+    "list_studies": "nas.reports.results",
+    "load_study": "nas.reports.results",
 } | dict.fromkeys(
     ("AvgPool", "BatchNorm", "Conv", "DepthwiseConv", "Dropout", "Flatten", "GlobalAvgPool",
      "Layer", "LearnedPool", "Linear", "MaxPool", "ReLU", "Residual", "Tied"),
     "nas.candidates.layers",
 ) | dict.fromkeys(
-    ("certify", "check", "dashboard", "export", "ladder", "list_spaces", "list_studies",
-     "load_study", "search"),
-    "nas.api",
+    ("certify", "check", "dashboard", "export", "ladder", "search"), "nas.api"
 )  # fmt: skip
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - a list of strings, built from one table

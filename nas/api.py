@@ -29,16 +29,15 @@ from nas.data import (
     default_data_dir,
     load_test_images,
     load_training_images,
-    parse_share,
     split,
 )
-from nas.errors import DataError, NasError, StudyError
+from nas.errors import DataError, NasError, StudyError, option, redact
 from nas.exporters.export import Exported, export_trial
 from nas.reports.dashboard import note_certificates, serve
 from nas.reports.frontier import Point, points_of
 from nas.reports.live import make_display
-from nas.reports.results import StudyResult, TrialResult
-from nas.searching.config import FIELDS, SearchConfig
+from nas.reports.results import StudyResult, TrialResult, list_studies, load_study
+from nas.searching.config import FIELDS, SearchConfig, parse_share
 from nas.searching.estimate import CheckResult, forecast, foresee, space_stats
 from nas.searching.events import Callback
 from nas.searching.setup import SearchSetup
@@ -46,12 +45,11 @@ from nas.searching.stop import StopRequest
 from nas.searching.warm_start import proposals_from
 from nas.spaces.loader import list_spaces
 from nas.storage.artifacts import WeightsStore, default_artifact_dir
-from nas.storage.database import open_storage, storage_errors
+from nas.storage.database import default_storage, open_storage, storage_errors
 from nas.storage.ranking import find_trial
 from nas.storage.studies import (
     DataFacts,
     check_study_name,
-    open_study,
     study_data,
     study_facts,
     study_names,
@@ -141,7 +139,7 @@ def ladder(
     """
     budgets = tuple(sorted(set(budgets)))
     if not budgets:
-        raise NasError("--budgets is empty: give at least one number of parameters")
+        raise NasError(f"{option('budgets')} is empty: give at least one number of parameters")
     configs = {budget: _config(None, options | {"budget": budget}) for budget in budgets}
     config = configs[budgets[0]]
     setup = SearchSetup(config)
@@ -221,24 +219,6 @@ def check(
             config.timeout_seconds, has_start=has_start,
         )  # fmt: skip
     return replace(found, forecast=expected, plan=plan)
-
-
-def load_study(name: str | None = None, *, storage: str | None = None) -> StudyResult:
-    """A study of the storage; without a name the one that was searched last.
-
-        nas.load_study("mnist-20k").best.accuracy
-
-    Raises:
-        StudyError: there is none, or it was not made by nas.
-    """
-    with storage_errors(storage):
-        return StudyResult(open_study(open_storage(storage), name), storage)
-
-
-def list_studies(*, storage: str | None = None) -> list[str]:
-    """The names of all studies in a storage, in alphabetical order."""
-    with storage_errors(storage):
-        return sorted(study_names(open_storage(storage)))
 
 
 @dataclass(frozen=True)
@@ -385,11 +365,15 @@ def dashboard(
     Args:
         port: to listen on; 0 for any that is free.
         expose: let other machines in: whoever reaches it can delete studies.
-        callback: called with the address.
+        callback: called with a line that says at which address.
     """
     opened = open_storage(storage)
+
+    def say(address: str) -> None:
+        callback(f"studies of {redact(storage or default_storage())} at {address}")
+
     with contextlib.suppress(KeyboardInterrupt):
-        serve(opened, default_artifact_dir(storage), port, callback, expose=expose)
+        serve(opened, default_artifact_dir(storage), port, say, expose=expose)
 
 
 def export_folder(study: str, number: int) -> Path:
@@ -403,7 +387,8 @@ def export_folder(study: str, number: int) -> Path:
         if len(os.fsencode(folder)) <= 255:
             return folder
     raise NasError(
-        f"no folder can be named after study {study[:40]!r}: say with --out where to export to"
+        f"no folder can be named after study {study[:40]!r}: say with {option('out')} where to "
+        "export to"
     )
 
 

@@ -6,7 +6,9 @@ allowed and what to do. The command line prints that line and leaves with `exit_
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 # Parameters of a URL that say a password, or where one is.
 _SECRET = r"(?:\w*(?:password|passwd|pwd|secret|token)|passfile|odbc_connect)"
@@ -72,6 +74,34 @@ class SearchError(NasError):
     """A search that cannot go on: one candidate after another failed."""
 
     exit_code = 1
+
+
+_is_shell = False
+
+
+@contextlib.contextmanager
+def named_for_shell() -> Iterator[None]:
+    """Texts made meanwhile name options as a shell takes them."""
+    global _is_shell
+    before, _is_shell = _is_shell, True
+    try:
+        yield
+    finally:
+        _is_shell = before
+
+
+def option(name: str, value: object = None) -> str:
+    """An option as its reader gives it: `image_size=32` in Python, else `--image-size 32`."""
+    if not _is_shell:
+        return name if value is None else f"{name}={value!r}"
+    dashed = f"--{name.replace('_', '-')}"
+    return dashed if value is None or value is True else f"{dashed} {value}"
+
+
+def command(verb: str, **options: object) -> str:
+    """A call as its reader makes it: `nas.search(budget=9)` in Python, else that of a shell."""
+    given = [option(name, value) for name, value in options.items()]
+    return f"nas {' '.join([verb, *given])}" if _is_shell else f"nas.{verb}({', '.join(given)})"
 
 
 def one_line(error: BaseException) -> str:

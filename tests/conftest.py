@@ -20,6 +20,30 @@ DATA_BESIDE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
 os.environ.pop("NAS_STORAGE", None)  # the studies of whoever runs the tests are none of theirs
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--rewrite-golden", action="store_true", help="write the texts that tests compare with"
+    )
+
+
+@pytest.fixture
+def golden(request):
+    """Compares a text with the file `golden/NAME.txt` beside the test.
+
+    `pytest --rewrite-golden` writes the file: look at the difference before it is committed.
+    """
+
+    def compare(name: str, text: str) -> None:
+        path = request.path.parent / "golden" / f"{name}.txt"
+        if request.config.getoption("--rewrite-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"no {path}: pytest --rewrite-golden writes it"
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare
+
+
 def make_tiny_images(num: int, seed: int) -> LabelledImages:
     """Images of 1x8x8 in 4 classes: noise, with the quadrant of its class brighter."""
     import torch

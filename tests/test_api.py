@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -15,7 +16,7 @@ import pytest
 
 import nas
 from nas import api
-from nas.cli.options import make_parser
+from nas.cli.main import COMMAND
 from nas.data import load_training_images, split
 from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded
@@ -125,14 +126,14 @@ def test_ladder_searches_under_each_budget(storage):
     [
         ({}, "budget is required, such as budget=20_000"),
         ({"bugdet": 5}, "bugdet is no keyword of a search: did you mean budget?"),
-        ({"budget": "many"}, "--budget 'many' is no whole number from 1 to 1,000,000,000"),
-        ({"budget": True}, "--budget True is no whole number"),
-        ({"budget": 9, "trials": 0}, "--trials 0 is no whole number from 1 to 1,000,000"),
-        ({"budget": 9, "pruner": "x"}, "--pruner 'x' is unknown: choose squeezed, median, none"),
-        ({"budget": 9, "timeout": "soon"}, "--timeout 'soon' is no time"),
-        ({"budget": 9, "timeout": -1}, "--timeout -1 is no time"),
-        ({"budget": 9, "dataset": "digits"}, "--budget 9 is too small"),
-        ({"budget": 9, "space": "nope"}, "--space 'nope' is unknown"),
+        ({"budget": "many"}, "budget 'many' is no whole number from 1 to 1,000,000,000"),
+        ({"budget": True}, "budget True is no whole number"),
+        ({"budget": 9, "trials": 0}, "trials 0 is no whole number from 1 to 1,000,000"),
+        ({"budget": 9, "pruner": "x"}, "pruner 'x' is unknown: choose squeezed, median, none"),
+        ({"budget": 9, "timeout": "soon"}, "timeout 'soon' is no time"),
+        ({"budget": 9, "timeout": -1}, "timeout -1 is no time"),
+        ({"budget": 9, "dataset": "digits"}, "budget 9 is too small"),
+        ({"budget": 9, "space": "nope"}, "space 'nope' is unknown"),
     ],
     ids=str,
 )
@@ -149,10 +150,28 @@ def test_study_that_is_not_there_is_refused(storage):
 
 
 def test_keywords_and_defaults_are_those_of_the_command_line():
-    given = vars(make_parser().parse_args(["search", "--budget", "9"]))
+    with COMMAND.commands["search"].make_context("search", ["--budget", "9"]) as context:
+        given = context.params
     fields_ = {field.name: field.default for field in fields(SearchConfig)}
     assert fields_.pop("budget") is MISSING
     assert {name: given[name] for name in fields_} == fields_
+    assert given.keys() - fields_.keys() == {"budget", "json", "quiet"}
+
+
+def test_no_text_for_readers_of_both_kinds_names_an_option_of_the_command_line():
+    """`nas.errors.option` names it as it is given, in Python or in a shell."""
+    found = [
+        (path.name, node.value)
+        for path in (ROOT / "nas").rglob("*.py")
+        if path.parent.name != "cli"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.search(r"(?<!`)--[a-z]", node.value)
+        and "\n" not in node.value
+    ]
+    of_others = {"--shm-size", "optuna storage upgrade --storage"}
+    assert [text for _, text in found if not any(o in text for o in of_others)] == []
 
 
 def test_package_lists_the_api_each_with_a_docstring_that_shows_a_call():

@@ -10,7 +10,7 @@ import shlex
 import pytest
 from sqlalchemy import make_url
 
-from nas.errors import one_line, redact, sanitize
+from nas.errors import command, named_for_shell, one_line, option, redact, sanitize
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,14 @@ def test_printable_leaves_alone_what_is(text):
 def test_printable_shows_what_a_terminal_would_obey(text):
     assert "\ufffd" in sanitize(text)
     assert all(c.isprintable() for c in sanitize(text))
+
+
+def test_options_are_named_as_python_or_a_shell_takes_them():
+    for _ in range(2):  # the second time after the block has ended
+        assert (option("max_macs"), option("image_size", 32)) == ("max_macs", "image_size=32")
+        assert option("dataset", "digits") == "dataset='digits'"
+        assert command("search", budget=9) == "nas.search(budget=9)"
+        with named_for_shell():
+            assert (option("max_macs"), option("bits", 8)) == ("--max-macs", "--bits 8")
+            assert option("force", True) == "--force"
+            assert command("search", budget=9, quiet=True) == "nas search --budget 9 --quiet"

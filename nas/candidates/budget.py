@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas.errors import NasError, OverBudgetError
+from nas.errors import OverBudgetError
 
 if TYPE_CHECKING:  # the command line reads budgets without loading torch
     from nas.candidates.architecture import Architecture
@@ -105,26 +104,3 @@ class Budget:
 def to_bytes(num_values: int, bits: int) -> int:
     """The bytes that so many values of `bits` each take, packed."""
     return -(-num_values * bits // 8)
-
-
-def parse_count(text: str, option: str, what: str, largest: int = LARGEST_LIMIT) -> int:
-    """A whole number as people write it: `20000`, `20_000`, `20k` or `2M`.
-
-    Raises:
-        NasError: anything else, or a number outside 1 to `largest`; it names option and unit.
-    """
-    match = re.fullmatch(r"(\d{1,3}(?:_\d{3})+|\d+)([kM]?)", text, re.ASCII)
-    digits = match[1].replace("_", "").lstrip("0") if match else ""
-    scale = {"": 1, "k": 10**3, "M": 10**6}[match[2] if match else ""]
-    value = int(digits) * scale if 0 < len(digits) <= 16 else 0
-    if not 1 <= value <= largest:
-        raise NasError(
-            f"{option} {text!r} is no number of {what}: "
-            f"give a whole number from 1 to {largest:,}, such as 20000, 20_000 or 20k"
-        )
-    return value
-
-
-def parse_budget(text: str, option: str = "--budget") -> int:
-    """A number of parameters; raises NasError when it is none."""
-    return parse_count(text, option, "parameters", LARGEST_BUDGET)

@@ -12,7 +12,7 @@ from nas.data.catalog import (
     load_test_images,
     load_training_images,
 )
-from nas.data.dataset import Dataset, LabelledImages, parse_share, split, whole, with_test
+from nas.data.dataset import Dataset, LabelledImages, split, whole, with_test
 
 __all__ = [
     "NAMES",
@@ -22,7 +22,6 @@ __all__ = [
     "default_data_dir",
     "load_test_images",
     "load_training_images",
-    "parse_share",
     "split",
     "whole",
     "with_test",

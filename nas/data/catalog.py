@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nas.data.dataset import Dataset, LabelledImages
 from nas.data.folder import list_images, load_folder
-from nas.errors import DataError, one_line, redact
+from nas.errors import DataError, one_line, option, redact
 
 DATA_DIR_VARIABLE = "NAS_DATA_DIR"
 DOWNLOAD_TIMEOUT_SECONDS = 20
@@ -68,8 +68,8 @@ def default_data_dir() -> Path:
         return user_cache_path("nas", appauthor=False).expanduser()
     except RuntimeError as error:
         raise DataError(
-            "this user has no home folder: say where data sets are kept with --data-dir or "
-            f"{DATA_DIR_VARIABLE}"
+            "this user has no home folder: say where data sets are kept with "
+            f"{option('data_dir')} or {DATA_DIR_VARIABLE}"
         ) from error
 
 
@@ -89,19 +89,20 @@ def load_training_images(
     """
     if image_size is not None and (dataset is None or dataset in NAMES):
         name = dataset or "the default data set"
-        raise DataError(f"--image-size is for folders of images, {name} has its own size")
+        raise DataError(f"{option('image_size')} is for folders of images, {name} has its own size")
     if dataset is None:
         return _mnist_or_digits(data_dir)
     if dataset in NAMES:
         return _load_digits() if dataset == "digits" else _load_torchvision(dataset, data_dir)
     if not ("/" in dataset or os.sep in dataset or Path(dataset).is_dir()):
         raise DataError(
-            f"--dataset {dataset!r} is neither a folder nor a known data set: {', '.join(NAMES)}"
+            f"{option('dataset')} {dataset!r} is neither a folder nor a known data set: "
+            f"{', '.join(NAMES)}"
         )
     if "://" in dataset:
         raise DataError(
-            f"--dataset {redact(dataset)} is an address: give a folder of images, or one of "
-            f"{', '.join(NAMES)}"
+            f"{option('dataset')} {redact(dataset)} is an address: give a folder of images, or one "
+            f"of {', '.join(NAMES)}"
         )
     return load_folder(Path(dataset), data_dir / "folders", image_size)
 
@@ -165,12 +166,12 @@ def _load_torchvision_test(name: str, data_dir: Path) -> LabelledImages:
 def _mnist_or_digits(data_dir: Path) -> LabelledImages:
     try:
         data = _load_torchvision("mnist", data_dir)
-        note = f"no --dataset given: searching on MNIST, in {data_dir}"
+        note = f"no {option('dataset')} given: searching on MNIST, in {data_dir}"
     except _NotAtHandError:
         data = _load_digits()
         note = (
-            "no --dataset given, and MNIST is neither on disk nor to be downloaded: "
-            "searching on the bundled 8x8 digits (--data-dir says where MNIST is)"
+            f"no {option('dataset')} given, and MNIST is neither on disk nor to be downloaded: "
+            f"searching on the bundled 8x8 digits ({option('data_dir')} says where MNIST is)"
         )
     return LabelledImages(
         data.name, data.images, data.labels, data.classes, data.flips, (note, *data.notes)
@@ -245,7 +246,8 @@ def _download(dataset: Any, name: str, data_dir: Path) -> None:
             _remove_empty_folders(missing[0])
         raise _NotAtHandError(
             f"{name} is not in {data_dir} and cannot be downloaded: say where it is with "
-            f"--data-dir or {DATA_DIR_VARIABLE}, go online, or take --dataset digits"
+            f"{option('data_dir')} or {DATA_DIR_VARIABLE}, go online, or take "
+            f"{option('dataset', 'digits')}"
         ) from error
 
 

@@ -6,7 +6,6 @@ Letters: N images, C channels, H height, W width.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -159,23 +158,3 @@ def _sha256(*tensors: Tensor) -> str:
         digest.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def parse_share(text: str) -> Fraction:
-    """A share of the training images as people write it: `1/12`, `0.1` or `10%`.
-
-    Raises:
-        DataError: anything else, or a share that is not above 0 and at most 1/2.
-    """
-    match = re.fullmatch(
-        r"(\d{1,9}/\d{1,9}|\d?\.?\d{1,9})|(\d{1,2}(?:\.\d{1,6})?)%", text, re.ASCII
-    )
-    share = Fraction(0)
-    if match and not re.fullmatch(r"\d+/0+", text):
-        share = Fraction(match[1]) if match[1] else Fraction(match[2]) / 100
-    if not 0 < share <= Fraction(1, 2):
-        raise DataError(
-            f"--valid-share {text!r} is no share of the images: "
-            "give one above 0 and at most 1/2, such as 1/12, 0.1 or 10%"
-        )
-    return share

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nas.data.dataset import LabelledImages
-from nas.errors import DataError
+from nas.errors import DataError, option
 
 IMAGE_SUFFIXES = {
     ".png",
@@ -74,20 +74,20 @@ def list_images(folder: Path, is_test: bool) -> tuple[list[tuple[Path, int]], tu
         return _list_images(folder, is_test)
     except OSError as error:
         where, why = error.filename or folder, error.strerror or error
-        raise DataError(f"--dataset {folder}: {where} cannot be read: {why}") from error
+        raise DataError(f"{option('dataset')} {folder}: {where} cannot be read: {why}") from error
 
 
 def _list_images(folder: Path, is_test: bool) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     if not folder.is_dir():
-        raise DataError(f"--dataset {folder}: no such folder")
+        raise DataError(f"{option('dataset')} {folder}: no such folder")
     has_parts = (folder / "train").is_dir()
     root = folder / ("test" if is_test else "train") if has_parts else folder
     if is_test and not root.is_dir():
-        raise DataError(f"--dataset {folder} has no folder `test` with images to test on")
+        raise DataError(f"{option('dataset')} {folder} has no folder `test` with images to test on")
     class_folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(class_folders) < 2:
         raise DataError(
-            f"--dataset {folder}: {root} has {len(class_folders)} class folders, "
+            f"{option('dataset')} {folder}: {root} has {len(class_folders)} class folders, "
             "two or more are needed, each with the images of one class"
         )
     files: list[tuple[Path, int]] = []
@@ -103,7 +103,7 @@ def _list_images(folder: Path, is_test: bool) -> tuple[list[tuple[Path, int]], t
         files += [(p, label) for p in found]
     if not files:
         raise DataError(
-            f"--dataset {folder}: no images in {root} (looked for "
+            f"{option('dataset')} {folder}: no images in {root} (looked for "
             f"{', '.join(sorted(IMAGE_SUFFIXES))})"
         )
     return files, tuple(p.name for p in class_folders)
@@ -186,22 +186,24 @@ def _decode(
         except Exception:  # Pillow's decoders raise whatever a damaged file makes them meet
             unreadable.append(str(path.relative_to(folder)))
     if not readable:
-        raise DataError(f"--dataset {folder}: none of its {len(files)} images can be read")
+        raise DataError(
+            f"{option('dataset')} {folder}: none of its {len(files)} images can be read"
+        )
     width, height = sizes.most_common(1)[0][0]
     if image_size is not None:
         width = height = image_size
     elif len(sizes) > 1:
         seen = ", ".join(f"{w}x{h}" for (w, h), _ in sizes.most_common(3))
         raise DataError(
-            f"--dataset {folder}: images of {len(sizes)} sizes ({seen}...): "
-            "bring them to one with --image-size, for example --image-size 32"
+            f"{option('dataset')} {folder}: images of {len(sizes)} sizes ({seen}...): "
+            f"bring them to one with {option('image_size')}, for example {option('image_size', 32)}"
         )
     channels = channels or (3 if is_colour else 1)
     num_bytes = len(readable) * channels * height * width
     if num_bytes > MAX_BYTES:
         raise DataError(
-            f"--dataset {folder}: {len(readable):,} images of {width}x{height} take "
-            f"{num_bytes / 2**30:.1f} GiB of memory: make them smaller with --image-size"
+            f"{option('dataset')} {folder}: {len(readable):,} images of {width}x{height} take "
+            f"{num_bytes / 2**30:.1f} GiB of memory: make them smaller with {option('image_size')}"
         )
     images = torch.empty(len(readable), channels, height, width, dtype=torch.uint8)
     for i, (path, _) in enumerate(readable):

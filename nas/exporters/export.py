@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nas.data import Dataset
-from nas.errors import ExportError
+from nas.errors import ExportError, option
 from nas.exporters.check import check_export
 from nas.exporters.pytorch import Provenance, network_source
 from nas.storage.artifacts import fill
@@ -70,9 +70,15 @@ def export_trial(
             f"trial {record.number} was never trained ({record.outcome}): nothing to export"
         )
     if out.exists() and not force:
-        raise ExportError(f"--out {out} exists: name another folder, or replace it with --force")
+        raise ExportError(
+            f"{option('out')} {out} exists: name another folder, or replace it with "
+            f"{option('force', True)}"
+        )
     if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= _FILES):
-        raise ExportError(f"--out {out} holds more than an export, so --force does not replace it")
+        raise ExportError(
+            f"{option('out')} {out} holds more than an export, so {option('force', True)} does not "
+            "replace it"
+        )
     architecture = candidate.architecture
     provenance = Provenance(
         study=study_name,
@@ -116,7 +122,7 @@ def export_trial(
                 os.replace(out, Path(temporary) / "before")
             os.replace(folder, out)
     except (OSError, SafetensorError) as error:
-        raise ExportError(f"--out {out} cannot be written: {error}") from error
+        raise ExportError(f"{option('out')} {out} cannot be written: {error}") from error
     accuracy = None
     if data is not None:
         accuracy = (scores.argmax(1) == data.labels[data.valid_index]).double().mean().item()

@@ -15,7 +15,7 @@ import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
 
-from nas.errors import NasError
+from nas.errors import NasError, option
 from nas.reports.certificates import certificate_tables
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ def serve(
     try:
         server = make_server(host, port, app, server_class=_Server, handler_class=_SilentHandler)
     except OSError as error:
-        raise NasError(f"--port {port} cannot be used: {error.strerror}; take another") from error
+        raise NasError(
+            f"{option('port')} {port} cannot be used: {error.strerror}; take another"
+        ) from error
     with server:
         on_ready(f"http://{socket.gethostname() if expose else HOST}:{server.server_port}/")
         server.serve_forever()

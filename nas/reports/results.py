@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import torch
-from torch import Tensor, nn
 
-from nas.candidates.architecture import Architecture
-from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.errors import StudyError
 from nas.metrics import EpochMetrics
 from nas.searching.events import SearchEnded
-from nas.storage.artifacts import WeightsStore, default_artifact_dir, fill
+from nas.storage.database import open_storage, storage_errors
 from nas.storage.ranking import best_trials, find_trial
-from nas.storage.studies import DataFacts, study_data
+from nas.storage.studies import DataFacts, open_study, study_data, study_names
 from nas.storage.trials import TrialRecord, read_trials
+
+if TYPE_CHECKING:  # a table of a study needs not wait for torch
+    from torch import Tensor, nn
+
+    from nas.candidates.architecture import Architecture
+    from nas.candidates.candidate import Candidate
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,13 @@ class StudyResult:
         Raises:
             StudyError: no candidate has ended a schedule yet.
         """
-        return self._result(find_trial(self.optuna_study, None))
+        return self.trial()
 
     @property
     def trials(self) -> list[TrialResult]:
         """Every trial, by number, those included that were turned away."""
-        return [self._result(record) for record in read_trials(self.optuna_study)]
+        with storage_errors(self.storage):
+            return [TrialResult(self, record) for record in read_trials(self.optuna_study)]
 
     def trial(self, number: int | None = None) -> TrialResult:
         """The trial of that number, or the best one.
@@ -61,7 +64,8 @@ class StudyResult:
         Raises:
             StudyError: there is none.
         """
-        return self._result(find_trial(self.optuna_study, number))
+        with storage_errors(self.storage):
+            return TrialResult(self, find_trial(self.optuna_study, number))
 
     def leaderboard(self, top: int = 10) -> list[dict[str, Any]]:
         """The best trials as rows, best first: number, accuracy (0..1), num_params, num_macs,
@@ -77,9 +81,6 @@ class StudyResult:
             }
             for record in best_trials(self.optuna_study, top)
         ]
-
-    def _result(self, record: TrialRecord) -> TrialResult:
-        return TrialResult(self, record)
 
     def __repr__(self) -> str:
         best = next(iter(best_trials(self.optuna_study, 1)), None)
@@ -141,6 +142,8 @@ class TrialResult:
         Raises:
             StudyError: the weights were not kept: only those of the five best trials are.
         """
+        from nas.storage.artifacts import WeightsStore, default_artifact_dir, fill
+
         store = WeightsStore(self.study.optuna_study, default_artifact_dir(self.study.storage))
         state_dict = store.load(self.number)
         model = self.architecture.build()
@@ -149,6 +152,8 @@ class TrialResult:
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 images (N, C, H, W) as the network was trained on them, float of the same shape."""
+        import torch
+
         facts: DataFacts = study_data(self.study.optuna_study)
         mean = torch.tensor(facts.mean, device=images.device).view(1, -1, 1, 1)
         std = torch.tensor(facts.std, device=images.device).view(1, -1, 1, 1)
@@ -164,3 +169,21 @@ class TrialResult:
     def __repr__(self) -> str:
         score = "no score" if self.accuracy is None else f"{self.accuracy:.2%}"
         return f"<TrialResult {self.number} of {self.study.name!r}: {score}>"
+
+
+def load_study(name: str | None = None, *, storage: str | None = None) -> StudyResult:
+    """A study of the storage; without a name the one that was searched last.
+
+        nas.load_study("mnist-20k").best.accuracy
+
+    Raises:
+        StudyError: there is none, or it was not made by nas.
+    """
+    with storage_errors(storage):
+        return StudyResult(open_study(open_storage(storage), name), storage)
+
+
+def list_studies(*, storage: str | None = None) -> list[str]:
+    """The names of all studies in a storage, in alphabetical order."""
+    with storage_errors(storage):
+        return sorted(study_names(open_storage(storage)))

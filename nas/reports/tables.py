@@ -15,11 +15,14 @@ from rich.text import Text
 
 from nas.candidates.budget import Limits, to_bytes
 from nas.certification.records import Protocol
+from nas.errors import option
 from nas.metrics import EpochMetrics
 from nas.reports.certificates import certificate_tables, measured_runs, spread
 from nas.reports.frontier import Point, best_under, drawing
 from nas.reports.live import PlainConsole, counts_text, duration_text, plan_text
+from nas.reports.results import StudyResult, TrialResult
 from nas.storage.counts import count_trials
+from nas.storage.database import open_storage, storage_errors
 from nas.storage.ranking import best_trial, best_trials, no_network
 from nas.storage.studies import study_facts, study_names
 from nas.storage.trials import TrialRecord
@@ -37,6 +40,24 @@ def print_report(report: RenderableType) -> None:
     if not console.is_terminal:
         console.width = 200
     console.print(report)
+
+
+def print_study(study: StudyResult, top: int) -> None:
+    """The best trials of a study, and what became of all of them."""
+    with storage_errors(study.storage):
+        print_report(leaderboard(study.optuna_study, top))
+
+
+def print_trial(trial: TrialResult) -> None:
+    """One trial: what it is, its network layer by layer, its learning curve."""
+    with storage_errors(trial.study.storage):
+        print_report(trial_page(trial.study.optuna_study, trial.record))
+
+
+def print_studies(storage: str | None) -> None:
+    """Every study in the database at this URL."""
+    with storage_errors(storage):
+        print_report(studies_table(open_storage(storage)))
 
 
 def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
@@ -212,7 +233,7 @@ def forecast_report(found: CheckResult) -> RenderableType:
     search = (
         f"{expected.num_trials} candidates{' (the space has no more)' if is_all else ''}, "
         f"{at_once}: {about} "
-        f"{duration_text(expected.seconds_likely)} with --pruner {config.pruner}"
+        f"{duration_text(expected.seconds_likely)} with {option('pruner', config.pruner)}"
     )
     if expected.seconds_likely < expected.seconds_most:
         search += f", {duration_text(expected.seconds_most)} if none is stopped"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 from nas.candidates.budget import LARGEST_BUDGET, LARGEST_LIMIT
-from nas.errors import NasError
+from nas.errors import NasError, option
 
 SamplerName = Literal["auto", "tpe", "gp", "random"]
 PrunerName = Literal["squeezed", "median", "none"]
@@ -100,14 +101,15 @@ class SearchConfig:
             may_miss = value is None and type(self).__dataclass_fields__[name].default is None
             if not may_miss and not (is_whole and low <= value <= high):
                 raise NasError(
-                    f"{option_of(name)} {value!r} is no whole number from {low:,} to {high:,}"
+                    f"{option(name)} {value!r} is no whole number from {low:,} to {high:,}"
                 )
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 given = getattr(self, name)
                 words = ", ".join(map(str, choices))
-                raise NasError(f"{option_of(name)} {given!r} is unknown: choose {words}")
+                raise NasError(f"{option(name)} {given!r} is unknown: choose {words}")
         parse_seconds(self.timeout)
+        parse_share(self.valid_share)
 
     @property
     def timeout_seconds(self) -> float | None:
@@ -116,11 +118,6 @@ class SearchConfig:
 
 
 FIELDS = tuple(field.name for field in fields(SearchConfig))
-
-
-def option_of(name: str) -> str:
-    """A field's name as an option of the command line: `max_macs` is `--max-macs`."""
-    return f"--{name.replace('_', '-')}"
 
 
 def parse_seconds(value: float | str | None) -> float | None:
@@ -137,6 +134,28 @@ def parse_seconds(value: float | str | None) -> float | None:
         seconds = float(value)
     if not 0 < seconds <= LONGEST_SECONDS:
         raise NasError(
-            f"--timeout {value!r} is no time: give seconds above 0, or a unit as in 90s, 15m, 2h"
+            f"{option('timeout')} {value!r} is no time: give seconds above 0, or a unit as in 90s, "
+            "15m, 2h"
         )
     return seconds
+
+
+def parse_share(value: str | float) -> Fraction:
+    """A share of the training images as people write it: `1/12`, `0.1` or `10%`.
+
+    Raises:
+        NasError: anything else, or a share that is not above 0 and at most 1/2.
+    """
+    text = str(value)
+    match = re.fullmatch(
+        r"(\d{1,9}/\d{1,9}|\d?\.?\d{1,9})|(\d{1,2}(?:\.\d{1,6})?)%", text, re.ASCII
+    )
+    share = Fraction(0)
+    if match and not re.fullmatch(r"\d+/0+", text):
+        share = Fraction(match[1]) if match[1] else Fraction(match[2]) / 100
+    if not 0 < share <= Fraction(1, 2):
+        raise NasError(
+            f"{option('valid_share')} {text[:40]!r} is no share of the images: "
+            "give one above 0 and at most 1/2, such as 1/12, 0.1 or 10%"
+        )
+    return share

@@ -12,7 +12,7 @@ import torch
 
 from nas.candidates.candidate import Candidate
 from nas.data import Dataset
-from nas.errors import SearchError
+from nas.errors import SearchError, option
 from nas.searching.config import SearchConfig
 from nas.searching.events import PlanMade
 from nas.searching.planning import FORWARD_SHARE, TimePlan
@@ -197,6 +197,6 @@ def _seconds_an_epoch(candidate: Candidate, pool: WorkerPool) -> float:
                 case Restarted(_, detail):
                     raise SearchError(
                         f"{pool.num_workers} at a time do not go well here ({detail}): give fewer "
-                        "with --workers"
+                        f"with {option('workers')}"
                     )
     return statistics.mean(seconds)

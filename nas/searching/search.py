@@ -16,7 +16,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.data import Dataset
-from nas.errors import InvalidCandidateError, SearchError, one_line
+from nas.errors import InvalidCandidateError, SearchError, one_line, option
 from nas.searching.events import Callback, Note, PlanMade, SearchEnded, SearchStarted, TrialEnded
 from nas.searching.gate import Rejected, gate
 from nas.searching.ledger import STORAGE_FAILURES, Ledger, Params
@@ -265,12 +265,12 @@ class Search:
         """Why the search ends where the timetable has nothing more to train."""
         return (
             f"nothing that could still win would end within the {self.stop.timeout_seconds:,.0f} s "
-            "of --timeout"
+            f"of {option('timeout')}"
         )
 
     @property
     def _seconds_needed(self) -> float | None:
-        """A --timeout that suffices, where this one was too short to train anything."""
+        """A time limit that suffices, where this one was too short to train anything."""
         limit, table = self.stop.timeout_seconds, self.ledger.timetable
         if limit is None:
             return None
@@ -287,7 +287,8 @@ class Search:
             return self._why_exhausted()
         if not ledger.num_missing and ledger.promotion is None:
             return (
-                f"the study holds {ledger.num_trained} trained candidates, as asked with --trials"
+                f"the study holds {ledger.num_trained} trained candidates, as asked with "
+                f"{option('trials')}"
             )
         if (why := self._why_exhausted()) is not None:
             return why
@@ -302,7 +303,7 @@ class Search:
             return None
         return (
             f"{self.num_rejected} proposals in a row were turned away before training: "
-            f"{self._why_rejected()}, or try for longer with --max-rejected"
+            f"{self._why_rejected()}, or try for longer with {option('max_rejected')}"
         )
 
     def _why_rejected(self) -> str:
@@ -311,8 +312,8 @@ class Search:
         ((reason, count),) = Counter(reason for reason, _ in last).most_common(1)
         if reason == Reason.OVER_BUDGET:
             return (
-                f"{count} did not fit {self.task.budget.summary()}; raise --budget, or change the "
-                "space so that more of it fits"
+                f"{count} did not fit {self.task.budget.summary()}; give a larger "
+                f"{option('budget')}, or change the space so that more of it fits"
             )
         if reason == Reason.DUPLICATE:
             return f"{count} had been trained before; make the space larger"

@@ -9,9 +9,9 @@ import optuna
 from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Limits
-from nas.data import NAMES, default_data_dir, load_training_images, parse_share, split
-from nas.errors import NasError, OverBudgetError, redact
-from nas.searching.config import SearchConfig, option_of
+from nas.data import NAMES, default_data_dir, load_training_images, split
+from nas.errors import NasError, OverBudgetError, option, redact
+from nas.searching.config import SearchConfig, parse_share
 from nas.searching.events import Callback, Note, SearchEnded
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import Pruner, make_pruner
@@ -44,7 +44,7 @@ class SearchSetup:
 
     def __init__(self, config: SearchConfig) -> None:
         self.config = config
-        valid_share = parse_share(str(config.valid_share))
+        valid_share = parse_share(config.valid_share)
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         self.space = load_space(config.space)
@@ -56,8 +56,9 @@ class SearchSetup:
         other = passed_over(self.space) if config.space is None else None
         if other is not None:
             self.notes.append(
-                f"no --space given: searching in the {DEFAULT} that came with nas, not in {other}; "
-                f"--space {DEFAULT} takes that"
+                f"no {option('space')} given: searching in the {DEFAULT} that came with nas, not "
+                "in "
+                f"{other}; {option('space', DEFAULT)} takes that"
             )
         in_bytes = (config.max_weight_bytes, config.max_activation_bytes)
         # Without a limit in bytes they mean nothing, and must not tell two searches apart.
@@ -83,7 +84,7 @@ class SearchSetup:
             is_budget = limit == "budget"
             given = budget if is_budget else getattr(config, limit)
             raise NasError(
-                f"{option_of(limit)} {given:,} is too small: the smallest network of space "
+                f"{option(limit)} {given:,} is too small: the smallest network of space "
                 f"{self.space.name} for {data.name} has {error.cost:,} {error.unit}, so give "
                 f"{error.cost + is_budget:,} or more"
             ) from error
@@ -126,23 +127,24 @@ class SearchSetup:
         if config.bits != self.limits.bits:
             show(
                 Note(
-                    f"--bits {config.bits} limits nothing without --max-weight-bytes or "
-                    "--max-activation-bytes"
+                    f"{option('bits', config.bits)} limits nothing without "
+                    f"{option('max_weight_bytes')} or {option('max_activation_bytes')}"
                 )
             )
         if redact(config.storage or "") != (config.storage or ""):
             show(
                 Note(
-                    "others on this machine can read the password in --storage in the list of "
-                    f"processes: set {STORAGE_VARIABLE} instead"
+                    f"others on this machine can read the password in {option('storage')} in the "
+                    f"list of processes: set {STORAGE_VARIABLE} instead"
                 )
             )
         has_rungs = len(pruner.rung_epochs(task.epochs)) > 1
         if has_rungs and config.sampler == LEARNS_FROM_FULL_TRAININGS:
             show(
                 Note(
-                    f"--sampler {config.sampler} learns from candidates trained in full alone, "
-                    "which are few with --pruner squeezed: --pruner none suits it"
+                    f"{option('sampler', config.sampler)} learns from candidates trained in full "
+                    f"alone, which are few with {option('pruner', 'squeezed')}: "
+                    f"{option('pruner', 'none')} suits it"
                 )
             )
         ledger = Ledger(study, config, pruner, default_artifact_dir(config.storage))
@@ -174,7 +176,7 @@ class SearchSetup:
         return DataFacts(
             source=str(Path(config.dataset).resolve()) if is_folder else data.name,
             image_size=config.image_size,
-            valid_share=str(parse_share(str(config.valid_share))),
+            valid_share=str(parse_share(config.valid_share)),
             split_seed=config.split_seed,
             input_shape=data.input_shape,
             classes=data.classes,

@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from nas.errors import InvalidCandidateError, StudyError
+from nas.errors import InvalidCandidateError, StudyError, option
 from nas.spaces.draws import check_params
 from nas.spaces.loader import SearchSpace
 from nas.spaces.random_trial import NotOfferedError
@@ -37,13 +37,13 @@ def proposals_from(
     assert facts is not None  # or open_study had refused
     if facts.space != space.name:
         raise StudyError(
-            f"--warm-start {name!r}: that study searched space {facts.space}, whose parameters "
-            f"mean nothing in {space.name}: name a study of {space.name}, or give --space "
-            f"{facts.space}"
+            f"{option('warm_start')} {name!r}: that study searched space {facts.space}, whose "
+            f"parameters mean nothing in {space.name}: name a study of {space.name}, or give "
+            f"{option('space', facts.space)}"
         )
     best = best_trials(study, most)
     if not best:
-        raise StudyError(f"--warm-start {name!r}: that study has no trained network yet")
+        raise StudyError(f"{option('warm_start')} {name!r}: that study has no trained network yet")
     proposals: list[Params] = []
     fault: NotOfferedError | None = None
     for record in best:
@@ -58,6 +58,7 @@ def proposals_from(
             proposals.append(record.params)
     if not proposals:
         raise StudyError(
-            f"--warm-start {name!r}: space {space.name} offers none of its best here: {fault}"
+            f"{option('warm_start')} {name!r}: space {space.name} offers none of its best here: "
+            f"{fault}"
         )
     return proposals

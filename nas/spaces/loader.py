@@ -29,7 +29,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nas.candidates.numbers import unboxed
-from nas.errors import InvalidCandidateError, SpaceError, one_line
+from nas.errors import InvalidCandidateError, SpaceError, one_line, option
 
 if TYPE_CHECKING:  # listing spaces must not load torch
     from nas.candidates.candidate import Candidate
@@ -171,7 +171,7 @@ def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
         with tokenize.open(path) as file:  # as Python reads source: a BOM, a line of its coding
             source = file.read()
     except (OSError, UnicodeDecodeError, SyntaxError) as error:
-        raise SpaceError(f"--space {path} cannot be read: {one_line(error)}") from error
+        raise SpaceError(f"{option('space')} {path} cannot be read: {one_line(error)}") from error
     module_name = f"nas_search_space_{path.stem}"
     spec = importlib.util.spec_from_loader(module_name, loader=None, origin=str(path))
     assert spec is not None
@@ -256,14 +256,14 @@ def _find(name_or_path: str) -> Path:
     if "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith(".py"):
         path = Path(name_or_path).expanduser()
         if not path.is_file():
-            raise SpaceError(f"--space {name_or_path}: no such file")
+            raise SpaceError(f"{option('space')} {name_or_path}: no such file")
         return path
     spaces = {entry.name: entry.path for entry in list_spaces()}
     if name_or_path not in spaces:
         near = difflib.get_close_matches(name_or_path, spaces, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise SpaceError(
-            f"--space {name_or_path!r} is unknown: {hint}there are {', '.join(spaces)}; "
+            f"{option('space')} {name_or_path!r} is unknown: {hint}there are {', '.join(spaces)}; "
             "a file is given by its path, such as my/space.py"
         )
     return spaces[name_or_path]

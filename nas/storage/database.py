@@ -23,7 +23,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from nas.errors import StorageFailedError, StudyError, redact
+from nas.errors import StorageFailedError, StudyError, command, option, redact
 from nas.storage.atomic import part_folder, remove_dead_parts
 from nas.storage.internals import (
     engine_of,
@@ -75,7 +75,7 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
     if "://" not in url:
         shown = redact(f"://{url}").removeprefix("://")
         raise StudyError(
-            f"--storage {shown!r} is no URL: give one such as sqlite:///studies.db, "
+            f"{option('storage')} {shown!r} is no URL: give one such as sqlite:///studies.db, "
             "or postgresql://user:password@host/name"
         )
     path = sqlite_path(url)
@@ -98,12 +98,14 @@ def open_storage(url: str | None, *, create: bool = False) -> BaseStorage:
         return _retrying(database)
     except Exception as error:  # each database driver has exceptions of its own
         if has_other_tables(error):
-            raise StudyError(f"--storage {redact(url)} {_of_another_version(error)}") from None
+            raise StudyError(
+                f"{option('storage')} {redact(url)} {_of_another_version(error)}"
+            ) from None
         # Drivers repeat the URL, and with it the password, in the first line of what they say.
         said = redact(str(error).replace(url, redact(url)).split("\n")[0])
         if url.count("@") > 1:  # the first ends the password: what follows may be said to be a host
             said = "an @ in a password or a name must be written %40"
-        raise StudyError(f"--storage {redact(url)} cannot be opened: {said}") from None
+        raise StudyError(f"{option('storage')} {redact(url)} cannot be opened: {said}") from None
 
 
 def _escaped(url: str) -> str:
@@ -222,7 +224,7 @@ def storage_errors(url: str | None) -> Iterator[None]:
     Raises:
         StorageFailedError: in place of Optuna's own error.
     """
-    where = f"--storage {redact(url or default_storage())}"
+    where = f"{option('storage')} {redact(url or default_storage())}"
     try:
         yield
     except KeyError as error:
@@ -275,22 +277,28 @@ class FileGuard:
 def _check_sqlite(url: str, path: Path, create: bool) -> None:
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else f"is in {path.parent}, which is no folder"
-        raise StudyError(f"--storage {url}: {path} {what}; give the path of a database file")
+        raise StudyError(
+            f"{option('storage')} {url}: {path} {what}; give the path of a database file"
+        )
     if not path.exists():
         if not create:
             raise StudyError(
-                f"no studies in {path}: it does not exist. Start with `nas search --budget 20000`, "
-                "or say where it is with --storage"
+                f"no studies in {path}: it does not exist. Start with "
+                f"`{command('search', budget=20000)}`, or say where it is with {option('storage')}"
             )
         return
     try:
         with path.open("rb") as file:
             header = file.read(len(_SQLITE_HEADER))
     except OSError as error:
-        raise StudyError(f"--storage {url}: {path} cannot be read: {error.strerror}") from error
+        raise StudyError(
+            f"{option('storage')} {url}: {path} cannot be read: {error.strerror}"
+        ) from error
     if header != _SQLITE_HEADER:
         what = "is empty" if not header else "is no SQLite database"
-        raise StudyError(f"--storage {url}: {path} {what}; move it away, or name another file")
+        raise StudyError(
+            f"{option('storage')} {url}: {path} {what}; move it away, or name another file"
+        )
     try:
         # Looked at first: Optuna would add its tables to any database. Not read-only where that can
         # be helped: what a killed process left half written could not be rolled back.
@@ -303,6 +311,8 @@ def _check_sqlite(url: str, path: Path, create: bool) -> None:
             if health != "ok":
                 raise sqlite3.DatabaseError(f"it is damaged: {health}")
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise StudyError(f"--storage {url}: {path} cannot be read: {error}") from error
+        raise StudyError(f"{option('storage')} {url}: {path} cannot be read: {error}") from error
     if tables and "studies" not in tables:
-        raise StudyError(f"--storage {url}: {path} belongs to another program; name another file")
+        raise StudyError(
+            f"{option('storage')} {url}: {path} belongs to another program; name another file"
+        )

@@ -95,9 +95,7 @@ def find_trial(study: optuna.Study, number: int | None) -> TrialRecord:
 
 def no_network(study: optuna.Study) -> str:
     """What to say of a study in which no candidate has ended a schedule."""
-    return (
-        f"study {study.study_name!r} has no trained network yet: give the same nas search more time"
-    )
+    return f"study {study.study_name!r} has no trained network yet: give the same search more time"
 
 
 def find_promoted_from(study: optuna.Study, trial: optuna.Trial) -> TrialRecord | None:

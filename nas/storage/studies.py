@@ -10,13 +10,13 @@ import time
 import unicodedata
 import warnings
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Budget, Limits
-from nas.errors import StudyError
+from nas.errors import StudyError, command, option
 from nas.storage.internals import set_study_system_attr, study_system_attr
 from nas.storage.reading import check_attributes
 
@@ -48,32 +48,20 @@ class StudyFacts:
         limits = Limits(self.max_macs, self.max_weight_bytes, self.max_activation_bytes, self.bits)
         return Budget(self.budget, limits)
 
-    # How each is asked for on the command line, for messages.
-    OPTIONS: ClassVar[dict[str, str]] = {
-        "space": "--space",
-        "space_sha256": "the text of the space file",
-        "budget": "--budget",
-        "dataset": "--dataset",
-        "data_sha256": "the images of --dataset",
-        "split_sha256": "--valid-share or --split-seed",
-        "epochs": "--epochs",
-        "seed": "--seed",
-        "max_macs": "--max-macs",
-        "max_weight_bytes": "--max-weight-bytes",
-        "max_activation_bytes": "--max-activation-bytes",
-        "bits": "--bits",
-    }
-
     def first_difference(self, other: StudyFacts) -> str | None:
         """In words, the first fact that differs, or None."""
         for fact in fields(self):
             mine, theirs = getattr(self, fact.name), getattr(other, fact.name)
             if mine != theirs:
-                option = self.OPTIONS[fact.name]
-                if "sha256" in fact.name:
-                    return f"{option} changed"
+                what = {
+                    "space_sha256": "the text of the space file",
+                    "data_sha256": f"the images of {option('dataset')}",
+                    "split_sha256": f"{option('valid_share')} or {option('split_seed')}",
+                }
+                if fact.name in what:
+                    return f"{what[fact.name]} changed"
                 words = ["not given" if v is None else str(v) for v in (mine, theirs)]
-                return f"{option} was {words[0]}, now it is {words[1]}"
+                return f"{option(fact.name)} was {words[0]}, now it is {words[1]}"
         return None
 
 
@@ -107,8 +95,8 @@ def check_study_name(name: str) -> str:
     )
     if not is_good:
         raise StudyError(
-            f"--study {name[:40]!r} is no good name: 1 to 128 characters that can be printed, "
-            "no slash, no '-' in front, no blank at either end"
+            f"{option('study')} {name[:40]!r} is no good name: 1 to 128 characters that can be "
+            "printed, no slash, no '-' in front, no blank at either end"
         )
     return unicodedata.normalize("NFC", name)
 
@@ -126,7 +114,9 @@ def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
     """
     names = study_names(storage)
     if not names:
-        raise StudyError("the storage holds no studies yet: start with `nas search --budget 20000`")
+        raise StudyError(
+            f"the storage holds no studies yet: start with `{command('search', budget=20000)}`"
+        )
     if name is not None and name not in names:
         raise StudyError(f"no study {name!r} in the storage: there are {', '.join(names)}")
     studies = [
@@ -136,7 +126,8 @@ def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
     ours = [study for study in studies if study_facts(study) is not None]
     if not ours:
         raise StudyError(
-            f"not made by nas: {', '.join(s.study_name for s in studies)}; look with nas dashboard"
+            f"not made by nas: {', '.join(s.study_name for s in studies)}; look with "
+            f"{command('dashboard')}"
         )
     return max(ours, key=_last_start)
 
@@ -161,16 +152,17 @@ def open_or_create_study(
         is_used = study.get_trials(deepcopy=False) or not study.user_attrs.keys() <= ours
         before = study_facts(study)  # its maker may have said so just now, and begun
         if before is None and is_used:
-            raise StudyError(f"study {name!r} was not made by nas: give a new name with --study")
+            raise StudyError(
+                f"study {name!r} was not made by nas: give a new name with {option('study')}"
+            )
     if before is None:
         _write_facts(study, facts, data, space_source)  # its maker was killed on the way
         return study
     difference = before.first_difference(facts)
     if difference:
         raise StudyError(
-            f"study {name!r} cannot go on: {difference}. "
-            "Go back to what it was, or start another study, with --study NAME or in another "
-            "--storage"
+            f"study {name!r} cannot go on: {difference}. Go back to what it was, or start one by "
+            f"another {option('study')} or {option('storage')}"
         )
     check_attributes(study.get_trials(deepcopy=False))  # before anything is written
     return study

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from nas.errors import NasError
+from nas.errors import NasError, option
 from nas.training.engine import HAS_KERNELS
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -24,7 +24,9 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device(present[0])
     if wanted not in present:
-        raise NasError(f"--device {wanted!r} is not here: choose auto or {', '.join(present)}")
+        raise NasError(
+            f"{option('device')} {wanted!r} is not here: choose auto or {', '.join(present)}"
+        )
     return torch.device(wanted)
 
 
@@ -47,7 +49,9 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
     if wanted == "auto":
         return fastest_precision(device)
     if wanted not in PRECISIONS:
-        raise NasError(f"--precision {wanted!r} is unknown: choose auto, {', '.join(PRECISIONS)}")
+        raise NasError(
+            f"{option('precision')} {wanted!r} is unknown: choose auto, {', '.join(PRECISIONS)}"
+        )
     return PRECISIONS[wanted]
 
 

@@ -177,14 +177,14 @@ def test_unknown_name_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(DataError) as error:
         load_training_images("imagenet", tmp_path)
     assert str(error.value) == (
-        "--dataset 'imagenet' is neither a folder nor a known data set: "
+        "dataset 'imagenet' is neither a folder nor a known data set: "
         "mnist, fashion-mnist, kmnist, cifar10, digits"
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_named_data_set_has_its_own_size(tmp_path, name):
-    with pytest.raises(DataError, match=f"--image-size is for folders of images, {name} has"):
+    with pytest.raises(DataError, match=f"image_size is for folders of images, {name} has"):
         load_training_images(name, tmp_path, image_size=16)
 
 
@@ -240,7 +240,7 @@ def test_without_mnist_the_digits_are_taken_and_a_note_says_so(tmp_path, offline
     assert (data.name, len(data.images)) == ("digits", 1493)
     (note,) = data.notes
     assert "MNIST is neither on disk nor to be downloaded" in note
-    assert "--data-dir" in note
+    assert "data_dir" in note
     assert capfd.readouterr() == ("", "")
 
 
@@ -263,14 +263,14 @@ def test_data_set_that_cannot_be_downloaded_is_one_line_of_what_to_do(tmp_path, 
     with pytest.raises(DataError) as error:
         load_training_images(name, tmp_path)
     assert str(error.value) == (
-        f"{name} is not in {tmp_path} and cannot be downloaded: say where it is with --data-dir "
-        "or NAS_DATA_DIR, go online, or take --dataset digits"
+        f"{name} is not in {tmp_path} and cannot be downloaded: say where it is with data_dir "
+        "or NAS_DATA_DIR, go online, or take dataset='digits'"
     )
 
 
 def test_data_folder_that_cannot_be_made_is_one_line_too(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be downloaded: say where it is with --data-dir"):
+    with pytest.raises(DataError, match="cannot be downloaded: say where it is with data_dir"):
         load_training_images("mnist", tmp_path / "file" / "data")
 
 
@@ -540,7 +540,6 @@ def test_damaged_test_images_are_refused(copy_of_mnist, mnist_like, file, offset
 
 
 def test_help_names_every_data_set(capsys):
-    with pytest.raises(SystemExit):
-        main(["search", "--help"])
+    assert main(["search", "--help"]) == 0
     text = capsys.readouterr().out
     assert [name for name in catalog.NAMES if not re.search(rf"\b{name}\b", text)] == []

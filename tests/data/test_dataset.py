@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from nas.data import LabelledImages, parse_share, split, whole, with_test
+from nas.data import LabelledImages, split, whole, with_test
 from nas.errors import DataError
 
 TWELFTH = Fraction(1, 12)
@@ -199,33 +199,3 @@ def test_to_moves_every_tensor_and_changes_nothing_else():
     tensors = ("images", "labels", "train_index", "valid_index")
     assert {getattr(moved, name).device.type for name in tensors} == {"meta"}
     assert replace(moved, **{name: getattr(done, name) for name in tensors}) == done
-
-
-@pytest.mark.parametrize(
-    ("text", "share"),
-    [
-        ("1/12", TWELFTH),
-        ("2/24", TWELFTH),
-        ("1/2", Fraction(1, 2)),
-        ("0.5", Fraction(1, 2)),
-        ("0.1", Fraction(1, 10)),
-        (".1", Fraction(1, 10)),
-        ("10%", Fraction(1, 10)),
-        ("50%", Fraction(1, 2)),
-        ("2.5%", Fraction(1, 40)),
-        ("0.083333333", Fraction(83333333, 10**9)),
-    ],
-)
-def test_share_is_read_exactly(text, share):
-    assert parse_share(text) == share
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "0", "1", "5", "-0.1", "+0.1", "0.0", "0%", "0/3", "1/0", "1/00", "2/3", "0.51", "51%",
-     "100%", "1e-3", "nan", "inf", "x", "1/x", "1/2/3", "1//2", "1/-2", "10 %", " 0.1", "0.1\n",
-     "0,1", "1_0%", "0x1", "१/१२", "1" * 400 + "/3"],
-)  # fmt: skip
-def test_anything_else_is_no_share(text):
-    with pytest.raises(DataError, match=r"--valid-share .* such as 1/12, 0\.1 or 10%"):
-        parse_share(text)

@@ -213,7 +213,7 @@ def test_16_bit_grey_among_colour_is_scaled_too(tmp_path, cache):
 
 def test_images_of_several_sizes_need_image_size(images, cache):
     save(images / "cats" / "3.png", 1, size=(5, 9))
-    with pytest.raises(DataError, match=r"2 sizes \(4x4, 5x9.*--image-size") as error:
+    with pytest.raises(DataError, match=r"2 sizes \(4x4, 5x9.*image_size") as error:
         load_folder(images, cache, None)
     assert "\n" not in str(error.value)
 
@@ -233,7 +233,7 @@ def test_each_image_size_has_a_cache_of_its_own(images, cache):
 
 def test_more_than_fits_in_memory_is_refused_before_it_is_taken(images, cache, monkeypatch):
     monkeypatch.setattr(folder_module, "MAX_BYTES", 10 * 4 * 4 - 1)
-    with pytest.raises(DataError, match=r"GiB of memory.*--image-size"):
+    with pytest.raises(DataError, match=r"GiB of memory.*image_size"):
         load_folder(images, cache, None)
     monkeypatch.setattr(folder_module, "MAX_BYTES", 10 * 4 * 4)
     assert len(load_folder(images, cache, None).images) == 10

@@ -78,7 +78,7 @@ def test_existing_folder_is_replaced_only_when_forced_and_only_if_it_is_an_expor
             export_trial(record, weights, facts, "s", None, out, force=force)
     assert (out / "precious.txt").read_text() == "mine"
     export_trial(record, weights, facts, "s", None, tmp_path / "new")
-    with pytest.raises(ExportError, match="--force"):
+    with pytest.raises(ExportError, match="force=True"):
         export_trial(record, weights, facts, "s", None, tmp_path / "new")
     export_trial(record, weights, facts, "s", None, tmp_path / "new", force=True)
     (tmp_path / "new" / "notes.txt").write_text("mine, too")

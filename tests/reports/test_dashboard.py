@@ -163,5 +163,5 @@ def test_taken_port_is_refused_in_one_line(storage, tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(NasError, match=f"--port {port} cannot be used"):
+        with pytest.raises(NasError, match=f"port {port} cannot be used"):
             serve(storage, tmp_path, port, print)

@@ -96,8 +96,8 @@ def test_study_of_another_space_is_refused_with_what_to_give(make_study, make_sp
     make_study("old", make_space("other"), trials=1)
     line = refused("old", make_space(), TINY, storage)
     assert line == (
-        "--warm-start 'old': that study searched space other, whose parameters mean nothing in "
-        "toy: name a study of toy, or give --space other"
+        "warm_start 'old': that study searched space other, whose parameters mean nothing in "
+        "toy: name a study of toy, or give space='other'"
     )
 
 
@@ -113,14 +113,14 @@ def test_study_of_which_nothing_is_offered_is_refused(make_study, make_space, st
     make_study("old", make_space(), trials=2, begin=[{"width": 5}, {"width": 9}])
     task = replace(TINY, max_params=40)
     line = refused("old", make_space(), task, storage)
-    assert line.startswith("--warm-start 'old': space toy offers none of its best here: ")
+    assert line.startswith("warm_start 'old': space toy offers none of its best here: ")
     assert line.endswith("width = 5 is not within 1 to 4")
 
 
 def test_study_without_a_trained_network_is_refused(make_study, make_space, storage):
     make_study("new", make_space(), trials=0)
     line = refused("new", make_space(), TINY, storage)
-    assert line == "--warm-start 'new': that study has no trained network yet"
+    assert line == "warm_start 'new': that study has no trained network yet"
 
 
 def test_study_that_is_not_there_is_refused_with_those_there_are(make_study, make_space, storage):

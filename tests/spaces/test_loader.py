@@ -127,14 +127,14 @@ def test_unknown_name_is_refused_with_the_nearest_and_all_others(folder):
     with pytest.raises(SpaceError) as error:
         load_space("block")
     message = one_line(error)
-    assert "--space 'block' is unknown: did you mean blocks?" in message
+    assert "space 'block' is unknown: did you mean blocks?" in message
     listed = message.partition("there are ")[2].partition(";")[0].split(", ")
     assert {"blocks", "mine"} <= set(listed)
 
 
 def test_missing_file_is_refused(tmp_path):
     path = tmp_path / "gone.py"
-    assert load_error(path) == f"--space {path}: no such file"
+    assert load_error(path) == f"space {path}: no such file"
 
 
 def test_folder_in_place_of_a_file_is_refused(tmp_path):
@@ -144,7 +144,7 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path):
 def test_file_that_is_no_text_is_refused(write):
     path = write("")
     path.write_bytes(b"\xff\xfe\x00")
-    assert f"--space {path} cannot be read" in load_error(path)
+    assert f"space {path} cannot be read" in load_error(path)
 
 
 # Listing

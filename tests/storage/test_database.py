@@ -330,7 +330,7 @@ def test_database_that_was_moved_away_is_not_made_anew(tmp_path, create):
     message = "unable to open database file"
     with pytest.raises(StorageFailedError, match=message) as error, storage_errors(url):
         study_names(storage)
-    assert "--storage sqlite:///" in str(error.value)
+    assert "storage sqlite:///" in str(error.value)
     assert "\n" not in str(error.value)
     assert os.listdir(tmp_path) == ["elsewhere"]
     (tmp_path / "elsewhere").rename(path)

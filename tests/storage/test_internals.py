@@ -23,7 +23,7 @@ PACKAGE = Path(__file__).parents[2] / "nas"
 OWNER = PACKAGE / "storage" / "internals.py"
 DELEGATE = PACKAGE / "storage" / "retry.py"  # has Optuna's own interface of storages
 KEYS = ("fixed_params", "artifacts:")
-OF_OTHERS = {"os._exit", "p._actions", "argparse._SubParsersAction"}
+OF_OTHERS = {"os._exit"}
 
 
 def private_names(source, is_delegate=False):

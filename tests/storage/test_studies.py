@@ -63,18 +63,18 @@ def test_study_with_a_damaged_attribute_is_refused_before_anything_is_written(tm
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"space": "mine"}, "--space was blocks, now it is mine"),
+        ({"space": "mine"}, "space was blocks, now it is mine"),
         ({"space_sha256": "d" * 64}, "the text of the space file changed"),
-        ({"budget": 10000}, "--budget was 20000, now it is 10000"),
-        ({"dataset": "kmnist"}, "--dataset was mnist, now it is kmnist"),
-        ({"data_sha256": "d" * 64}, "the images of --dataset changed"),
-        ({"split_sha256": "d" * 64}, "--valid-share or --split-seed changed"),
-        ({"epochs": 5}, "--epochs was 19, now it is 5"),
-        ({"seed": 1}, "--seed was 0, now it is 1"),
-        ({"max_macs": 7}, "--max-macs was "),
-        ({"max_weight_bytes": 7}, "--max-weight-bytes was "),
-        ({"max_activation_bytes": 7}, "--max-activation-bytes was "),
-        ({"bits": 8}, "--bits was 32, now it is 8"),
+        ({"budget": 10000}, "budget was 20000, now it is 10000"),
+        ({"dataset": "kmnist"}, "dataset was mnist, now it is kmnist"),
+        ({"data_sha256": "d" * 64}, "the images of dataset changed"),
+        ({"split_sha256": "d" * 64}, "valid_share or split_seed changed"),
+        ({"epochs": 5}, "epochs was 19, now it is 5"),
+        ({"seed": 1}, "seed was 0, now it is 1"),
+        ({"max_macs": 7}, "max_macs was "),
+        ({"max_weight_bytes": 7}, "max_weight_bytes was "),
+        ({"max_activation_bytes": 7}, "max_activation_bytes was "),
+        ({"bits": 8}, "bits was 32, now it is 8"),
     ],
 )
 def test_study_that_searched_something_else_is_refused_with_the_difference(storage, change, words):
@@ -82,7 +82,7 @@ def test_study_that_searched_something_else_is_refused_with_the_difference(stora
     with pytest.raises(StudyError) as error:
         open_or_create_study(storage, "s", replace(FACTS, **change), DATA, "text")
     assert words in str(error.value)
-    assert "--study" in str(error.value)
+    assert "start one by another study or storage" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -117,7 +117,7 @@ def test_study_without_limits_beside_parameters_is_read_and_goes_on(storage, old
 
 def test_study_without_limits_does_not_go_on_with_some(storage, old_study):
     for change in ({"max_macs": 7}, {"bits": 4}):
-        with pytest.raises(StudyError, match="study 'old' cannot go on: --"):
+        with pytest.raises(StudyError, match="study 'old' cannot go on: "):
             open_or_create_study(storage, "old", replace(FACTS, **change), DATA, "text")
 
 

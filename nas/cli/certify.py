@@ -1,0 +1,75 @@
+"""The verb `certify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+import nas
+from nas.cli.command import Option, verb
+from nas.cli.go_on import go_on
+from nas.cli.options import DATA_DIR, DEVICE, METHOD, STORAGE, STUDY, whole
+from nas.cli.values import Whole
+
+
+@verb(
+    "train the best again with fresh seeds, and test the winner",
+    [
+        click.Argument(
+            ["trials"], nargs=-1, type=Whole(0, 10**9), metavar="[TRIAL]...",
+            help="numbers of trials (default: the --top best of the study)",
+        ),
+        DATA_DIR,
+        whole("top", 1, 100, 3, "K", "how many of the best to compare when no trials are named",
+              METHOD),
+        whole("seeds", 1, 1000, 5, "N", "trainings of each, with fresh seeds", METHOD),
+        Option(
+            "--protocol", type=click.Choice(["honest", "watched"]), default="honest", group=METHOD,
+            help="honest: decide on validation images, then train the best on all training images "
+            "and open the test images once; watched: test after every epoch, as many published "
+            "figures do, which flatters",
+        ),
+        *DEVICE,
+        STUDY,
+        STORAGE,
+    ],
+    ["nas certify", "nas certify 17 4 --study mnist-20k --seeds 10"],
+)  # fmt: skip
+def certify(
+    trials: tuple[int, ...],
+    top: int,
+    seeds: int,
+    protocol: Literal["honest", "watched"],
+    study: str | None,
+    storage: str | None,
+    data_dir: Path | None,
+    device: str,
+    precision: str,
+    workers: int | None,
+) -> int:
+    found = nas.load_study(study, storage=storage)
+    from nas.reports.tables import certificate_report, print_report
+    from nas.searching.stop import StopRequest
+
+    has_report = False
+
+    def say(line: str) -> None:
+        nonlocal has_report
+        has_report = True
+        print(line, flush=True)
+
+    stop = StopRequest()
+    try:
+        nas.certify(
+            found, trials=trials, top=top, seeds=seeds, protocol=protocol, data_dir=data_dir,
+            device=device, precision=precision, workers=workers, callback=say, stop=stop,
+        )  # fmt: skip
+        has_report = True
+    finally:  # on an error, too, what was measured is shown
+        if has_report:
+            print_report(certificate_report(found.optuna_study))
+    if stop.exit_code:
+        print(go_on(), flush=True)
+    return stop.exit_code

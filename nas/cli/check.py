@@ -1,0 +1,39 @@
+"""The verb `check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import nas
+from nas.cli.command import verb
+from nas.cli.options import search_options, whole
+from nas.searching.config import SearchConfig
+
+if TYPE_CHECKING:  # it loads torch
+    from nas.searching.estimate import CheckResult
+
+
+@verb(
+    "say what a search would find in a space, and how long it takes",
+    [
+        *search_options(
+            without=("max_rejected", "sampler", "seed", "warm_start", "study", "storage")
+        ),
+        whole("draws", 10, 10**6, 1000, "N", "candidates to draw at random"),
+    ],
+    ["nas check --budget 20k --timeout 10m", "nas check --budget 3000 --space tied"],
+)
+def check(draws: int, **fields: Any) -> int:
+    config = SearchConfig(**fields)
+    from nas.reports.tables import forecast_report, print_report, stats_report
+
+    def show(found: CheckResult) -> None:
+        for note in found.notes:
+            print(note)
+        print_report(stats_report(found))
+
+    found = nas.check(config, draws=draws, callback=show)
+    if found.forecast is None:
+        return 1
+    print_report(forecast_report(found))
+    return 0

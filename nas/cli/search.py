@@ -1,0 +1,58 @@
+"""The verb `search`."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from typing import Any
+
+import click
+
+import nas
+from nas.cli.command import verb
+from nas.cli.go_on import go_on
+from nas.cli.options import flag, search_options
+from nas.errors import redact
+from nas.searching.config import SearchConfig
+
+
+@verb(
+    "search for the best network under a budget",
+    [
+        *search_options(),
+        flag("json", "print one JSON object for each event"),
+        flag("quiet", "print the summary alone"),
+    ],
+    [
+        "nas search --budget 20k --timeout 10m",
+        "nas search --budget 5k --dataset photos/ --image-size 32 --space tied",
+    ],
+)
+def search(json: bool, quiet: bool, **fields: Any) -> int:
+    if json and quiet:
+        raise click.UsageError("--quiet is not allowed with --json", click.get_current_context())
+    config = SearchConfig(**fields)
+    from nas.reports.live import make_display
+    from nas.searching.stop import StopRequest
+
+    stop = StopRequest(config.timeout_seconds)
+    with make_display(json, quiet) as show:
+        study = nas.search(config, callback=show, stop=stop)
+    ended = study.ended
+    assert ended is not None
+    is_plain = not (json or quiet)
+    if stop.exit_code:
+        # Not among JSON lines or a bare summary, but to be seen all the same.
+        print(go_on(), file=sys.stdout if is_plain else sys.stderr, flush=True)
+    elif is_plain and (ended.best_trial is None or ended.best_schedule):
+        minutes = None if ended.seconds_needed is None else math.ceil(ended.seconds_needed / 60)
+        print(go_on(minutes), flush=True)
+    if ended.best_trial is not None and is_plain:
+        where = f" --study {shlex.quote(study.name)}"
+        if config.storage is not None:
+            where += f" --storage {shlex.quote(redact(config.storage))}"
+        print(f"look at it: nas show best{where}\ntake it home: nas export{where}", flush=True)
+    if stop.exit_code:
+        return stop.exit_code
+    return 0 if ended.best_trial is not None else 1

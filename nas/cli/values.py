@@ -1,0 +1,154 @@
+"""What options take, as click's parameter types: numbers, times, shares, paths, trials.
+
+Each says in one line what was given and what is allowed. This file loads neither torch nor Optuna.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+import nas
+from nas.errors import NasError, redact
+
+_MOST_SHOWN = 40  # characters of a value that a message repeats
+
+
+class Value(click.ParamType[Any]):
+    """What an option takes: `read` makes a value of a text.
+
+    `read` raises ValueError with what is wrong, for a line that begins with the option and the
+    text, or a NasError, whose text is the whole line.
+    """
+
+    name = "value"
+    is_file = False
+
+    def read(self, text: str) -> Any:
+        raise NotImplementedError
+
+    def suggestions(self) -> Iterable[str]:
+        """What a shell may complete the text to."""
+        return ()
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):  # a default
+            return value
+        try:
+            return self.read(value)
+        except ValueError as error:
+            self.fail(f"{redact(value)[:_MOST_SHOWN]!r} {error}", param, ctx)
+        except NasError as error:
+            raise click.UsageError(str(error), ctx) from None
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        found = [CompletionItem(s) for s in self.suggestions() if s.startswith(incomplete)]
+        return found or ([CompletionItem(incomplete, type="file")] if self.is_file else [])
+
+
+class Whole(Value):
+    """A whole number of a range."""
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+    def read(self, text: str) -> int:
+        is_whole = re.fullmatch(r"\d{1,12}", text, re.ASCII)
+        if not is_whole or not self.low <= int(text) <= self.high:
+            raise ValueError(f"is no whole number from {self.low:,} to {self.high:,}")
+        return int(text)
+
+
+class Count(Value):
+    """A whole number as people write a large one: `20000`, `20_000`, `20k` or `2M`."""
+
+    def __init__(self, what: str, largest: int) -> None:
+        self.what, self.largest = what, largest
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        return f"such as {param.opts[-1]} 20000"
+
+    def read(self, text: str) -> int:
+        match = re.fullmatch(r"(\d{1,3}(?:_\d{3})+|\d+)([kM]?)", text, re.ASCII)
+        digits = match[1].replace("_", "").lstrip("0") if match else ""
+        scale = {"": 1, "k": 10**3, "M": 10**6}[match[2] if match else ""]
+        value = int(digits) * scale if 0 < len(digits) <= 16 else 0
+        if not 1 <= value <= self.largest:
+            raise ValueError(
+                f"is no number of {self.what}: give a whole number from 1 to {self.largest:,}, "
+                "such as 20000, 20_000 or 20k"
+            )
+        return value
+
+
+class Counts(Count):
+    """Several counts with commas between them: without repeats, the smallest first."""
+
+    def read(self, text: str) -> Any:
+        return tuple(sorted({super(Counts, self).read(part) for part in text.split(",")}))
+
+
+class Trial(Whole):
+    """The number of a trial, or `best`."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 10**9)
+
+    def read(self, text: str) -> Any:
+        return text if text == "best" else super().read(text)
+
+    def suggestions(self) -> Iterable[str]:
+        return ["best"]
+
+
+class Checked(Value):
+    """A text that one of the API's own parsers accepts."""
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self.parse = parse
+
+    def read(self, text: str) -> str:
+        self.parse(text)
+        return text
+
+
+class Text(Value):
+    """What may name a file, whether or not there is one."""
+
+    def read(self, text: str) -> Any:
+        try:
+            os.lstat(text)
+        except (OSError, ValueError) as error:
+            if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+                what = "is too long, or holds a character that no file name has"
+                raise ValueError(what) from None
+        return text
+
+
+class File(Text):
+    """What may name a file or a folder, for a shell to complete."""
+
+    is_file = True
+
+
+class Folder(File):
+    """The path of a folder."""
+
+    def read(self, text: str) -> Path:
+        return Path(super().read(text))
+
+
+class Space(File):
+    """The name of a search space, or the path of its file."""
+
+    def suggestions(self) -> Iterable[str]:
+        return [entry.name for entry in nas.list_spaces()]

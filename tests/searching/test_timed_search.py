@@ -189,12 +189,12 @@ def test_time_that_is_too_short_for_anything_says_how_much_is_needed(world):
 def test_search_that_ends_before_its_limit_says_why(world):
     ended = world.search(600)
     assert ended.reason == Reason.TIME_LIMIT
-    assert "would end within the 600 s of --timeout" in ended.why
+    assert "would end within the 600 s of timeout" in ended.why
 
 
 def test_with_much_time_all_that_were_asked_for_are_tried(world):
     ended = world.search(100_000, trials=20)
-    assert ended.why == "the study holds 20 trained candidates, as asked with --trials"
+    assert ended.why == "the study holds 20 trained candidates, as asked with trials"
     assert ended.best_schedule == ""
 
 

@@ -27,6 +27,7 @@ from nas.data import (
     LabelledImages,
     check_test_images,
     default_data_dir,
+    into_folds,
     load_test_images,
     load_training_images,
     split,
@@ -238,6 +239,7 @@ def certify(
     top: int = 3,
     seeds: int = 5,
     protocol: Literal["honest", "watched"] = "honest",
+    folds: int | None = None,
     dataset: Any = None,
     data_dir: Path | None = None,
     device: str = "auto",
@@ -256,12 +258,20 @@ def certify(
         seeds: trainings of each, under each protocol.
         protocol: `honest` decides on validation images and opens the test images once; `watched`
             tests after every epoch, which flatters.
+        folds: where images are few, `honest` decides on so many parts of all training images in
+            place of the split of the search: each is measured once, by a network that was trained
+            on the others.
         dataset: the images of the study, where they cannot be found again by its record.
         callback: called with a line for each training that has ended.
 
     Raises:
         NasError: a trial is not there or was never trained, or its images are gone.
     """
+    if folds is not None and protocol != "honest":
+        raise NasError(
+            f"{option('folds')} decides before the test images are opened: it is not "
+            f"allowed with {option('protocol', protocol)}"
+        )
     chosen = choose_device(device)
     number_format = choose_precision(precision, chosen)
     num_workers = workers or default_workers(chosen)
@@ -287,15 +297,16 @@ def certify(
         return images
 
     def make_pool(images: Dataset) -> WorkerPool:
-        most = len(records) * seeds
+        most = len(records) * max(seeds, 1 if folds is None else folds)
         return WorkerPool(images, chosen, number_format, min(num_workers, most))
 
     best = None
     with storage_errors(result.storage), stop or StopRequest() as stop:
         weights = WeightsStore(inside, default_artifact_dir(result.storage))
         certification = Certification(
-            inside, records, seeds, facts.seed, data, load_test, make_pool, weights, callback, stop
-        )
+            inside, records, seeds, facts.seed, data, load_test, make_pool, weights, callback, stop,
+            into_folds(data, folds, data_facts.split_seed) if folds else (),
+        )  # fmt: skip
         try:
             if protocol == "honest":
                 best = certification.run_honest()

@@ -1,6 +1,7 @@
 """Certify: train the best candidates again with fresh seeds, and say which is best and how surely.
 
 VALIDATION: every candidate on the search's own split -> decide who is best, by validation alone
+FOLDS:      or each on all training images but one part of several -> the same, where they are few
 HONEST:     the best one on all training images       -> open the test set once, at the very end
 WATCHED:    every candidate on all training images, tested after each epoch, as papers often do
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from nas.certification.records import (
     Protocol,
     Run,
+    check_num_folds,
     order_by_choice,
     read_runs,
     record_decision,
@@ -71,7 +73,7 @@ class Certification:
     Args:
         study: where every training is recorded.
         records: the trials; each has a candidate.
-        num_seeds: trainings of each, under each protocol.
+        num_seeds: trainings of each, under each protocol but FOLDS.
         study_seed: from which the fresh seeds are made.
         data: the images and the split of the search.
         load_test: reads the test images; called once, when they are opened.
@@ -79,6 +81,8 @@ class Certification:
         weights: keeps what is trained until the test images are opened.
         say: told in a line of each training that ended.
         stop: asked between trainings and before each step.
+        folds: the training images cut into parts in as many ways, each part once to validate on;
+            where there are some, they decide in place of the split of the search.
     """
 
     def __init__(
@@ -93,8 +97,10 @@ class Certification:
         weights: WeightsStore,
         say: Callable[[str], None],
         stop: StopRequest,
+        folds: Sequence[Dataset] = (),
     ) -> None:
         self.study = study
+        self.folds = folds
         self.records = records
         self.num_seeds = num_seeds
         self.study_seed = study_seed
@@ -115,10 +121,15 @@ class Certification:
             SearchError: a candidate could not be trained again.
         """
         self._say_full()
-        if len(self.records) > 1:
+        if self.folds:
+            check_num_folds(self.study, len(self.folds))
+            for fold, data in enumerate(self.folds):
+                self._train(Protocol.FOLDS, self.records, data, [fold])
+        elif len(self.records) > 1:
             self._train(Protocol.VALIDATION, self.records, self.data)
-            if self.stop():
-                return None
+        if self.stop():
+            return None
+        if len(self.records) > 1 and not self.folds:
             numbers = [record.number for record in self.records]
             record_decision(self.study, numbers, self.num_seeds)
         best = self.decide()
@@ -148,20 +159,33 @@ class Certification:
         return not self.stop()
 
     def decide(self) -> TrialRecord:
-        """The likeliest best, by accuracy and loss on validation images, averaged over seeds."""
+        """The likeliest best, by accuracy and loss on validation images, averaged over seeds or
+        folds."""
         if len(self.records) == 1:
             return self.records[0]
-        runs = {r.number: self._runs(Protocol.VALIDATION, r) for r in self.records}
-        best = order_by_choice(runs, len(self.data.valid_index))[0]
+        protocol = Protocol.FOLDS if self.folds else Protocol.VALIDATION
+        runs = {r.number: self._runs(protocol, r) for r in self.records}
+        num_images = len(self.data.images) if self.folds else len(self.data.valid_index)
+        best = order_by_choice(runs, num_images)[0]
         return next(record for record in self.records if record.number == best)
 
     def _runs(self, protocol: Protocol, record: TrialRecord) -> list[Run]:
-        """The stored trainings that count here: those of the first seeds."""
+        """The stored trainings that count here: those of the first seeds, or of all folds."""
         runs = read_runs(self.study, protocol, record.number)
-        return [run for run in runs if run.number < self.num_seeds]
+        return [run for run in runs if run.number < self._num_of(protocol)]
 
-    def _todo(self, protocol: Protocol, records: Sequence[TrialRecord]) -> list[_Task]:
-        """What is not stored yet, every candidate's first seed before any second one."""
+    def _num_of(self, protocol: Protocol) -> int:
+        """Trainings of each candidate under a protocol."""
+        return len(self.folds) if protocol == Protocol.FOLDS else self.num_seeds
+
+    def _todo(
+        self, protocol: Protocol, records: Sequence[TrialRecord], numbers: Sequence[int] = ()
+    ) -> list[_Task]:
+        """What is not stored yet, every candidate's first seed before any second one.
+
+        Args:
+            numbers: of the runs; empty: all.
+        """
         done = {(record.number, run.number) for record in records
                 for run in self._runs(protocol, record) if self._is_usable(run)}  # fmt: skip
         return [
@@ -169,7 +193,7 @@ class Certification:
                 record, n,
                 derive_seed(self.study_seed, record.number, f"certificate-{protocol}-{n}"),
             )
-            for n in range(self.num_seeds)
+            for n in numbers or range(self._num_of(protocol))
             for record in records
             if (record.number, n) not in done
         ]  # fmt: skip
@@ -178,10 +202,16 @@ class Certification:
         """Whether it is measured, or can still be."""
         return run.accuracy is not None or self.weights.has(run.artifact_id)
 
-    def _train(self, protocol: Protocol, records: Sequence[TrialRecord], data: Dataset) -> None:
-        """Do what is to be done under a protocol."""
-        todo = self._todo(protocol, records)
-        if not todo:
+    def _train(
+        self,
+        protocol: Protocol,
+        records: Sequence[TrialRecord],
+        data: Dataset,
+        numbers: Sequence[int] = (),
+    ) -> None:
+        """Do what is to be done under a protocol; of all runs, or of those numbers."""
+        todo = self._todo(protocol, records, numbers)
+        if not todo or self.stop():
             return
         with self.make_pool(data) as pool:
             where = device_name(pool.device, pool.precision)
@@ -212,7 +242,8 @@ class Certification:
         )  # fmt: skip
         score = "trained" if accuracy is None else f"{accuracy:.2%}"
         self.say(
-            f"trial {task.record.number}, seed {task.number + 1} of {self.num_seeds}: {score}, "
+            f"trial {task.record.number}, {'fold' if protocol == Protocol.FOLDS else 'seed'} "
+            f"{task.number + 1} of {self._num_of(protocol)}: {score}, "
             f"{result.train_seconds:.0f} s"
         )
 

@@ -19,12 +19,13 @@ import numpy as np
 import optuna
 
 from nas.certification.statistics import Answers
-from nas.errors import StudyError
+from nas.errors import StudyError, option
 from nas.metrics import EpochMetrics, choice_order
 
 _PREFIX = "certificate"
 _OPENINGS = "test_openings"
 _DECISION = "certificate_decision"
+_NUM_FOLDS = "certificate_folds"
 
 
 class Protocol(StrEnum):
@@ -32,6 +33,9 @@ class Protocol(StrEnum):
 
     VALIDATION = "validation"
     """Train images alone, measured on the validation images: here it is decided who is best."""
+    FOLDS = "folds"
+    """All training images but one part of several, measured on that part: each part once. It takes
+    the place of VALIDATION where images are few."""
     HONEST = "honest"
     """All training images, the last epoch, measured once on the test images at the very end."""
     WATCHED = "watched"
@@ -44,7 +48,7 @@ class Run:
 
     protocol: Protocol
     trial: int
-    number: int  # 0, 1, 2... of this trial under this protocol
+    number: int  # 0, 1, 2... of this trial under this protocol; FOLDS: of the part
     seed: int
     accuracy: float | None  # 0..1 after the last epoch; None until the test set is opened
     loss: float | None
@@ -100,6 +104,22 @@ def record_decision(study: optuna.Study, trials: Sequence[int], num_seeds: int) 
     study.set_user_attr(_DECISION, {"trials": list(trials), "num_seeds": num_seeds})
 
 
+def check_num_folds(study: optuna.Study, num_folds: int) -> None:
+    """Store into how many parts the training images are cut, before the first training on them.
+
+    Raises:
+        StudyError: they were cut into another number before, with which nothing can be compared.
+    """
+    before = study.user_attrs.get(_NUM_FOLDS)
+    if before is None:
+        study.set_user_attr(_NUM_FOLDS, num_folds)
+    elif before != num_folds:
+        raise StudyError(
+            f"{option('folds')} was {before} in study {study.study_name!r}, now it is {num_folds}: "
+            f"give {before}, as trainings on other parts cannot be compared"
+        )
+
+
 def last_decision(study: optuna.Study) -> tuple[list[int], int] | None:
     """The trials that were compared last, and over how many seeds; None before the first time."""
     decision = study.user_attrs.get(_DECISION)
@@ -129,6 +149,11 @@ def mean_over_seeds(values: Iterable[float | None]) -> float:
 def stack(runs: Sequence[Run]) -> Answers:
     """Answers of all runs, (S, N)."""
     return np.stack([run.is_right for run in runs if run.is_right is not None])
+
+
+def stack_folds(runs: Sequence[Run]) -> Answers:
+    """Answers on the images of all folds, one fold after another, (1, N)."""
+    return np.concatenate([run.is_right for run in runs if run.is_right is not None])[np.newaxis]
 
 
 def _to_json(run: Run) -> dict[str, Any]:

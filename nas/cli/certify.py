@@ -31,6 +31,12 @@ from nas.cli.values import Whole
             "and open the test images once; watched: test after every epoch, as many published "
             "figures do, which flatters",
         ),
+        Option(
+            "--folds", type=Whole(2, 100), metavar="K", group=METHOD,
+            help="where images are few: decide on K parts of all training images, each measured "
+            "once by a network that was trained on the others (default: none, the split of the "
+            "search)",
+        ),
         *DEVICE,
         STUDY,
         STORAGE,
@@ -42,6 +48,7 @@ def certify(
     top: int,
     seeds: int,
     protocol: Literal["honest", "watched"],
+    folds: int | None,
     study: str | None,
     storage: str | None,
     data_dir: Path | None,
@@ -63,7 +70,8 @@ def certify(
     stop = StopRequest()
     try:
         nas.certify(
-            found, trials=trials, top=top, seeds=seeds, protocol=protocol, data_dir=data_dir,
+            found, trials=trials, top=top, seeds=seeds, protocol=protocol, folds=folds,
+            data_dir=data_dir,
             device=device, precision=precision, workers=workers, callback=say, stop=stop,
         )  # fmt: skip
         has_report = True

@@ -12,7 +12,7 @@ from nas.data.catalog import (
     load_test_images,
     load_training_images,
 )
-from nas.data.dataset import Dataset, LabelledImages, split, whole, with_test
+from nas.data.dataset import Dataset, LabelledImages, into_folds, split, whole, with_test
 
 __all__ = [
     "NAMES",
@@ -20,6 +20,7 @@ __all__ = [
     "LabelledImages",
     "check_test_images",
     "default_data_dir",
+    "into_folds",
     "load_test_images",
     "load_training_images",
     "split",

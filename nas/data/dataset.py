@@ -12,7 +12,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from nas.errors import DataError
+from nas.errors import DataError, option
 
 MIN_PER_CLASS = 2  # one image to train on, one to validate on
 
@@ -97,6 +97,47 @@ def split(data: LabelledImages, valid_share: Fraction, seed: int) -> Dataset:
         sha256=_sha256(data.images, data.labels),
         split_sha256=_sha256(train_index, valid_index),
     )
+
+
+def into_folds(data: Dataset, num_folds: int, seed: int) -> list[Dataset]:
+    """Every training image in one of `num_folds` parts: each part once to validate on, with all
+    others to train on. Each class is spread evenly, by `seed` alone.
+
+    Raises:
+        DataError: a class has fewer images than there are folds.
+    """
+    sizes = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
+    least = min(sizes)
+    if least < num_folds:
+        raise DataError(
+            f"{option('folds', num_folds)} needs as many images of each class: class "
+            f"{data.classes[sizes.index(least)]!r} of {data.name} has {least}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    parts: list[list[Tensor]] = [[] for _ in range(num_folds)]
+    first = 0  # the part that gets the next image, so that the parts are of one size
+    for label in range(len(data.classes)):
+        members = (data.labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        for place in range(num_folds):
+            parts[(first + place) % num_folds].append(members[place::num_folds])
+        first = (first + len(members)) % num_folds
+    found = []
+    for part in parts:
+        valid_index = torch.cat(part).sort().values
+        is_train = torch.ones(len(data.images), dtype=torch.bool)
+        is_train[valid_index] = False
+        train_index = is_train.nonzero().flatten()
+        train_index = train_index[torch.randperm(len(train_index), generator=generator)]
+        mean, std = _channel_statistics(data.images[train_index])
+        split_sha256 = _sha256(train_index, valid_index)
+        found.append(
+            replace(
+                data, train_index=train_index, valid_index=valid_index, mean=mean, std=std,
+                split_sha256=split_sha256,
+            )
+        )  # fmt: skip
+    return found
 
 
 def whole(data: Dataset) -> Dataset:

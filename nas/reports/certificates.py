@@ -17,8 +17,9 @@ from nas.certification.records import (
     order_by_choice,
     read_runs,
     stack,
+    stack_folds,
 )
-from nas.certification.statistics import compare, mean_of
+from nas.certification.statistics import compare, compare_folds, errors_in_common, mean_of
 from nas.storage.ranking import find_trial
 from nas.storage.studies import study_data
 
@@ -36,6 +37,7 @@ def certificate_tables(study: optuna.Study) -> list[Page]:
     """A table for each protocol under which something was measured; the best comes first."""
     makers = {
         Protocol.VALIDATION: _validation_page,
+        Protocol.FOLDS: _folds_page,
         Protocol.HONEST: _honest_page,
         Protocol.WATCHED: _watched_page,
     }
@@ -59,13 +61,13 @@ def measured_runs(study: optuna.Study, protocol: Protocol, trial: int) -> list[R
     return [run for run in read_runs(study, protocol, trial) if run.accuracy is not None]
 
 
-def spread(accuracies: Sequence[float | None]) -> str:
+def spread(accuracies: Sequence[float | None], what: str = "seeds") -> str:
     """Mean over seeds, standard deviation of one training, interval of the mean; in percent."""
     summary = mean_of([value for value in accuracies if value is not None])
     if summary.num_seeds < 2:
         return f"{summary.mean:.2%} (1 seed)"
     return (
-        f"{100 * summary.mean:.3f} ± {100 * summary.std:.3f} % ({summary.num_seeds} seeds, "
+        f"{100 * summary.mean:.3f} ± {100 * summary.std:.3f} % ({summary.num_seeds} {what}, "
         f"95 %: {100 * max(summary.low, 0):.3f} to {100 * min(summary.high, 1):.3f})"
     )
 
@@ -100,6 +102,41 @@ def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
         title = f"decided on {num_valid:,} validation images, by accuracy and loss: trial {best}"
     return Page(
         title,
+        (
+            "trial", ">parameters", "accuracy", ">loss", f"lead of trial {best}, points",
+            ">surely ahead", ">errors in common",
+        ),
+        rows,
+    )  # fmt: skip
+
+
+def _folds_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
+    num_folds = max(len(some) for some in runs.values())
+    runs = {trial: some for trial, some in runs.items() if len(some) == num_folds}
+    num_images = stack_folds(next(iter(runs.values()))).shape[1]
+    order = order_by_choice(runs, num_images)
+    best = order[0]
+    rows = []
+    for trial in order:
+        accuracies = [run.accuracy or 0.0 for run in runs[trial]]
+        lead = certainty = common = ""
+        if trial != best:
+            first = [run.accuracy or 0.0 for run in runs[best]]
+            low, high, probability = compare_folds(first, accuracies)
+            mean = sum(first) / num_folds - sum(accuracies) / num_folds
+            lead = f"{100 * mean:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+            certainty = f"{probability:.0%}"
+            in_common = errors_in_common(stack_folds(runs[best]), stack_folds(runs[trial]))
+            common = f"{in_common:.0%}"
+        rows.append(
+            (
+                str(trial), _num_params(study, trial), spread(accuracies, "folds"),
+                f"{mean_over_seeds(run.loss for run in runs[trial]):.4f}", lead, certainty, common,
+            )
+        )  # fmt: skip
+    return Page(
+        f"on each of {num_folds} folds of {num_images:,} training images, trained on the others; "
+        f"by accuracy and loss: trial {best}",
         (
             "trial", ">parameters", "accuracy", ">loss", f"lead of trial {best}, points",
             ">surely ahead", ">errors in common",

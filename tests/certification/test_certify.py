@@ -15,9 +15,17 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU
 from nas.candidates.recipe import Recipe
 from nas.certification.certify import Certification, shortlist
-from nas.certification.records import Protocol, openings, read_runs, record_opening, record_run
-from nas.data import whole, with_test
+from nas.certification.records import (
+    Protocol,
+    openings,
+    read_runs,
+    record_opening,
+    record_run,
+    stack_folds,
+)
+from nas.data import into_folds, whole, with_test
 from nas.errors import DataError, SearchError, StudyError
+from nas.reports.certificates import certificate_tables
 from nas.storage.artifacts import WeightsStore
 from nas.storage.database import open_storage
 from nas.storage.ranking import find_trial
@@ -147,11 +155,52 @@ def certified_folder(certified, tmp_path):
     return shutil.copytree(certified.weights.artifact_dir.parent, tmp_path / "certified")
 
 
+# Folds
+
+
+@pytest.mark.slow
+def test_folds_decide_where_they_are_asked_for_and_each_image_is_measured_once(folder):
+    data = make_tiny_data()
+    certification = prepare(folder, folds=into_folds(data, 3, seed=0))
+    best = certification.run_honest()
+    runs = {n: read_runs(certification.study, Protocol.FOLDS, n) for n in (0, 1)}
+    assert [len(some) for some in runs.values()] == [3, 3]
+    assert all(stack_folds(some).shape == (1, len(data.images)) for some in runs.values())
+    accuracies = {n: stack_folds(some).mean() for n, some in runs.items()}
+    assert best.number == max(accuracies, key=accuracies.get)
+    assert certification.seen == [
+        {Protocol.VALIDATION: 0, Protocol.FOLDS: 6, Protocol.HONEST: 2, Protocol.WATCHED: 0}
+    ]
+    assert [len(pool.train_index) for pool in certification.pools] == [160, 160, 160, 240]
+    assert certification.lines[0].startswith("trial 0, fold 1 of 3: ")
+    page = next(p for p in certificate_tables(certification.study) if "folds" in p.title)
+    assert page.title == (
+        f"on each of 3 folds of 240 training images, trained on the others; by accuracy and "
+        f"loss: trial {best.number}"
+    )
+    assert "(3 folds, 95 %" in page.rows[0][2]
+
+
+@pytest.mark.slow
+def test_folds_that_were_broken_off_go_on_and_another_number_of_them_is_refused(folder):
+    data = make_tiny_data()
+    prepare(folder, folds=into_folds(data, 3, seed=0), stop_after=2).run_honest()
+    again = prepare(folder, folds=into_folds(data, 3, seed=0), stop_after=5)
+    again.run_honest()
+    assert len(again.pools) >= 1
+    assert len(all_runs(again.study, Protocol.FOLDS)) == 6
+    other = prepare(folder, folds=into_folds(data, 4, seed=0))
+    with pytest.raises(StudyError, match=r"folds was 3 in study 's', now it is 4: give 3"):
+        other.run_honest()
+
+
 # Honest
 
 
 def test_test_images_are_loaded_once_and_after_all_other_trainings(certified):
-    assert certified.seen == [{Protocol.VALIDATION: 4, Protocol.HONEST: 2, Protocol.WATCHED: 0}]
+    assert certified.seen == [
+        {Protocol.VALIDATION: 4, Protocol.FOLDS: 0, Protocol.HONEST: 2, Protocol.WATCHED: 0}
+    ]
     (opening,) = openings(certified.study)
     assert (opening["protocol"], opening["trials"]) == ("honest", [1])
 

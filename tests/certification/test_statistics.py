@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nas.certification.statistics import compare, errors_in_common, mean_of
+from nas.certification.statistics import compare, compare_folds, errors_in_common, mean_of
 
 
 def table(*rows):
@@ -172,3 +172,18 @@ def test_interval_of_a_difference_holds_the_truth_about_as_often_as_it_says(num_
 def test_errors_in_common_are_those_that_most_seeds_of_both_make(first, second, share):
     assert errors_in_common(table(*first), table(*second)) == pytest.approx(share)
     assert compare(table(*first), table(*second)).errors_in_common == pytest.approx(share)
+
+
+def test_folds_have_the_wider_interval_of_their_common_images():
+    first, second = [0.9, 0.8, 0.85, 0.95, 0.9], [0.85, 0.8, 0.8, 0.85, 0.9]
+    low, high, probability = compare_folds(first, second)
+    differences = np.subtract(first, second)
+    plain = 2.776 * differences.std(ddof=1) / np.sqrt(5)
+    assert (low + high) / 2 == pytest.approx(differences.mean())
+    assert (high - low) / 2 == pytest.approx(plain * np.sqrt(1 + 5 / 4), rel=1e-3)
+    assert 0.5 < probability < 0.95
+    assert compare_folds(second, first)[2] == pytest.approx(1 - probability)
+
+
+def test_folds_that_never_differ_say_nothing():
+    assert compare_folds([0.5, 0.75], [0.5, 0.75]) == (0.0, 0.0, 0.5)

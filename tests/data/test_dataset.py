@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from nas.data import LabelledImages, split, whole, with_test
+from nas.data import LabelledImages, into_folds, split, whole, with_test
 from nas.errors import DataError
 
 TWELFTH = Fraction(1, 12)
@@ -199,3 +199,31 @@ def test_to_moves_every_tensor_and_changes_nothing_else():
     tensors = ("images", "labels", "train_index", "valid_index")
     assert {getattr(moved, name).device.type for name in tensors} == {"meta"}
     assert replace(moved, **{name: getattr(done, name) for name in tensors}) == done
+
+
+def test_folds_measure_each_image_once_and_train_on_all_others():
+    done = split(make_images((10, 7, 8)), TWELFTH, 0)
+    parts = into_folds(done, 5, seed=0)
+    measured = torch.cat([part.valid_index for part in parts])
+    assert sorted(measured.tolist()) == list(range(25))
+    assert [len(part.valid_index) for part in parts] == [5] * 5
+    for part in parts:
+        together = [*part.valid_index.tolist(), *part.train_index.tolist()]
+        assert sorted(together) == list(range(25))
+        counts = torch.bincount(done.labels[part.valid_index], minlength=3)
+        assert counts[0] == 2
+        assert all(1 <= count <= 2 for count in counts[1:])
+        assert part.sha256 == done.sha256
+    assert len({part.split_sha256 for part in parts}) == 5
+
+
+def test_folds_follow_from_their_seed_alone():
+    done = split(make_images((10, 7, 8)), TWELFTH, 0)
+    hashes = [[p.split_sha256 for p in into_folds(done, 3, seed)] for seed in (0, 0, 1)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_more_folds_than_images_of_a_class_are_refused():
+    done = split(make_images((10, 4)), TWELFTH, 0)
+    with pytest.raises(DataError, match=r"folds=5 needs as many images of each class: class .* 4$"):
+        into_folds(done, 5, seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -166,6 +167,47 @@ def test_python_m_nas_is_the_command():
     done = subprocess.run([sys.executable, "-m", "nas", "nope"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("nas: ")
+
+
+# Completion
+
+
+@pytest.fixture
+def complete(monkeypatch, capsys):
+    """What bash is offered for the last word of a line."""
+
+    def complete_line(line):
+        monkeypatch.setenv("_NAS_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+        assert main([]) == 0
+        return [item.partition(",")[2] for item in capsys.readouterr().out.splitlines()]
+
+    return complete_line
+
+
+def test_shell_completes_verbs_options_choices_and_spaces(complete, cwd):
+    assert complete("nas s") == ["search", "show", "spaces", "studies"]
+    assert complete("nas search --max-") == [
+        "--max-macs", "--max-weight-bytes", "--max-activation-bytes", "--max-rejected",
+    ]  # fmt: skip
+    assert complete("nas check --pruner ") == ["squeezed", "median", "none"]
+    assert complete("nas search --bits 1") == ["16"]
+    assert complete("nas show b") == ["best"]
+    assert {"blocks", "tied"} <= set(complete("nas ladder --space "))
+    (cwd / "search_spaces").mkdir()
+    (cwd / "search_spaces" / "tiles.py").write_text(TINY_SPACE)
+    assert complete("nas search --space ti") == ["tied", "tiles"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_shell_takes_the_script_that_switches_completion_on():
+    made = subprocess.run(
+        [sys.executable, "-m", "nas"], env=os.environ | {"_NAS_COMPLETE": "bash_source"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    subprocess.run(["bash", "-n"], input=made.stdout, text=True, check=True)
+    assert "complete " in made.stdout
 
 
 # Refused by the parser
@@ -482,6 +524,7 @@ def test_database_of_another_program_is_left_as_it_is(refuse, cwd):
         "somebody:hunter2@127.0.0.1:1/studies",
         "postgresql://127.0.0.1:1/studies?user=somebody&password=hunter2",
     ],
+    ids=itertools.count(),
 )
 def test_password_of_a_storage_is_never_shown(refuse, url):
     assert "hunter2" not in refuse("studies", "--storage", url)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from nas.api import dashboard as dashboard
     from nas.api import export as export
     from nas.api import ladder as ladder
+    from nas.api import plot as plot
+    from nas.api import report as report
     from nas.api import search as search
     from nas.candidates.architecture import Architecture as Architecture
     from nas.candidates.candidate import Candidate as Candidate
@@ -72,7 +74,7 @@ _HOME = {
      "Layer", "LearnedPool", "Linear", "MaxPool", "ReLU", "Residual", "Tied"),
     "nas.candidates.layers",
 ) | dict.fromkeys(
-    ("certify", "check", "dashboard", "export", "ladder", "search"), "nas.api"
+    ("certify", "check", "dashboard", "export", "ladder", "plot", "report", "search"), "nas.api"
 )  # fmt: skip
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - a list of strings, built from one table

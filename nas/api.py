@@ -34,9 +34,13 @@ from nas.data import (
 )
 from nas.errors import DataError, NasError, StudyError, option, redact
 from nas.exporters.export import Exported, export_trial
+from nas.reports.confusion import Predictions, predict
 from nas.reports.dashboard import note_certificates, serve
 from nas.reports.frontier import Point, points_of
 from nas.reports.live import make_display
+from nas.reports.output import check_output, write_output
+from nas.reports.raster import png
+from nas.reports.report import PLOTS, report_page
 from nas.reports.results import StudyResult, TrialResult, list_studies, load_study
 from nas.searching.config import FIELDS, SearchConfig, parse_share
 from nas.searching.estimate import CheckResult, forecast, foresee, space_stats
@@ -61,7 +65,7 @@ from nas.training.pool import WorkerPool, default_workers
 
 __all__ = [
     "certify", "check", "dashboard", "export", "ladder", "list_spaces", "list_studies",
-    "load_study", "search",
+    "load_study", "plot", "report", "search",
 ]  # fmt: skip
 
 Study = StudyResult | optuna.Study | str
@@ -364,6 +368,90 @@ def export(
     return export_trial(record, weights, facts, inside.study_name, data, folder, force=force)
 
 
+def report(
+    *studies: Study,
+    out: str | Path = "report.html",
+    force: bool = False,
+    storage: str | None = None,
+    dataset: Any = None,
+    data_dir: Path | None = None,
+    callback: Callable[[str], None] = print,
+) -> Path:
+    """Write a page with the answer and the pictures of studies: one HTML file, to be sent around.
+
+        nas.report("mnist-20k", out="report.html")
+        nas.report("mnist-5k", "mnist-20k")  # side by side
+
+    Args:
+        studies: results or names; none: the study that was searched last.
+        out: the file; a page that `nas` made is replaced.
+        force: replace whatever file is there.
+        dataset: as in `certify`; without the images the page lacks the confusion matrix.
+        callback: told of that in a line.
+
+    Raises:
+        NasError: no such study, or the file cannot be written.
+    """
+    path = Path(out)
+    check_output(path, (".html", ".htm"), force)
+    opened = {found.name: found for found in (_study(s, storage) for s in studies or (None,))}
+
+    def predict_validation(study: StudyResult, number: int) -> Predictions:
+        try:
+            return _predictions(study, number, data_dir, dataset)
+        except NasError as error:
+            callback(f"{error}; the page of {study.name} has no confusion matrix")
+            raise
+
+    results = list(opened.values())
+    with storage_errors(results[0].storage):
+        page = report_page(results, predict_validation)
+    write_output(path, page.encode())
+    return path
+
+
+def plot(
+    study: Study | None = None,
+    kind: str = "frontier",
+    out: str | Path | None = None,
+    *,
+    force: bool = False,
+    storage: str | None = None,
+    dataset: Any = None,
+    data_dir: Path | None = None,
+) -> Path:
+    """Draw one picture of a study.
+
+        nas.plot("mnist-20k", "curves", "curves.png")
+
+    Args:
+        study: a result or a name; None: the study that was searched last.
+        kind: one of `PLOTS`: frontier, curves, spending, importance, network, confusion.
+        out: a file that ends in .png or .svg; None: STUDY-KIND.svg here.
+        force: replace a file that is there.
+        dataset: as in `certify`, for the confusion matrix.
+
+    Raises:
+        NasError: no such kind, or there is nothing to draw yet, or the file cannot be written.
+    """
+    if kind not in PLOTS:
+        near = difflib.get_close_matches(kind, PLOTS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PLOTS)}"
+        raise NasError(f"--kind {kind} is no picture: {hint}")
+    if out is not None:
+        check_output(Path(out), (".png", ".svg"), force)
+    result = _study(study, storage)
+    path = Path(f"{check_study_name(result.name)}-{kind}.svg") if out is None else Path(out)
+    check_output(path, (".png", ".svg"), force)
+    with storage_errors(result.storage):
+        picture = PLOTS[kind](
+            result, lambda found, number: _predictions(found, number, data_dir, dataset)
+        )
+    picture.title += f", study {result.name}"
+    write_output(path, png(picture) if path.suffix == ".png" else picture.svg().encode())
+    return path
+
+
 def dashboard(
     *,
     storage: str | None = None,
@@ -425,10 +513,20 @@ def _shown(callback: Callback | None) -> Iterator[Callback]:
         yield show
 
 
-def _study(study: Study, storage: str | None) -> StudyResult:
-    if isinstance(study, str):
+def _study(study: Study | None, storage: str | None) -> StudyResult:
+    if study is None or isinstance(study, str):
         return load_study(study, storage=storage)
     return study if isinstance(study, StudyResult) else StudyResult(study, storage)
+
+
+def _predictions(
+    study: StudyResult, number: int, data_dir: Path | None, dataset: Any
+) -> Predictions:
+    """What the network of a trial says of the validation images."""
+    facts = study_data(study.optuna_study)
+    data = _images_of(study.optuna_study, facts, data_dir or default_data_dir(), dataset)
+    index = data.valid_index
+    return predict(study.trial(number), data.images[index], data.labels[index], data.classes)
 
 
 def _images_of(study: optuna.Study, facts: DataFacts, data_dir: Path, dataset: Any) -> Dataset:

@@ -20,8 +20,9 @@ from nas.certification.records import (
     stack_folds,
 )
 from nas.certification.statistics import compare, compare_folds, errors_in_common, mean_of
-from nas.storage.ranking import find_trial
+from nas.storage.ranking import best_trial, find_trial
 from nas.storage.studies import study_data
+from nas.storage.trials import TrialRecord
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,33 @@ def _mixture(runs: dict[int, list[Run]]) -> str:
     """A warning where not all trainings were done on one kind of device."""
     devices = sorted({run.device for some in runs.values() for run in some})
     return f"; trained on {' and on '.join(devices)}" if len(devices) > 1 else ""
+
+
+def decided_trial(study: optuna.Study) -> int | None:
+    """The trial that certification found the best of several, on validation images or on folds."""
+    decision = last_decision(study)
+    if decision is not None:
+        trials, num_seeds = decision
+        runs = {t: measured_runs(study, Protocol.VALIDATION, t)[:num_seeds] for t in trials}
+        return order_by_choice(runs, study_data(study).num_valid)[0]
+    runs = _whole_folds(study)
+    if len(runs) < 2:
+        return None
+    return order_by_choice(runs, stack_folds(next(iter(runs.values()))).shape[1])[0]
+
+
+def _whole_folds(study: optuna.Study) -> dict[int, list[Run]]:
+    """The runs of the trials that were measured on every fold."""
+    trials = certified_trials(study, Protocol.FOLDS)
+    runs = {trial: measured_runs(study, Protocol.FOLDS, trial) for trial in trials}
+    num_folds = max(map(len, runs.values()), default=0)
+    return {trial: some for trial, some in runs.items() if len(some) == num_folds}
+
+
+def winner_of(study: optuna.Study) -> TrialRecord | None:
+    """The network to take: the certified one, else the best of the search, if there is any."""
+    number = decided_trial(study)
+    return best_trial(study) if number is None else find_trial(study, number)
 
 
 def measured_runs(study: optuna.Study, protocol: Protocol, trial: int) -> list[Run]:

@@ -11,7 +11,8 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from nas.errors import StudyError
-from nas.storage.trials import read_trials
+from nas.storage.studies import study_facts
+from nas.storage.trials import epochs_text, read_trials
 
 FEWEST = 20  # candidates: of fewer, chance says more than the parameters
 MOST = 500  # more take long and change little
@@ -23,7 +24,7 @@ class Importance:
 
     shares: dict[str, float]
     num_candidates: int
-    epochs: float  # of the schedule after which they are compared
+    schedule: str  # after which they are compared, for example `1 of 19 epochs`
     left_out: int  # parameters that not every candidate has
 
 
@@ -75,4 +76,6 @@ def importance_of(study: optuna.Study) -> Importance:
             f"study {study.study_name!r} has no parameters whose importance can be told: no "
             "parameter that all candidates have makes a difference"
         )
-    return Importance(shares, len(chosen), epochs, len(names - shares.keys()))
+    facts = study_facts(study)
+    schedule = epochs_text(epochs, facts.epochs) if facts else f"{epochs:g} epochs"
+    return Importance(shares, len(chosen), schedule, len(names - shares.keys()))

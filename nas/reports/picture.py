@@ -35,6 +35,7 @@ SERIES = ("blue", "orange", "green", "purple", "yellow")
 SHAPES = ("dot", "square", "diamond", "triangle")
 
 TEXT_SIZE, SMALL = 13.0, 11.0
+HEAD = 30  # pixels above a picture that stands by itself
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,11 @@ class Picture:
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
         self.add(Area(corners, ink, opacity))
 
+    @property
+    def head(self) -> Text:
+        """The title, which stands above a picture that is not in a page."""
+        return Text((8, 16 - HEAD), shortened(self.title, self.width - 16, 15), size=15)
+
     def svg(self, is_inline: bool = False) -> str:
         """The picture as SVG.
 
@@ -114,17 +120,18 @@ class Picture:
             is_inline: for a page whose style sheet gives the inks their colours; else it stands by
                 itself, on light paper.
         """
-        size = f"{_number(self.width)} {_number(self.height)}"
+        top = 0 if is_inline else -HEAD
+        width, height = _number(self.width), _number(self.height - top)
         name = "" if is_inline else ' xmlns="http://www.w3.org/2000/svg"'
         lines = [
-            f'<svg{name} viewBox="0 0 {size}" width="{_number(self.width)}" '
-            f'height="{_number(self.height)}" role="img" '
-            f'aria-label="{escape(f"{self.title}. {self.description}")}" '
+            f'<svg{name} viewBox="0 {top} {width} {height}" width="{width}" height="{height}" '
+            f'role="img" aria-label="{escape(f"{self.title}. {self.description}")}" '
             'font-family="system-ui, Helvetica, Arial, sans-serif">',
-            f"<title>{escape(self.title)}</title>",
         ]
         if not is_inline:
-            lines.append(f'<rect width="100%" height="100%" fill="{INKS["paper"][0]}"/>')
+            paper = INKS["paper"][0]
+            lines.append(f'<rect y="{top}" width="100%" height="100%" fill="{paper}"/>')
+            lines.append(_element(self.head))
         lines += [_element(mark) for mark in self.marks]
         return "\n".join([*lines, "</svg>"])
 
@@ -167,7 +174,8 @@ def _element(mark: Mark) -> str:
             halo = f' paint-order="stroke" stroke-width="3" stroke="{paper}"'
         return (
             f'<text x="{_number(mark.at[0])}" y="{_number(mark.at[1])}" '
-            f'font-size="{_number(mark.size)}"{anchor}{halo}{_fill(mark.ink, " halo" if halo else "")}>{escape(mark.text)}</text>'
+            f'font-size="{_number(mark.size)}"{anchor}{halo}'
+            f"{_fill(mark.ink, ' halo' if halo else '')}>{escape(mark.text)}</text>"
         )
     opacity = "" if mark.opacity == 1 else f' opacity="{mark.opacity:.2f}"'
     if isinstance(mark, Area):

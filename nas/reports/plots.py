@@ -13,7 +13,7 @@ import optuna
 from nas.errors import StudyError
 from nas.reports.axes import Entry, Scale, frame, legend, mark_point, percent, thousands
 from nas.reports.frontier import pareto, points_of
-from nas.reports.importance import importance_of
+from nas.reports.importance import Importance
 from nas.reports.live import duration_text
 from nas.reports.picture import (
     SERIES,
@@ -30,7 +30,7 @@ from nas.reports.references import DATASET, REFERENCES
 from nas.storage.counts import count_trials
 from nas.storage.ranking import best_trials, no_network
 from nas.storage.studies import study_facts
-from nas.storage.trials import TRAINED, Reason, TrialRecord, epochs_text, read_trials
+from nas.storage.trials import TRAINED, Reason, TrialRecord, read_trials
 
 WIDE, NARROW = 720.0, 340.0
 _LEFT, _TOP, _BOTTOM = 58.0, 34.0, 44.0  # of a plot, for its axes
@@ -65,12 +65,13 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
     best = [next(iter(best_trials(study, 1)), None) for study in studies]
     picture = Picture("Accuracy over parameters", width)
     frame(
-        picture, x, y, thousands, lambda error: percent(1 - error), "parameters", "validation accuracy",
+        picture, x, y, thousands, lambda error: percent(1 - error),
+        "parameters", "validation accuracy",
     )  # fmt: skip
     entries: list[Entry] = []
     for budget in sorted({f.budget for f in facts if f}):
-        at = x.place(budget)
-        picture.add(Line([(at, y.start), (at, y.end)], "orange", 1.5, is_dashed=True))
+        line = x.place(budget)
+        picture.add(Line([(line, y.start), (line, y.end)], "orange", 1.5, is_dashed=True))
     for i, study in enumerate(studies):
         ink, shape = SERIES[i % len(SERIES)], SHAPES[i % len(SHAPES)]
         mine = [point for point in shown if point.study == study.study_name]
@@ -144,7 +145,7 @@ def curves_plot(study: optuna.Study, width: float = WIDE, most: int = 5) -> Pict
           "validation error, log scale")  # fmt: skip
     for record in grey:
         picture.add(_curve(record, x, y, "grey", 1.2))
-    entries = []
+    entries: list[Entry] = []
     for ink, record in reversed(list(zip(SERIES, best, strict=False))):
         picture.add(_curve(record, x, y, ink, 2.2))
         name = f"trial {record.number}: {record.valid_accuracy:.2%}"
@@ -212,27 +213,28 @@ _OUTCOMES = {
 }
 
 
-def importance_plot(study: optuna.Study, width: float = WIDE, most: int = 12) -> Picture:
-    """How much each parameter of the space has to do with the error.
-
-    Raises:
-        StudyError: too few candidates, see `importance_of`.
-    """
-    found = importance_of(study)
+def importance_plot(found: Importance, width: float = WIDE, most: int = 12) -> Picture:
+    """How much each parameter of the space has to do with the error."""
     picture = Picture("Importance of parameters", width)
     top, shares = 8.0, list(found.shares.items())
     largest = max(shares[0][1], 1e-9)
     for name, share in shares[:most]:
         picture.add(Text((8, top + 12), shortened(name, width - 16)))
-        _bar(picture, 8, top + 19, width - 16, share / largest, "green", f"{share:.0%}")
+        _bar(
+            picture,
+            8,
+            top + 19,
+            width - 16,
+            share / largest,
+            "green",
+            f"{share:.0%}" if share >= 0.01 else "under 1%",
+        )
         top += 42
     picture.height = top + 4
-    facts = study_facts(study)
-    after = epochs_text(found.epochs, facts.epochs) if facts else f"{found.epochs:g} epochs"
     picture.description = ", ".join(f"{name} {share:.0%}" for name, share in shares[:most])
     notes = [
-        f"Of {found.num_candidates:,} candidates after {after}, by Optuna's fANOVA: the share of "
-        "the differences in error that a parameter explains, be it for good or ill."
+        f"Of {found.num_candidates:,} candidates after {found.schedule}, by Optuna's fANOVA: the "
+        "share of the differences in error that a parameter explains, be it for good or ill."
     ]
     if len(shares) > most:
         notes.append(f"{len(shares) - most} less important ones are not drawn.")
@@ -266,7 +268,7 @@ def _name(
     for text, x, y in labels:
         width = text_width(text, SMALL)
         for left, base in (
-            (x + 10, y + 4), (x - 10 - width, y + 4), (x - width / 2, y - 11),
+            (x - 10 - width, y + 4), (x + 10, y + 4), (x - width / 2, y - 11),
             (x - width / 2, y + 19), (x + 8, y - 10), (x - 8 - width, y - 10), (x + 8, y + 18),
             (x - 8 - width, y + 18),
         ):  # fmt: skip
@@ -301,5 +303,3 @@ def _bar(
     length = max(share * (width - text_width(text, SMALL) - 10), 2)
     picture.rect(left, top, length, 12, ink)
     picture.add(Text((left + length + 6, top + 10), text, "muted", SMALL))
-
-

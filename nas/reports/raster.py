@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 from functools import cache
+from itertools import pairwise
 
 from PIL import Image, ImageDraw, ImageFont
 
 from nas.errors import NasError
-from nas.reports.picture import INKS, Area, Dots, Line, Picture, Point, Text
+from nas.reports.picture import HEAD, INKS, Area, Dots, Line, Picture, Point, Text
 
 SCALE = 2  # pixels of the file for each of the picture: sharp on today's screens
 _FINER = 2  # and as many more while drawing: Pillow draws edges without shades
@@ -27,13 +28,13 @@ def png(picture: Picture) -> bytes:
         NasError: a text in it has characters that the font lacks.
     """
     zoom = SCALE * _FINER
-    size = (round(picture.width * zoom), round(picture.height * zoom))
+    size = (round(picture.width * zoom), round((picture.height + HEAD) * zoom))
     image = Image.new("RGB", size, INKS["paper"][0])
     for mark in picture.marks:
         if not isinstance(mark, Text):
             _draw(image, mark, zoom)
     image = image.resize((size[0] // _FINER, size[1] // _FINER), Image.Resampling.BOX)
-    for mark in picture.marks:
+    for mark in (picture.head, *picture.marks):
         if isinstance(mark, Text):
             _write(image, mark)
     file = io.BytesIO()
@@ -43,7 +44,7 @@ def png(picture: Picture) -> bytes:
 
 def _draw(image: Image.Image, mark: Line | Area | Dots, zoom: int) -> None:
     colour = INKS[mark.ink][0]
-    points = [(x * zoom, y * zoom) for x, y in mark.points]
+    points = [(x * zoom, (y + HEAD) * zoom) for x, y in mark.points]
     if not points:
         return
     if mark.opacity < 1:  # drawn on a layer of its own
@@ -76,7 +77,7 @@ def _stroke(
 def _dashes(points: list[Point], zoom: int) -> list[list[Point]]:
     """The dashes of a line."""
     parts: list[list[Point]] = []
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         length = max(((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5, 1e-9)
         at = 0.0
         while at < length:
@@ -104,10 +105,8 @@ def _write(image: Image.Image, mark: Text) -> None:
             "give a name that ends in .svg"
         )
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
-    at = (mark.at[0] * SCALE, mark.at[1] * SCALE)
+    at = (mark.at[0] * SCALE, (mark.at[1] + HEAD) * SCALE)
     ImageDraw.Draw(image).text(
         at, mark.text, fill=INKS[mark.ink][0], font=letters, anchor=anchor,
         stroke_width=SCALE if mark.has_halo else 0, stroke_fill=INKS["paper"][0],
     )  # fmt: skip
-
-

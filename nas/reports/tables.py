@@ -69,9 +69,9 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
             f"{record.valid_accuracy:.2%}",
             _number(record.num_params),
             _number(record.num_macs),
-            _epochs(record),
+            epochs_cell(record),
             f"{record.train_seconds:.1f}" if record.train_seconds is not None else "-",
-            _recipe(record),
+            recipe_text(record),
         )
     facts = study_facts(study)
     head = f"study {study.study_name}"
@@ -257,7 +257,7 @@ def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> Renderable
             continue
         table.add_row(
             f"{budget:,}", f"{best.accuracy:.2%}", _number(best.num_params),
-            _epochs(best.record), best.study,
+            epochs_cell(best.record), best.study,
             str(best.record.number),
         )  # fmt: skip
     head = "validation accuracy under each budget, of one training each"
@@ -302,7 +302,7 @@ def _accuracy(record: TrialRecord) -> str:
     return f"{accuracy} ({record.schedule_text})" if record.is_short else accuracy
 
 
-def _epochs(record: TrialRecord) -> str:
+def epochs_cell(record: TrialRecord) -> str:
     """For example `7 of 19`, or `19` where it was trained in full."""
     if record.result is None:
         return "-"
@@ -310,7 +310,7 @@ def _epochs(record: TrialRecord) -> str:
     return record.schedule_text.removesuffix(" epochs") if record.is_short else full
 
 
-def _recipe(record: TrialRecord) -> str:
+def recipe_text(record: TrialRecord) -> str:
     """Without its epochs, which have a column of their own."""
     if record.candidate is None:
         return "-"

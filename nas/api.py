@@ -437,7 +437,7 @@ def plot(
     if kind not in PLOTS:
         near = difflib.get_close_matches(kind, PLOTS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PLOTS)}"
-        raise NasError(f"--kind {kind} is no picture: {hint}")
+        raise NasError(f"{option('kind', kind)} is no picture: {hint}")
     if out is not None:
         check_output(Path(out), (".png", ".svg"), force)
     result = _study(study, storage)

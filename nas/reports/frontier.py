@@ -1,17 +1,19 @@
-"""Frontier: how accurate the networks of several studies are for their size."""
+"""Frontier: how accurate networks are for their size, and learning curves, as characters."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
 
+from nas.reports.sketch import Marks, sketch
 from nas.storage.ranking import best_trials
 from nas.storage.trials import TrialRecord
 
-WIDTH, HEIGHT = 64, 12  # characters of the drawing
+WIDTH, HEIGHT = 74, 12  # characters of the drawing: all columns, lines inside the frame
+_FINEST = 1e-5  # of an error, so that none is infinitely small
+_LETTERS = "abc"
 
 
 @dataclass(frozen=True)
@@ -50,30 +52,51 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def drawing(points: Sequence[Point]) -> str:
-    """Accuracy over size, sizes in equal ratios; `o` is on the frontier, `.` is behind it.
+def drawing(points: Sequence[Point], width: int = WIDTH) -> str:
+    """Accuracy over size, sizes in equal ratios; `●` is on the frontier, `·` is behind it.
 
     Both are drawn as errors, in equal ratios too, so that 99.0 and 99.5 % do not fall into one.
     """
     front = pareto(points)
     # What is far worse than the frontier would squeeze the rest into a line.
     shown = [p for p in points if p.accuracy >= front[0].accuracy]
-    finest = 1e-5
-    sizes = [math.log(max(p.num_params, 1)) for p in shown]
-    errors = [math.log(max(1 - p.accuracy, finest)) for p in shown]
-    rows = [[" "] * WIDTH for _ in range(HEIGHT)]
-    for mark, chosen in ((".", shown), ("o", front)):
-        for p in chosen:
-            size, error = math.log(max(p.num_params, 1)), math.log(max(1 - p.accuracy, finest))
-            rows[_place(error, errors, HEIGHT)][_place(size, sizes, WIDTH)] = mark
-    best = max(p.accuracy for p in shown)
-    labels = {0: f"{best:.2%}", HEIGHT - 1: f"{min(p.accuracy for p in shown):.2%}"}
-    lines = [f"{labels.get(i, ''):>8} |{''.join(row).rstrip()}" for i, row in enumerate(rows)]
-    low, high = (f"{f(p.num_params for p in shown):,}" for f in (min, max))
-    axis = f"{'':>8} +{'-' * WIDTH}"
-    return "\n".join([*lines, axis, f"{'':>10}{low}{high:>{WIDTH - len(low)}} parameters"])
+    behind, ahead = (
+        [(float(p.num_params), max(1 - p.accuracy, _FINEST)) for p in some]
+        for some in (shown, front)
+    )
+    plot = sketch(
+        [Marks("·", behind), Marks("●", ahead)], width, HEIGHT, is_x_log=True, x_name="parameters",
+        x_text=lambda size: f"{size:,.0f}", y_text=lambda error: f"{1 - error:.2%}",
+        smallest_on_top=True,
+    )  # fmt: skip
+    return f"{plot}\n{'':>10}● none smaller is as accurate"
 
 
-def _place(value: float, values: Sequence[float], length: int) -> int:
-    low, high = min(values), max(values)
-    return round((value - low) / (high - low) * (length - 1)) if high > low else 0
+def curves_drawing(records: Sequence[TrialRecord], width: int = WIDTH) -> str:
+    """The validation error after each epoch: the first trials as letters, the others as dots."""
+    trained = [record for record in records if record.history]
+    best, others = trained[: len(_LETTERS)], trained[len(_LETTERS) :]
+
+    def points(record: TrialRecord) -> list[tuple[float, float]]:
+        return [(float(m.epoch), max(1 - m.valid_accuracy, _FINEST)) for m in record.history]
+
+    marks = [Marks("·", [point for record in others for point in points(record)])]
+    letters = list(zip(_LETTERS, best, strict=False))
+    marks += [Marks(letter, points(record)) for letter, record in reversed(letters)]
+    plot = sketch(
+        marks, width, HEIGHT, is_x_log=False, x_name="epoch", x_text=lambda epoch: f"{epoch:.0f}",
+        y_text=lambda error: f"{error:.2%}", smallest_on_top=False,
+    )  # fmt: skip
+    names = [f"{letter} trial {record.number}" for letter, record in letters]
+    names += ["· others"] * bool(others)
+    return "\n".join([plot, *(f"{'':>10}{line}" for line in _lines(names, width - 10))])
+
+
+def _lines(names: Sequence[str], width: int) -> list[str]:
+    """Names side by side, in as many lines as it takes."""
+    lines = [""]
+    for name in names:
+        if lines[-1] and len(lines[-1]) + 2 + len(name) > width:
+            lines.append("")
+        lines[-1] += f"  {name}" if lines[-1] else name
+    return lines

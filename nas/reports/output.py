@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas.errors import NasError
+from nas.errors import NasError, option
 
 GENERATOR = '<meta name="generator" content="nas '  # in pages that may be replaced
 
@@ -19,11 +19,13 @@ def check_output(path: Path, suffixes: Sequence[str], force: bool) -> None:
         NasError: it ends in none of these suffixes, or something else is there.
     """
     if path.suffix not in suffixes:
-        raise NasError(f"--out {path} must end in {' or '.join(suffixes)}")
+        raise NasError(f"{option('out', str(path))} must end in {' or '.join(suffixes)}")
     if path.is_dir():
-        raise NasError(f"--out {path} is a folder: give the name of a file")
+        raise NasError(f"{option('out', str(path))} is a folder: give the name of a file")
     if path.exists() and not force and not _is_ours(path):
-        raise NasError(f"--out {path} exists: name another file, or replace it with --force")
+        raise NasError(f"{option('out', str(path))} exists: name another file, or replace that one with "
+            f"{option('force', True)}"
+        )
 
 
 def _is_ours(path: Path) -> bool:
@@ -48,4 +50,4 @@ def write_output(path: Path, content: bytes) -> None:
             part.write_bytes(content)
             os.replace(part, path)
     except OSError as error:
-        raise NasError(f"--out {path} cannot be written: {error.strerror}") from error
+        raise NasError(f"{option('out', str(path))} cannot be written: {error.strerror}") from error

@@ -60,6 +60,7 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
     inner = (_LEFT, width - 14)
     heights = errors[:1] + [worst] + [1 - r.accuracy for r in references]
     height = 300.0
+    size = 4.0 if len(shown) <= 200 else 2.0
     x = Scale(min(sizes) * 0.93, max(sizes) * 1.07, *inner, is_log=True)
     y = Scale(min(heights) * 0.8, max(heights) * 1.15, _TOP, _TOP + height, is_log=True)
     best = [next(iter(best_trials(study, 1)), None) for study in studies]
@@ -84,7 +85,7 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
         picture.add(Line(_steps(front, x.end), ink, 1.5, opacity=0.7))
         for point in mine:
             if not point.record.is_short:
-                mark_point(picture, shape, places[id(point)], ink, 4)
+                mark_point(picture, shape, places[id(point)], ink, size)
         name = "trained in full" if len(studies) == 1 else study.study_name
         entries.append(Entry(name, ink, shape))
     for reference in references:

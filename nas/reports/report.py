@@ -254,7 +254,7 @@ def _leaderboard(page: HtmlPage, study: optuna.Study) -> None:
         return
     page.heading("The best trials")
     page.table(
-        ("trial", ">accuracy", ">parameters", ">multiply-accumulates", "epochs", "recipe"),
+        ("trial", ">accuracy", ">parameters", ">MACs", "epochs", "recipe"),
         [
             (
                 str(r.number), f"{r.valid_accuracy or 0:.2%}", f"{r.num_params or 0:,}",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from nas.candidates.recipe import Recipe
-from nas.errors import StudyError
+from nas.errors import NasError, StudyError
 from nas.metrics import EpochMetrics
 from nas.searching.events import SearchEnded
 from nas.storage.database import open_storage, storage_errors
@@ -17,6 +17,7 @@ from nas.storage.studies import DataFacts, open_study, study_data, study_names
 from nas.storage.trials import TrialRecord, read_trials
 
 if TYPE_CHECKING:  # a table of a study needs not wait for torch
+    import pandas
     from torch import Tensor, nn
 
     from nas.candidates.architecture import Architecture
@@ -81,6 +82,36 @@ class StudyResult:
             }
             for record in best_trials(self.optuna_study, top)
         ]
+
+    def dataframe(self) -> pandas.DataFrame:
+        """Every trial as a row of a pandas DataFrame: number, outcome, accuracy (0..1), num_params,
+        num_macs, epochs, train_seconds, recipe in words, and `params_NAME` for each value that the
+        sampler proposed.
+
+        Raises:
+            NasError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise NasError(
+                "dataframe() needs pandas: python -m pip install pandas; leaderboard() does not"
+            ) from error
+        rows = [
+            {
+                "number": record.number,
+                "outcome": record.outcome,
+                "accuracy": record.valid_accuracy,
+                "num_params": record.num_params,
+                "num_macs": record.num_macs,
+                "epochs": record.epochs,
+                "train_seconds": record.train_seconds,
+                "recipe": record.candidate.recipe.summary() if record.candidate else "",
+                **{f"params_{name}": value for name, value in record.params.items()},
+            }
+            for record in read_trials(self.optuna_study)
+        ]
+        return pandas.DataFrame(rows)
 
     def __repr__(self) -> str:
         best = next(iter(best_trials(self.optuna_study, 1)), None)

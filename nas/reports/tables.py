@@ -11,16 +11,16 @@ import optuna
 from optuna.storages import BaseStorage
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from nas.candidates.budget import Limits, to_bytes
 from nas.certification.records import Protocol
 from nas.errors import option
 from nas.metrics import EpochMetrics
 from nas.reports.certificates import certificate_tables, measured_runs, spread
-from nas.reports.frontier import Point, best_under, drawing
+from nas.reports.frontier import Point, best_under, curves_drawing, drawing, points_of
 from nas.reports.live import PlainConsole, counts_text, duration_text, plan_text
 from nas.reports.results import StudyResult, TrialResult
+from nas.reports.sketch import Drawn
 from nas.storage.counts import count_trials
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.ranking import best_trial, best_trials, no_network
@@ -88,7 +88,21 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
         parts = [f"{duration_text(s)} {name} ({s / total:.0%})" for name, s in spent if s]
         counts += f"\ntime spent training: {duration_text(total)}: {', '.join(parts)}"
     body = table if table.row_count else no_network(study)
-    return Group(head, counts, body, *_certificate_parts(study))
+    return Group(head, counts, body, *_certificate_parts(study), *_drawings(study))
+
+
+def _drawings(study: optuna.Study) -> list[RenderableType]:
+    """Frontier and learning curves, on a terminal, where there is more than one point to draw."""
+    parts: list[RenderableType] = []
+    points = points_of([study])
+    if len(points) > 1:
+        parts += [Drawn(lambda width: "\naccuracy over parameters"),
+                  Drawn(lambda width: drawing(points, width))]  # fmt: skip
+    records = [point.record for point in points]
+    if any(len(record.history) > 1 for record in records):
+        parts += [Drawn(lambda width: "\nvalidation error over epochs"),
+                  Drawn(lambda width: curves_drawing(records, width))]  # fmt: skip
+    return parts
 
 
 def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
@@ -261,7 +275,7 @@ def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> Renderable
             str(best.record.number),
         )  # fmt: skip
     head = "validation accuracy under each budget, of one training each"
-    return Group(head, table, "", Text(drawing(points)))
+    return Group(head, table, "", Drawn(lambda width: drawing(points, width), True))
 
 
 def studies_table(storage: BaseStorage) -> RenderableType:

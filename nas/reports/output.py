@@ -23,7 +23,8 @@ def check_output(path: Path, suffixes: Sequence[str], force: bool) -> None:
     if path.is_dir():
         raise NasError(f"{option('out', str(path))} is a folder: give the name of a file")
     if path.exists() and not force and not _is_ours(path):
-        raise NasError(f"{option('out', str(path))} exists: name another file, or replace that one with "
+        raise NasError(
+            f"{option('out', str(path))} exists: name another file, or replace that one with "
             f"{option('force', True)}"
         )
 

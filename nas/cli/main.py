@@ -21,13 +21,17 @@ from nas.cli.command import Verbs, message_of, shown_alone
 from nas.cli.dashboard import dashboard
 from nas.cli.export import export
 from nas.cli.ladder import ladder
+from nas.cli.plot import plot
+from nas.cli.report import report
 from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.spaces import spaces
 from nas.cli.studies import studies
 from nas.errors import NasError, named_for_shell, redact, sanitize
 
-VERBS = (search, check, ladder, spaces, show, studies, export, certify, dashboard)
+VERBS = (
+    search, check, ladder, spaces, show, studies, report, plot, export, certify, dashboard,
+)  # fmt: skip
 COMPLETION_VARIABLE = "_NAS_COMPLETE"
 
 

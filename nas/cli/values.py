@@ -141,7 +141,7 @@ class File(Text):
 
 
 class Folder(File):
-    """The path of a folder."""
+    """A path: of a folder, or of a file to write."""
 
     def read(self, text: str) -> Path:
         return Path(super().read(text))

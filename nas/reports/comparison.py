@@ -9,6 +9,7 @@ import optuna
 
 from nas.certification.records import Protocol, openings, stack
 from nas.certification.statistics import Difference, compare
+from nas.errors import command
 from nas.reports.certificates import measured_runs, winner_of
 from nas.storage.studies import StudyFacts, study_facts
 
@@ -60,7 +61,7 @@ def verdict(first: optuna.Study, second: optuna.Study) -> str:
             )
     return (
         f"{names}: whether the difference is real cannot be told, because their winners are not "
-        "both certified on the same images. nas certify --study NAME does that for each."
+        f"both certified on the same images. {command('certify', study='NAME')} does that for each."
     )
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import optuna
 
-from nas.reports.sketch import Marks, sketch
+from nas.reports.sketch import MOST_COLUMNS, Marks, sketch
 from nas.storage.ranking import best_trials
 from nas.storage.trials import TrialRecord
 
-WIDTH, HEIGHT = 74, 12  # characters of the drawing: all columns, lines inside the frame
+WIDTH, HEIGHT = MOST_COLUMNS, 12  # columns of the whole drawing, lines inside the frame
 _FINEST = 1e-5  # of an error, so that none is infinitely small
 _LETTERS = "abc"
 

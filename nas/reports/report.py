@@ -14,7 +14,7 @@ import optuna
 
 from nas.candidates.budget import Limits, to_bytes
 from nas.certification.records import Protocol
-from nas.errors import NasError, StudyError
+from nas.errors import NasError, StudyError, command, named_for_shell, option
 from nas.reports.certificates import (
     certificate_tables,
     decided_trial,
@@ -38,6 +38,7 @@ from nas.reports.plots import (
 from nas.reports.references import DATASET, REFERENCES
 from nas.reports.results import StudyResult
 from nas.reports.tables import epochs_cell, recipe_text
+from nas.searching.config import SearchConfig
 from nas.spaces.loader import DEFAULT, list_spaces
 from nas.storage.counts import count_trained, count_trials
 from nas.storage.ranking import best_trial, best_trials, no_network
@@ -58,6 +59,11 @@ def report_page(studies: Sequence[StudyResult], predict: Predict) -> str:
         studies: those to show, side by side where there are several.
         predict: called for the winner of each.
     """
+    with named_for_shell():  # whoever reads the page
+        return _page(studies, predict).html()
+
+
+def _page(studies: Sequence[StudyResult], predict: Predict) -> HtmlPage:
     names = ", ".join(study.name for study in studies)
     page = HtmlPage(f"{names}: report of a search")
     if len(studies) > 1:
@@ -65,7 +71,7 @@ def report_page(studies: Sequence[StudyResult], predict: Predict) -> str:
         _compare(page, [study.optuna_study for study in studies])
     for study in studies:
         _study(page, study, predict, is_alone=len(studies) == 1)
-    return page.html()
+    return page
 
 
 PLOTS: dict[str, Callable[[StudyResult, Predict], Picture]] = {
@@ -157,8 +163,7 @@ def _answer(
             "note",
         )
     which = "" if best is not None and best.number == winner.number else f" {winner.number}"
-    name = shlex.quote(study.study_name)
-    page.command(f"nas export{which} --study {name} --out winner")
+    page.command(command(f"export{which}", study=shlex.quote(study.study_name), out="winner"))
 
 
 def _accuracy(study: optuna.Study, data: DataFacts, winner: TrialRecord) -> tuple[str, str]:
@@ -245,7 +250,7 @@ def _certificates(page: HtmlPage, study: optuna.Study) -> None:
             "gives another one."
         )
     if decided_trial(study) is None:
-        page.command(f"nas certify --study {shlex.quote(study.study_name)}")
+        page.command(command("certify", study=shlex.quote(study.study_name)))
 
 
 def _leaderboard(page: HtmlPage, study: optuna.Study) -> None:
@@ -276,26 +281,28 @@ def _reproduce(
     source = PurePath(data.source.replace("\\", "/")).name
     is_folder = source != data.source
     is_ours = facts.space in {entry.name for entry in list_spaces()}
-    words = ["nas", "search", "--budget", str(facts.budget), "--dataset",
-             f"./{source}" if is_folder else source]  # fmt: skip
+    options: dict[str, object] = {
+        "budget": facts.budget,
+        "dataset": shlex.quote(f"./{source}" if is_folder else source),
+    }
     if facts.space != DEFAULT:
-        words += ["--space", facts.space if is_ours else f"./{facts.space}.py"]
-    for name in ("max_macs", "max_weight_bytes", "max_activation_bytes"):
-        if getattr(facts, name) is not None:
-            words += [f"--{name.replace('_', '-')}", str(getattr(facts, name))]
+        options["space"] = shlex.quote(facts.space if is_ours else f"./{facts.space}.py")
     for name, value, default in (
-        ("--bits", facts.bits, Limits.bits), ("--epochs", facts.epochs, 19),
-        ("--seed", facts.seed, 0), ("--image-size", data.image_size, None),
-        ("--valid-share", data.valid_share, "1/12"), ("--split-seed", data.split_seed, 0),
+        ("max_macs", facts.max_macs, None), ("max_weight_bytes", facts.max_weight_bytes, None),
+        ("max_activation_bytes", facts.max_activation_bytes, None),
+        ("bits", facts.bits, Limits.bits), ("epochs", facts.epochs, SearchConfig.epochs),
+        ("seed", facts.seed, SearchConfig.seed), ("image_size", data.image_size, None),
+        ("valid_share", data.valid_share, str(SearchConfig.valid_share)),
+        ("split_seed", data.split_seed, SearchConfig.split_seed),
     ):  # fmt: skip
         if value != default:
-            words += [name, str(value)]
-    words += ["--trials", str(max(count_trained(count_trials(study).counts), 1))]
-    words += ["--study", f"{study.study_name}-again"]
-    page.command(shlex.join(words))
+            options[name] = value
+    options["trials"] = max(count_trained(count_trials(study).counts), 1)
+    options["study"] = shlex.quote(f"{study.study_name}-again")
+    page.command(command("search", **options))
     page.paragraph(
-        "With --sampler, --pruner, --timeout and --workers as they were given, which a study does "
-        "not store."
+        f"With {option('sampler')}, {option('pruner')}, {option('timeout')} and "
+        f"{option('workers')} as they were given, which a study does not store."
     )
     parts = [f"{data.num_train:,} images to train on, {data.num_valid:,} to validate"]
     parts += [f"data {facts.data_sha256[:12]}, split {facts.split_sha256[:12]}"]

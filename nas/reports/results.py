@@ -68,7 +68,7 @@ class StudyResult:
         with storage_errors(self.storage):
             return TrialResult(self, find_trial(self.optuna_study, number))
 
-    def leaderboard(self, top: int = 10) -> list[dict[str, Any]]:
+    def leaderboard(self, top: int | None = 10) -> list[dict[str, Any]]:
         """The best trials as rows, best first: number, accuracy (0..1), num_params, num_macs,
         epochs (of the schedule that its weights have ended), recipe in words."""
         return [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import statistics
+import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import optuna
 from optuna.storages import BaseStorage
@@ -46,6 +49,19 @@ def print_study(study: StudyResult, top: int) -> None:
     """The best trials of a study, and what became of all of them."""
     with storage_errors(study.storage):
         print_report(leaderboard(study.optuna_study, top))
+
+
+def print_rows(study: StudyResult, top: int, form: Literal["json", "csv"]) -> None:
+    """The rows of `StudyResult.leaderboard`, for programs."""
+    with storage_errors(study.storage):
+        rows = study.leaderboard(top)
+    if form == "json":
+        print(json.dumps(rows, indent=1))
+    else:
+        names = ["number", "accuracy", "num_params", "num_macs", "epochs", "recipe"]
+        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def print_trial(trial: TrialResult) -> None:

@@ -24,9 +24,10 @@ from nas.storage.studies import open_or_create_study, open_study, study_data, st
 from nas.storage.trials import Reason, record_rejection
 
 VERBS = (
-    "search", "check", "ladder", "spaces", "show", "studies", "export", "certify", "dashboard",
+    "search", "check", "ladder", "spaces", "show", "studies", "report", "plot", "export", "certify",
+    "dashboard",
 )  # fmt: skip
-READERS = ("show", "studies", "export", "certify", "dashboard")
+READERS = ("show", "studies", "report", "plot", "export", "certify", "dashboard")
 DIGITS = ("search", "--dataset", "digits", "--budget", "20000")
 IN_MEMORY = "sqlite://"  # a search that should have been refused leaves nothing behind
 

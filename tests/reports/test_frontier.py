@@ -117,9 +117,12 @@ def test_equal_points_stand_on_the_frontier_once():
 # Drawing
 
 
+INSIDE = WIDTH - 10  # columns
+
+
 def rows_of(text):
     lines = text.splitlines()
-    assert len(lines) == HEIGHT + 2
+    assert len(lines) == HEIGHT + 3
     return [line[10:] for line in lines[:HEIGHT]]
 
 
@@ -141,20 +144,22 @@ def rows_of(text):
 )
 def test_any_points_can_be_drawn(points):
     rows = rows_of(drawing(points))
-    assert any("o" in row for row in rows)
-    assert all(len(row) <= WIDTH for row in rows)
+    assert any("●" in row for row in rows)
+    assert all(len(row) <= INSIDE for row in rows)
 
 
 def test_every_point_of_the_frontier_is_drawn_even_where_others_lie_over_it(cloud):
     front = [point(1000 * 2**i, 1 - 0.2 * 0.6**i) for i in range(8)]
     behind = [point(p.num_params + 1, p.accuracy - 1e-6) for p in front]
     rows = rows_of(drawing([*behind, *front, *behind]))
-    assert sum(row.count("o") for row in rows) == 8
+    assert sum(row.count("●") for row in rows) == 8
     marks = {
-        (row, column) for row, text in enumerate(rows) for column, c in enumerate(text) if c == "o"
+        (row, column) for row, text in enumerate(rows) for column, c in enumerate(text) if c == "●"
     }
     # In equal ratios the steps are equal.
-    assert [column for _, column in sorted(marks, key=lambda m: m[1])] == [9 * i for i in range(8)]
+    assert [column for _, column in sorted(marks, key=lambda m: m[1])] == [
+        round((INSIDE - 1) * i / 7) for i in range(8)
+    ]
     assert sorted((row for row, _ in marks), reverse=True) == [
         round((HEIGHT - 1) * (7 - i) / 7) for i in range(8)
     ]
@@ -162,13 +167,13 @@ def test_every_point_of_the_frontier_is_drawn_even_where_others_lie_over_it(clou
 
 def test_points_behind_the_frontier_are_dots():
     rows = rows_of(drawing([point(100, 0.5), point(1000, 0.9), point(1000, 0.7)]))
-    assert sorted("".join(rows).replace(" ", "")) == [".", "o", "o"]
+    assert sorted("".join(rows).replace(" ", "")) == ["·", "●", "●"]
 
 
 def test_more_accurate_is_higher_and_larger_is_further_right():
     rows = rows_of(drawing([point(100, 0.5), point(1000, 0.9)]))
-    assert rows[0] == " " * (WIDTH - 1) + "o"
-    assert rows[HEIGHT - 1] == "o"
+    assert rows[0] == " " * (INSIDE - 1) + "●"
+    assert rows[HEIGHT - 1] == "●"
 
 
 def test_what_is_less_accurate_than_all_of_the_frontier_is_left_out():
@@ -178,10 +183,16 @@ def test_what_is_less_accurate_than_all_of_the_frontier_is_left_out():
 
 def test_drawing_is_labelled_with_the_ends_of_both_axes():
     lines = drawing([point(1234, 0.9), point(98_765, 0.9876)]).splitlines()
-    assert lines[0].startswith("  98.76% |")
-    assert lines[HEIGHT - 1].startswith("  90.00% |")
-    assert lines[-1] == f"{'':10}1,234{'98,765':>{WIDTH - 5}} parameters"
-    assert lines[-2] == f"{'':9}+{'-' * WIDTH}"
+    assert lines[0].startswith("  98.76% │")
+    assert lines[HEIGHT - 1].startswith("  90.00% │")
+    ends = lines[-2]
+    assert (ends[:15].strip(), ends.split()[1], ends.split()[-1]) == (
+        "1,234",
+        "parameters",
+        "98,765",
+    )
+    assert len(ends) == WIDTH
+    assert lines[-3] == f"{'':9}└{'─' * INSIDE}"
 
 
 # Report

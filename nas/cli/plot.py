@@ -19,6 +19,7 @@ KINDS = ("frontier", "curves", "spending", "importance", "network", "confusion")
     [
         Option(
             "--kind", type=click.Choice(KINDS), default="frontier", group=OUTPUT,
+            metavar="KIND",
             help="frontier: accuracy over parameters; curves: error over epochs; spending: where "
             "proposals and time went; importance: of the space's parameters; network: the best "
             "one to scale; confusion: what that one takes for what",

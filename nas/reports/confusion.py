@@ -104,7 +104,7 @@ def confusion_plot(predictions: Predictions, width: float = WIDE) -> Picture:
     chosen = sorted(range(len(classes)), key=lambda i: (-wrong[i], i))[:MOST_CLASSES]
     chosen.sort()
     rows, columns = _names([classes[i] for i in chosen], width)
-    side = min(max(text_width(name, SMALL) for name in rows), 110.0)
+    side = min(max(text_width(name, SMALL) for name in rows), 0.3 * width)
     left, top = 8 + max(side, 24.0) + 10, 44.0
     cell = _cell(width, side, len(chosen))
     most = max((n for (a, b), n in counts.items() if a != b), default=1)
@@ -155,7 +155,7 @@ def _cell(width: float, side: float, count: int) -> float:
 
 def _names(classes: list[str], width: float) -> tuple[list[str], list[str]]:
     """What rows and columns are called: by name, where columns are too narrow by first words."""
-    side = min(max(text_width(name, SMALL) for name in classes), 110.0)
+    side = min(max(text_width(name, SMALL) for name in classes), 0.3 * width)
     cell = _cell(width, side, len(classes))
     first_words = [name.split()[0] for name in classes]
     for columns in (classes, first_words):

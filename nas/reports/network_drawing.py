@@ -36,8 +36,8 @@ def network_drawing(architecture: Architecture, width: float = WIDE) -> Picture:
     input_shape = architecture.input_shape
     larger = max(input_shape[1:])
     is_wide = width >= 600
-    names = 200.0 if is_wide else 0.0
-    boxes = (names + 8, 230.0 if is_wide else 128.0)  # left, room
+    names = 236.0 if is_wide else 0.0
+    boxes = (names + 8, 200.0 if is_wide else 128.0)  # left, room
     bars = (boxes[0] + boxes[1] + 24, width - 60 - (boxes[0] + boxes[1] + 24) - 16)
     fields = width - 52
     most_channels = max(shape[0] for shape in [input_shape, *(step.shape for step in steps)])

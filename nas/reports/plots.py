@@ -72,7 +72,7 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
     entries: list[Entry] = []
     for budget in sorted({f.budget for f in facts if f}):
         line = x.place(budget)
-        picture.add(Line([(line, y.start), (line, y.end)], "orange", 1.5, is_dashed=True))
+        picture.add(Line([(line, y.start), (line, y.end)], "muted", 1.5, is_dashed=True))
     for i, study in enumerate(studies):
         ink, shape = SERIES[i % len(SERIES)], SHAPES[i % len(SHAPES)]
         mine = [point for point in shown if point.study == study.study_name]
@@ -87,7 +87,7 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
             if not point.record.is_short:
                 mark_point(picture, shape, places[id(point)], ink, size)
         name = "trained in full" if len(studies) == 1 else study.study_name
-        entries.append(Entry(name, ink, shape))
+        entries += [Entry(name, ink, shape)] * bool(mine)
     for reference in references:
         at = x.place(reference.num_params), y.place(1 - reference.accuracy)
         mark_point(picture, "diamond", at, "purple", 4.5)
@@ -98,9 +98,15 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
         labels.insert(0, (f"trial {record.number}", record.num_params or 1,
                           record.valid_accuracy or 0))  # fmt: skip
     _name(picture, [(n, x.place(s), y.place(_error(a))) for n, s, a in labels], (x, y))
-    entries += [Entry("frontier: nothing smaller is as accurate", SERIES[0], "line")]
+    entries += [
+        Entry(
+            "frontier: nothing smaller is as accurate",
+            SERIES[0] if len(studies) == 1 else "text",
+            "line",
+        )
+    ]
     entries += [Entry("the best", "text", "ring")]
-    entries += [Entry("budget", "orange", "dashes")]
+    entries += [Entry("budget", "muted", "dashes")]
     entries += [Entry("made by hand (test images)", "purple", "diamond")] * bool(references)
     picture.height = legend(picture, entries, _TOP + height + _BOTTOM + 16)
     left_out = len(points) - len(shown)

@@ -249,7 +249,7 @@ def _certificates(page: HtmlPage, study: optuna.Study) -> None:
             "Nothing is certified yet: an accuracy of the search is one draw, and another seed "
             "gives another one."
         )
-    if decided_trial(study) is None:
+    if decided_trial(study) is None and best_trial(study) is not None:
         page.command(command("certify", study=shlex.quote(study.study_name)))
 
 
@@ -332,7 +332,7 @@ def _compare(page: HtmlPage, studies: Sequence[optuna.Study]) -> None:
     page.heading("What was searched differently")
     differing = differing_facts(studies)
     if differing:
-        page.table(("", *(study.study_name for study in studies)), differing)
+        page.table(("what", *(study.study_name for study in studies)), differing)
     else:
         page.paragraph("Nothing: these studies differ in their candidates alone.")
 

@@ -62,7 +62,10 @@ def decided_trial(study: optuna.Study) -> int | None:
     decision = last_decision(study)
     if decision is not None:
         trials, num_seeds = decision
-        runs = {t: measured_runs(study, Protocol.VALIDATION, t)[:num_seeds] for t in trials}
+        runs = {
+            t: [r for r in measured_runs(study, Protocol.VALIDATION, t) if r.number < num_seeds]
+            for t in trials
+        }
         return order_by_choice(runs, study_data(study).num_valid)[0]
     runs = _whole_folds(study)
     if len(runs) < 2:
@@ -139,8 +142,8 @@ def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
 
 
 def _folds_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
-    num_folds = max(len(some) for some in runs.values())
-    runs = {trial: some for trial, some in runs.items() if len(some) == num_folds}
+    runs = _whole_folds(study)
+    num_folds = len(next(iter(runs.values())))
     num_images = stack_folds(next(iter(runs.values()))).shape[1]
     order = order_by_choice(runs, num_images)
     best = order[0]

@@ -8,7 +8,7 @@ from dataclasses import fields
 import optuna
 
 from nas.certification.records import Protocol, openings, stack
-from nas.certification.statistics import Difference, compare
+from nas.certification.statistics import compare, compare_folds
 from nas.errors import command
 from nas.reports.certificates import measured_runs, winner_of
 from nas.storage.studies import StudyFacts, study_facts
@@ -38,27 +38,32 @@ def _value(facts: StudyFacts, name: str) -> str:
 def verdict(first: optuna.Study, second: optuna.Study) -> str:
     """In a sentence, whether the winner of one study is better than that of another.
 
-    Certified winners are compared image by image over their seeds, see
-    `nas.certification.statistics.compare`; others cannot be.
+    Certified winners are compared image by image over their seeds, or fold by fold, see
+    `nas.certification.statistics`; others cannot be.
     """
     names = f"{first.study_name} and {second.study_name}"
     winners = [winner_of(study) for study in (first, second)]
     if None in winners:
         return f"{names}: one of them has no network yet."
-    for protocol in (Protocol.HONEST, Protocol.VALIDATION):
+    for protocol in (Protocol.HONEST, Protocol.VALIDATION, Protocol.FOLDS):
         if not _has_same_images(first, second, protocol):
             continue
         runs = [
             measured_runs(study, protocol, winner.number) if winner else []
             for study, winner in zip((first, second), winners, strict=True)
         ]
-        if all(runs):
+        if all(runs) and protocol == Protocol.FOLDS:
+            accuracies = [[run.accuracy or 0.0 for run in some] for some in runs]
+            if len(runs[0]) == len(runs[1]) > 1:
+                low, high, _ = compare_folds(*accuracies)
+                mean = sum(accuracies[0]) / len(runs[0]) - sum(accuracies[1]) / len(runs[1])
+                said = _words(first.study_name, second.study_name, mean, low, high)
+                return f"{said} (paired on the same {len(runs[0])} folds)."
+        elif all(runs):
             found = compare(stack(runs[0]), stack(runs[1]))
             counts = " and ".join(str(len(some)) for some in runs)
-            return (
-                f"{_words(first.study_name, second.study_name, found)} (paired on the same "
-                f"{_WHERE[protocol]}, {counts} trainings)."
-            )
+            said = _words(first.study_name, second.study_name, found.mean, found.low, found.high)
+            return f"{said} (paired on the same {_WHERE[protocol]}, {counts} trainings)."
     return (
         f"{names}: whether the difference is real cannot be told, because their winners are not "
         f"both certified on the same images. {command('certify', study='NAME')} does that for each."
@@ -69,7 +74,7 @@ def _has_same_images(first: optuna.Study, second: optuna.Study, protocol: Protoc
     facts = [study_facts(study) for study in (first, second)]
     if facts[0] is None or facts[1] is None:
         return False
-    if protocol == Protocol.VALIDATION:
+    if protocol != Protocol.HONEST:
         names = ("data_sha256", "split_sha256")
         return all(getattr(facts[0], name) == getattr(facts[1], name) for name in names)
     opened = [
@@ -79,10 +84,10 @@ def _has_same_images(first: optuna.Study, second: optuna.Study, protocol: Protoc
     return len(opened[0] | opened[1]) == 1 and bool(opened[0]) and bool(opened[1])
 
 
-def _words(first: str, second: str, found: Difference) -> str:
-    better, worse, sign = (first, second, 1) if found.mean >= 0 else (second, first, -1)
-    low, high = sorted((sign * found.low, sign * found.high))
-    points = f"{abs(100 * found.mean):.3f} points (95 %: {100 * low:+.3f} to {100 * high:+.3f})"
+def _words(first: str, second: str, mean: float, low: float, high: float) -> str:
+    better, worse, sign = (first, second, 1) if mean >= 0 else (second, first, -1)
+    low, high = sorted((sign * low, sign * high))
+    points = f"{abs(100 * mean):.3f} points (95 %: {100 * low:+.3f} to {100 * high:+.3f})"
     if low > 0:
         return f"The winner of {better} is really better than that of {worse}, by {points}"
     return f"The winner of {better} is ahead of that of {worse} by {points}, which may be chance"

@@ -143,7 +143,7 @@ def _answer(
     best = best_trial(study)
     if best is not None and best.number != winner.number:
         page.paragraph(
-            f"It was chosen by nas certify, over several seeds. By one training each, trial "
+            f"It was chosen by nas certify, over several trainings. By one training each, trial "
             f"{best.number} would be first."
         )
     epochs = f"{winner.last_rung.epochs:g}"
@@ -171,11 +171,13 @@ def _accuracy(study: optuna.Study, data: DataFacts, winner: TrialRecord) -> tupl
     where = {
         Protocol.HONEST: "test images, after the last epoch",
         Protocol.VALIDATION: f"{data.num_valid:,} validation images",
+        Protocol.FOLDS: "parts of the training images, each by a network of the others",
     }
     for protocol, images in where.items():
         runs = measured_runs(study, protocol, winner.number)
         if runs:
-            mean, _, interval = spread([run.accuracy for run in runs]).partition(" (")
+            what = "folds" if protocol == Protocol.FOLDS else "seeds"
+            mean, _, interval = spread([run.accuracy for run in runs], what).partition(" (")
             return mean, f"certified on {images}: {interval.rstrip(')')}"
     return (
         f"{winner.valid_accuracy or 0:.2%}",

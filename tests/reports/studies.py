@@ -41,6 +41,7 @@ def make_study(num_trials, name="s", storage=None, facts=FACTS, data=None, stop=
     storage = storage or optuna.storages.InMemoryStorage()
     data = data or replace(DATA, classes=CLASSES)
     study = open_or_create_study(storage, name, facts, data, "text")
+    study.sampler = optuna.samplers.RandomSampler(0)
     rng = random.Random(name)
     for _ in range(num_trials):
         trial = study.ask()

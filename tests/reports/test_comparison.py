@@ -61,6 +61,28 @@ def test_test_images_decide_where_both_were_measured_on_the_same(storage):
     assert "winner of second is really better" in verdict(first, second)
 
 
+def test_folds_are_compared_one_by_one(storage):
+    first, second = make_study(3, "first", storage), make_study(3, "second", storage)
+    for study, wrong in ((first, 5), (second, 40)):
+        for fold in range(4):
+            answers = np.ones(100, dtype=bool)
+            answers[: wrong + fold % 2] = False
+            run = make_run(Protocol.FOLDS, best_trial(study).number, fold, answers)
+            record_run(study, run)
+    assert "winner of first is really better" in verdict(second, first)
+    assert "same 4 folds" in verdict(first, second)
+
+
+def test_winner_on_folds_is_the_best_of_those_measured_on_all(storage):
+    study = make_study(4, "first", storage)
+    chosen, *others = [n for n in range(4) if n != best_trial(study).number]
+    for trial, wrong, folds in ((chosen, 10, 3), (others[0], 30, 3), (others[1], 0, 2)):
+        for fold in range(folds):
+            answers = np.arange(100) >= wrong
+            record_run(study, make_run(Protocol.FOLDS, trial, fold, answers))
+    assert winner_of(study).number == chosen
+
+
 def test_without_certificates_or_on_other_images_it_cannot_be_told(storage):
     first, second = make_study(3, "first", storage), make_study(3, "second", storage)
     assert "cannot be told" in verdict(first, second)

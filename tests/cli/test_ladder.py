@@ -117,7 +117,7 @@ def test_table_names_the_best_under_each_budget_and_its_study(pools, capsys):
             f"{best.result.epochs}", f"mine-digits-{budget}", str(best.number),
         ]  # fmt: skip
         assert row in [line.split() for line in out.splitlines()]
-    assert "parameters" in out.splitlines()[-1]
+    assert "parameters" in out.splitlines()[-2]
 
 
 def test_second_run_goes_on_and_trains_nothing_anew(pools, capsys):

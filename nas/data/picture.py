@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from nas.errors import DataError
 
@@ -43,7 +43,13 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112  # of EXIF
-_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLES = 258, 262, 339
+_TIFF_BITS, _TIFF_COMPRESSION, _TIFF_PHOTOMETRIC, _TIFF_SAMPLES = 258, 259, 262, 339
+# Greys that Pillow knows in one byte order alone: by photometric, sample format and bits.
+for _grey, _modes in {
+    (0, (1,), (16,)): ("I;16", "I;16B"),
+    (1, (1,), (32,)): ("I", "I;32B"),
+}.items():
+    TiffImagePlugin.OPEN_INFO.setdefault((b"MM", _grey[0], _grey[1], 1, _grey[2], ()), _modes)
 _WITH_FRAMES = {"AVIF", "DCX", "FLI", "GIF", "HEIF", "PNG", "TIFF", "WEBP"}
 _DRAWINGS = {"EPS", "WMF"}  # Pillow would start other programs for them
 _RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2"}
@@ -51,8 +57,8 @@ _RAW_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef",
 _OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _SAME_FORMATS = ({"JPEG", "MPO"}, {"BMP", "DIB"})
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
-# How the files of usual formats begin: PNG, JPEG, GIF, BMP, TIFF, PSD.
-_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"8BPS")
+# How the files of usual formats begin: PNG, JPEG, GIF, BMP, PSD.
+_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"8BPS")
 
 
 class UnreadableError(DataError):
@@ -185,6 +191,13 @@ def _turned(image: Image.Image) -> Image.Image:
 def _deep_pixels(image: Image.Image, tags: Mapping[int, Any]) -> NDArray[Any]:
     """(H, W) in float64, which holds every integer of 32 bits."""
     is_16_bit = image.mode.startswith("I;")
+    is_packed = tags.get(_TIFF_COMPRESSION, 1) != 1
+    if is_packed and not is_16_bit and getattr(tags, "prefix", b"") == b"MM":
+        # Pillow does not put the bytes of each value into the order of this machine.
+        raise UnreadableError(
+            "a compressed TIFF of 32-bit or signed values with the high byte first: save it "
+            "uncompressed"
+        )
     pixels = np.asarray(image.convert("I") if is_16_bit else image)
     is_unsigned = tags.get(_TIFF_BITS) == (32,) and tags.get(_TIFF_SAMPLES, (1,)) == (1,)
     if image.mode == "I" and is_unsigned:
@@ -236,6 +249,8 @@ def _why_unidentified(content: bytes) -> str:
         return "JPEG XL, which is not read: save it as PNG or JPEG"
     if brands:
         return "a video"
+    if content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "damaged, or a kind of TIFF that is not read: save it with 8 or 16 bits a value"
     is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
     if is_webp or content.startswith(_STARTS):
         return "damaged: not even its size can be read"

@@ -174,19 +174,18 @@ def test_16_bit_greys_keep_their_values_in_both_byte_orders(tmp_path, order, suf
     assert np.array_equal(found.pixels, DEEP)
 
 
-def tiff(path, order, samples, bits, values, photometric=1):
+def tiff(path, order, samples, bits, values, photometric=1, is_packed=False):
     """A TIFF of one row, in a byte order of choice."""
     data = np.asarray(values).astype(f"{order}{ {1: 'u', 2: 'i', 3: 'f'}[samples] }{bits // 8}")
+    data = zlib.compress(data.tobytes()) if is_packed else data.tobytes()
     tags = [
-        (256, len(values)), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 8),
-        (277, 1), (278, 1), (279, data.nbytes), (339, samples),
+        (256, len(values)), (257, 1), (258, bits), (259, 8 if is_packed else 1),
+        (262, photometric), (273, 8), (277, 1), (278, 1), (279, len(data)), (339, samples),
     ]  # fmt: skip
-    at = 8 + data.nbytes
+    at = 8 + len(data)
     head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, at)
     entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags)
-    path.write_bytes(
-        head + data.tobytes() + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
-    )
+    path.write_bytes(head + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4))
     return path
 
 
@@ -207,6 +206,17 @@ def test_tiffs_keep_their_values_in_both_byte_orders(tmp_path, order, samples, b
 def test_16_bits_of_which_0_is_white_are_turned_round(tmp_path, order):
     path = tiff(tmp_path / "1.tif", order, 1, 16, [0, 65535, 5], photometric=0)
     assert read_picture(path).pixels.tolist() == [[65535, 0, 65530]]
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_packed_tiffs_with_the_high_byte_first_are_refused(tmp_path, samples):
+    """Pillow leaves the bytes of their values in the order of the file."""
+    values = [1, 2, 70_000]
+    path = tiff(tmp_path / "1.tif", "<", samples, 32, values, is_packed=True)
+    assert read_picture(path).pixels.tolist() == [values]
+    path = tiff(tmp_path / "2.tif", ">", samples, 32, values, is_packed=True)
+    with pytest.raises(UnreadableError, match="save it uncompressed"):
+        read_picture(path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

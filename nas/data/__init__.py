@@ -13,11 +13,13 @@ from nas.data.catalog import (
     load_training_images,
 )
 from nas.data.dataset import Dataset, LabelledImages, into_folds, split, whole, with_test
+from nas.data.preparation import Preparation
 
 __all__ = [
     "NAMES",
     "Dataset",
     "LabelledImages",
+    "Preparation",
     "check_test_images",
     "default_data_dir",
     "into_folds",

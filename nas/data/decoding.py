@@ -18,7 +18,7 @@ from nas.data.layout import Layout
 from nas.data.picture import Picture, UnreadableError, read_picture
 from nas.data.preparation import DEFAULT_FIT, Fit, Preparation
 from nas.data.twins import twins
-from nas.data.words import count, some
+from nas.data.words import count, given, some
 from nas.errors import DataError, option
 
 MAX_BYTES = 4 * 2**30  # of all decoded images: they live in memory as one tensor
@@ -91,14 +91,14 @@ def decode(layout: Layout, files: Files, wanted: Wanted, *, is_test: bool) -> De
     if not seen.readable:
         reasons = ", ".join(seen.faults)
         raise DataError(
-            f"{option('dataset')} {layout.folder}: none of its {len(files)} images can be read ({reasons})"
+            f"{given(layout.folder)}: none of its {len(files)} images can be read ({reasons})"
         )
     preparation = wanted.like or _prepare(layout, seen, wanted)
     size = (preparation.width, preparation.height)
     if preparation.fit is None and seen.sizes.keys() != {size}:
         other = next(f"{w}x{h}" for w, h in seen.sizes if (w, h) != size)
         raise DataError(
-            f"{option('dataset')} {layout.folder}: an image of {other} among those to test on, where those "
+            f"{given(layout.folder)}: an image of {other} among those to test on, where those "
             f"to train on have {size[0]}x{size[1]}"
         )
     shape = (preparation.channels, preparation.height, preparation.width)
@@ -202,14 +202,14 @@ def _prepare(layout: Layout, seen: _Seen, wanted: Wanted) -> Preparation:
     elif len(seen.sizes) > 1:
         sizes = ", ".join(f"{w}x{h}" for (w, h), _ in seen.sizes.most_common(3))
         raise DataError(
-            f"{option('dataset')} {layout.folder}: images of {len(seen.sizes)} sizes ({sizes}...): "
+            f"{given(layout.folder)}: images of {len(seen.sizes)} sizes ({sizes}...): "
             f"bring them to one with {option('image_size')}, for example {option('image_size', 32)}"
         )
     channels = 3 if any(is_colour for _, is_colour in seen.kinds) else 1
     num_bytes = len(seen.readable) * channels * height * width
     if num_bytes > MAX_BYTES:
         raise DataError(
-            f"{option('dataset')} {layout.folder}: {len(seen.readable):,} images of {width}x{height} take "
+            f"{given(layout.folder)}: {len(seen.readable):,} images of {width}x{height} take "
             f"{num_bytes / 2**30:.1f} GiB of memory: make them smaller with {option('image_size')}"
         )
     fit = None if wanted.image_size is None else wanted.fit or DEFAULT_FIT

@@ -21,7 +21,7 @@ from nas.data.layout import Layout, read_layout
 from nas.data.picture import DECODER, has_heif
 from nas.data.preparation import DEFAULT_FIT, Fit, Preparation
 from nas.data.twins import size_and_time
-from nas.data.words import count
+from nas.data.words import count, given
 from nas.errors import DataError, option
 
 
@@ -50,8 +50,10 @@ def load_folder(
             images enough; or what is in it can be read in two ways.
     """
     if fit is not None and image_size is None:
-        raise DataError(f"{option('fit', fit)} is for {option('image_size')}: give both, such as "
-            f"{option('image_size', 32)}")
+        raise DataError(
+            f"{option('fit', fit)} is for {option('image_size')}: give both, such as "
+            f"{option('image_size', 32)}"
+        )
     layout, wanted = read_layout(folder), Wanted(image_size, fit, like)
     files = _files_of(layout, is_test)
     cache = cache_dir / f"{_cache_key(layout, files, wanted)}.safetensors"
@@ -88,7 +90,7 @@ def _files_of(layout: Layout, is_test: bool) -> Files:
     if not is_test:
         return layout.train.files + (layout.valid.files if layout.valid else ())
     if layout.test is None:
-        raise DataError(f"{option('dataset')} {layout.folder}: {layout.no_test}")
+        raise DataError(f"{given(layout.folder)}: {layout.no_test}")
     return layout.test.files
 
 
@@ -106,7 +108,7 @@ def _check_classes(layout: Layout, decoded: Decoded, kept_back: tuple[int, ...])
             reasons = ", ".join(decoded.faults)
             said += f": {count(num_files, 'file')} could not be read ({reasons})"
         raise DataError(
-            f"{option('dataset')} {layout.folder}: {said}. Add images to its folder, or take it away"
+            f"{given(layout.folder)}: {said}. Add images to its folder, or take it away"
         )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from nas.data.tree import Folder, composed, looks_like_picture, read_tree
-from nas.data.words import count, some
+from nas.data.words import count, given, some
 from nas.errors import DataError, option
 
 TEST_SHARE = 6  # of class folders alone, every sixth picture of a class is kept back
@@ -103,11 +103,11 @@ def read_layout(folder: Path) -> Layout:
     """
     try:
         if not folder.is_dir():
-            raise DataError(f"{option('dataset')} {folder}: no such folder")
+            raise DataError(f"{given(folder)}: no such folder")
         return _Decision(folder, read_tree(folder)).layout()
     except OSError as error:
         where, why = error.filename or folder, error.strerror or error
-        raise DataError(f"{option('dataset')} {folder}: {where} cannot be read: {why}") from error
+        raise DataError(f"{given(folder)}: {where} cannot be read: {why}") from error
 
 
 def role_of(name: str) -> tuple[Role, str] | None:
@@ -256,7 +256,7 @@ class _Decision:
                 continue
             if unknown:
                 raise DataError(
-                    f"{option('dataset')} {self.folder}: {fault}: the classes must be the same in both"
+                    f"{given(self.folder)}: {fault}: the classes must be the same in both"
                 )
             if fault:
                 self.notes.append(fault)
@@ -295,11 +295,11 @@ class _Decision:
         """The names of the classes to train on, sorted."""
         if len(by_class) < 2:
             raise DataError(
-                f"{option('dataset')} {self.folder}: {where} has {count(len(by_class), 'class folder')}, two "
+                f"{given(self.folder)}: {where} has {count(len(by_class), 'class folder')}, two "
                 "or more are needed, each with the images of one class"
             )
         if not any(f.all_files() for folders in by_class.values() for f in folders):
-            raise DataError(f"{option('dataset')} {self.folder}: no images in {where}")
+            raise DataError(f"{given(self.folder)}: no images in {where}")
         for name, folders in by_class.items():
             for below in [below for folder in folders for below in _below(folder)]:
                 if _bare_role(below) in ("valid", "test") and below.num_pictures:
@@ -323,7 +323,7 @@ class _Decision:
         )
 
     def _refuse(self, why: str) -> NoReturn:
-        raise DataError(f"{option('dataset')} {self.folder} can be read in two ways: {why}")
+        raise DataError(f"{given(self.folder)} can be read in two ways: {why}")
 
     def _name(self, folder: Folder) -> str:
         """As people call it: its path in the folder that was given."""

@@ -1,8 +1,16 @@
-"""Counts and lists in the sentences of this wing."""
+"""Counts, lists and folders in the sentences of this wing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from nas.errors import option
+
+
+def given(folder: Path) -> str:
+    """A folder as its reader gave it: `--dataset pets`."""
+    return f"{option('dataset')} {folder}"
 
 
 def count(number: int, noun: str) -> str:

@@ -29,9 +29,9 @@ DECODER = f"1, Pillow {PIL.__version__}"  # raise the number with every change o
 MAX_FILE_BYTES = 2**30
 MAX_PIXELS = 2 * 89_478_485  # beyond, Pillow takes a picture for a decompression bomb
 
-FRAMES = "hold several frames or pages, of which the first is taken"
-CMYK = "are in CMYK and brought to RGB without a colour profile, so that colours differ a little"
-OTHER_FORMAT = "are of another format than their suffix says, and are read all the same"
+FRAMES = "with several frames or pages, of which the first is taken"
+CMYK = "in CMYK, brought to RGB without a colour profile, so that colours differ a little"
+OTHER_FORMAT = "of another format than the suffix says, read all the same"
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

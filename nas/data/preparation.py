@@ -55,7 +55,7 @@ class Preparation:
                 case "crop":
                     image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
                 case "pad":
-                    image = ImageOps.pad(image, size, Image.Resampling.BILINEAR, PADDING)
+                    image = _padded(image, size)
                 case _:
                     image = image.resize(size, Image.Resampling.BILINEAR)
         pixels = np.array(image).reshape(self.height, self.width, self.channels)
@@ -106,3 +106,13 @@ class Preparation:
         if known.get("value_range") is not None:
             known["value_range"] = tuple(known["value_range"])
         return cls(**known)
+
+
+def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The whole image in the middle of that size. `ImageOps.pad` loses the very narrow ones."""
+    scale = min(size[0] / image.width, size[1] / image.height)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    paper = Image.new(image.mode, size, PADDING)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    paper.paste(resized, ((size[0] - width) // 2, (size[1] - height) // 2))
+    return paper

@@ -31,11 +31,9 @@ def twins(layout: Layout) -> list[str]:
     notes = []
     for (i, k), paths in sorted(found.items()):
         names = some([path.relative_to(layout.folder).as_posix() for path in paths])
-        where = (
-            ("those kept back to test on", "those trained on") if layout.is_flat
-            else (parts[k].name, parts[i].name)
-        )  # fmt: skip
-        notes.append(f"{count(len(paths), 'file')} of {where[0]} also among {where[1]}: {names}")
+        which = "kept back to test on" if layout.is_flat else f"of {parts[k].name}"
+        where = "trained on" if layout.is_flat else f"in {parts[i].name}"
+        notes.append(f"{count(len(paths), 'file')} {which} also {where}, byte for byte: {names}")
     return notes
 
 

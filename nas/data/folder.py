@@ -102,7 +102,8 @@ def _check_classes(layout: Layout, decoded: Decoded, kept_back: tuple[int, ...])
             continue
         said = f"class {name!r} has no image to train on"
         if kept_back and kept_back[label]:
-            said += f": {count(kept_back[label], 'image')}, kept back to test on"
+            kept = count(kept_back[label], "image")
+            said = f"class {name!r} has {kept}, kept back to test on, and none to train on"
         num_files = sum(of == label for _, of in layout.train.files)
         if num_files:
             reasons = ", ".join(decoded.faults)

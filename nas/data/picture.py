@@ -244,7 +244,7 @@ def _why_unidentified(content: bytes) -> str:
     if brands[:4] in _HEIC or (brands[:4] in (b"mif1", b"msf1") and b"heic" in brands):
         return "HEIC, which needs: python -m pip install pillow-heif"
     if brands[:4] in (b"avif", b"avis") or (brands and b"avif" in brands):
-        return "AVIF, which needs: python -m pip install --upgrade pillow"
+        return "AVIF, which needs: python -m pip install -U pillow"
     if content.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
         return "JPEG XL, which is not read: save it as PNG or JPEG"
     if brands:

@@ -273,7 +273,7 @@ def test_class_whose_images_cannot_be_read_is_refused_with_the_reason(images, ca
     for i in range(1, 6):
         (images / "cats" / f"{i}.png").write_bytes(b"no image")
     with pytest.raises(
-        DataError, match=r"class 'cats' has no image to train on: .* \(no picture\)"
+        DataError, match=r"class 'cats' has 2 images, .* could not be read \(no picture\)"
     ):
         load_folder(images, cache)
 
@@ -562,7 +562,7 @@ def test_files_kept_back_that_are_trained_on_as_well_are_named(images, cache):
 @pytest.mark.parametrize(
     ("num", "said"),
     [(0, "class 'dogs' has no image to train on"),
-     (1, "class 'dogs' has no image to train on: 1 image, kept back to test on")],
+     (1, "class 'dogs' has 1 image, kept back to test on, and none to train on")],
 )  # fmt: skip
 def test_class_without_an_image_to_train_on_is_named(images, cache, num, said):
     for path in sorted((images / "dogs").iterdir())[num:]:

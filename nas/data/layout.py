@@ -136,10 +136,11 @@ class _Decision:
         self.folder = folder
         self.top = _inner(top, is_top=True)
         self.notes: list[str] = []
-        loops = [loop for below in top.walk() for loop in below.loops]
-        if loops:
+        repeated = [link for below in top.walk() for link in below.repeated]
+        if repeated:
             self.notes.append(
-                f"links back to a folder above them are left out: {self._list(loops)}"
+                f"{count(len(repeated), 'link')} to what is read already left out: "
+                f"{self._list(repeated)}"
             )
 
     def layout(self) -> Layout:

@@ -20,6 +20,8 @@ _NO_PICTURES = {
     ".wav", ".xls", ".xlsx", ".xml", ".yaml", ".yml", ".zip",
 }  # fmt: skip
 
+Identity = tuple[int, int]  # of a folder, whatever leads there
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -29,7 +31,7 @@ class Folder:
     name: str  # composed (NFC), however the disk writes it
     folders: tuple[Folder, ...]
     files: tuple[Path, ...]  # directly in it
-    loops: tuple[Path, ...] = ()  # links in it that lead back to a folder above them
+    repeated: tuple[Path, ...] = ()  # links in it to folders that are read already
 
     def walk(self) -> Iterator[Folder]:
         """The folder, then every folder below it."""
@@ -63,7 +65,7 @@ def read_tree(path: Path) -> Folder:
     Raises:
         OSError: the folder, or one below it, cannot be read.
     """
-    return _read(path, ())
+    return _read(path, (), None)
 
 
 def looks_like_picture(path: Path) -> bool:
@@ -76,19 +78,27 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _read(path: Path, above: tuple[tuple[int, int], ...]) -> Folder:
-    found = path.stat()
-    above = (*above, (found.st_dev, found.st_ino))
-    folders, files, loops = [], [], []
+def _read(path: Path, above: tuple[Identity, ...], seen: set[Identity] | None) -> Folder:
+    """A folder below those `above`; `seen` holds what was read of the same part or class."""
+    above = (*above, _identity(path))
+    folders, files, repeated = [], [], []
     for child in sorted(path.iterdir()):
         if child.name.startswith(".") or child.name.casefold() in _JUNK:
             continue
         if not child.is_dir():  # links to nothing, too, so that they are named
             files.append(child)
             continue
-        target = child.stat()
-        if (target.st_dev, target.st_ino) in above:
-            loops.append(child)
+        known = set() if seen is None else seen
+        identity = _identity(child)
+        # Links among a few folders make more paths than can be followed, even without a circle.
+        if identity in above or (child.is_symlink() and identity in known):
+            repeated.append(child)
         else:
-            folders.append(_read(child, above))
-    return Folder(path, composed(path.name), tuple(folders), tuple(files), tuple(loops))
+            known.add(identity)
+            folders.append(_read(child, above, known))
+    return Folder(path, composed(path.name), tuple(folders), tuple(files), tuple(repeated))
+
+
+def _identity(path: Path) -> Identity:
+    found = path.stat()
+    return found.st_dev, found.st_ino

@@ -129,7 +129,8 @@ class SearchSetup:
         """Search in a study; see `Search`."""
         config = self.config
         pruner = self.pruner(task)
-        for note in self.notes:
+        notes, self.notes = self.notes, []  # a ladder has several runs: what is said is said once
+        for note in notes:
             show(Note(note))
         if config.bits != self.limits.bits:
             show(
@@ -197,7 +198,7 @@ class SearchSetup:
 
 def _as_before(config: SearchConfig, space: SearchSpace) -> SearchConfig:
     """The configuration with the study's own way to bring images to a size, where none is given."""
-    if config.fit is not None or not isinstance(config.dataset, str | Path):
+    if not isinstance(config.dataset, str | Path) or None not in (config.fit, config.image_size):
         return config
     folder = Path(config.dataset)
     if config.dataset in NAMES or not folder.is_dir():
@@ -207,4 +208,6 @@ def _as_before(config: SearchConfig, space: SearchSpace) -> SearchConfig:
         before = study_data(open_study(open_storage(config.storage), name))
     except StudyError:  # there is none yet, or what is wrong with it is said when it is opened
         return config
-    return replace(config, image_size=config.image_size or before.image_size, fit=before.fit)
+    return replace(
+        config, image_size=config.image_size or before.image_size, fit=config.fit or before.fit
+    )

@@ -270,7 +270,23 @@ def test_links_are_followed_and_loops_end(tmp_path):
     layout = read_layout(root)
     assert layout.classes == ("birds", "cats", "dogs")
     assert len(layout.train.files) + len(layout.test.files) == 6 + 3 + 9
-    assert layout.notes == ("links back to a folder above them are left out: cats/all, cats/back",)
+    assert layout.notes == ("2 links to what is read already left out: cats/all, cats/back",)
+
+
+def test_links_among_folders_do_not_multiply(tmp_path):
+    names = [f"class{i}" for i in range(12)]
+    make(tmp_path, *(f"{name}:1" for name in names))
+    for name in names:
+        for other in names:
+            (tmp_path / name / f"to_{other}").symlink_to(tmp_path / other)
+    layout = read_layout(tmp_path)
+    assert len(layout.train.files) + len(layout.test.files) == 12 * 12
+
+
+def test_folder_that_is_linked_to_is_still_read_where_it_is(tmp_path):
+    make(tmp_path, "train/a:2", "train/b:3", "test/a:1", "test/b:1")
+    (tmp_path / "train" / "a" / "more").symlink_to(tmp_path / "train" / "b")
+    assert [label for _, label in read_layout(tmp_path).train.files] == [0] * 5 + [1] * 3
 
 
 @pytest.mark.parametrize(

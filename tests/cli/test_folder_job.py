@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -47,6 +48,7 @@ def photo(rng, name):
 def photos(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NAS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     rng = np.random.default_rng(0)
     for part, num in (("train", 30), ("valid", 4), ("test", 4)):
         for name in ("dot", "rows", "columns"):
@@ -74,6 +76,7 @@ def test_photographs_go_all_the_way_as_they_were_prepared(photos, tmp_path, caps
     assert main([*SEARCH, "--trials", "2"]) == 0
     assert "continuing study blocks-photos-4000" in capsys.readouterr().out
     for other, said in (
+        (["--fit", "pad"], "--fit was crop, now it is pad"),
         (["--image-size", "16", "--fit", "pad"], "--fit was crop, now it is pad"),
         (["--image-size", "20"], "--image-size was 16, now it is 20"),
     ):

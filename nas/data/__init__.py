@@ -2,7 +2,7 @@
 
 name or folder -> LabelledImages -> split -> Dataset (train and validation, on the device)
 
-Only `load_test_images` opens test images, and only a certification calls it.
+Only `load_test_images` decodes test images, and only a certification calls it.
 """
 
 from nas.data.catalog import (

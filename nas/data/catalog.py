@@ -77,7 +77,7 @@ def default_data_dir() -> Path:
 def load_training_images(
     dataset: str | None, data_dir: Path, image_size: int | None = None, fit: Fit | None = None
 ) -> LabelledImages:
-    """The training images of a data set; its test images are never opened.
+    """The training images of a data set; its test images are never decoded.
 
     Args:
         dataset: one of `NAMES`, a folder of images, or None: MNIST where it is on disk or can be

@@ -42,6 +42,7 @@ GOOD: dict[str, list[str]] = {  # by option; what is not here takes its default 
     "--dataset": ["digits", "images"],
     "--data-dir": ["data", "."],
     "--image-size": ["8", "16"],
+    "--fit": ["stretch", "crop", "pad"],
     "--valid-share": ["1/12", "0.2", "1/5"],
     "--storage": ["sqlite:///studies.db", "sqlite:///other.db"],
     "--study": ["mnist-20k-example", "new", "größe"],

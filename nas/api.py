@@ -292,7 +292,7 @@ def certify(
             raise NasError(f"trial {record.number} was never trained: {record.detail}")
     data_dir = data_dir or default_data_dir()
     check_test_images(data_facts.source, data_facts.classes)
-    data = _images_of(inside, data_facts, data_dir, dataset)
+    data = _images_of(inside, data_facts, data_dir, dataset, callback)
 
     def load_test() -> LabelledImages:
         images = load_test_images(data_facts.source, data_dir, data_facts.image_size, data)
@@ -529,10 +529,24 @@ def _predictions(
     return predict(study.trial(number), data.images[index], data.labels[index], data.classes)
 
 
-def _images_of(study: optuna.Study, facts: DataFacts, data_dir: Path, dataset: Any) -> Dataset:
+def _images_of(
+    study: optuna.Study,
+    facts: DataFacts,
+    data_dir: Path,
+    dataset: Any,
+    say: Callable[[str], None] = lambda line: None,
+) -> Dataset:
     """The images a study searched on; raises DataError when they are gone or have changed."""
     source = facts.source if dataset is None else dataset
-    images = load_training_images(source, data_dir, facts.image_size)
+    images = load_training_images(source, data_dir, facts.image_size, facts.fit)
+    for note in images.notes:
+        say(note)
+    if images.valid_index is not None:
+        num_valid = len(images.valid_index)
+        say(
+            f"to be tested, the best is trained on all {len(images.images):,} images: the "
+            f"{num_valid:,} to validate on, too"
+        )
     data = split(images, parse_share(facts.valid_share), facts.split_seed)
     before = study_facts(study)
     if before is None or (data.sha256, data.split_sha256) != (

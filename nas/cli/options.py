@@ -78,6 +78,12 @@ FIELDS = {
             "bring the images of a folder to this width and height",
         ),
         _field(
+            DATA, "fit", None,
+            "how images of another shape are brought to it: stretch changes their shape, crop "
+            "takes their middle, pad puts black beside them (default: that of the study, else "
+            "stretch)",
+        ),
+        _field(
             DATA, "valid_share", "SHARE",
             "share of the training images held out to validate on",
             Checked(parse_share),

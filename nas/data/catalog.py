@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nas.data.dataset import Dataset, LabelledImages
 from nas.data.folder import list_images, load_folder
+from nas.data.preparation import Fit
 from nas.errors import DataError, one_line, option, redact
 
 DATA_DIR_VARIABLE = "NAS_DATA_DIR"
@@ -74,15 +75,16 @@ def default_data_dir() -> Path:
 
 
 def load_training_images(
-    dataset: str | None, data_dir: Path, image_size: int | None = None
+    dataset: str | None, data_dir: Path, image_size: int | None = None, fit: Fit | None = None
 ) -> LabelledImages:
-    """The training images of a data set; its test images are never opened.
+    """The training images of a data set; its test images are never decoded.
 
     Args:
         dataset: one of `NAMES`, a folder of images, or None: MNIST where it is on disk or can be
             downloaded, else the bundled digits (a note says which).
         data_dir: where data sets are kept and downloaded to.
         image_size: bring the images of a folder to this many pixels a side.
+        fit: how, where they have another shape; None stretches them.
 
     Raises:
         DataError: no such data set, or no way to get it, or it cannot be read.
@@ -90,6 +92,9 @@ def load_training_images(
     if image_size is not None and (dataset is None or dataset in NAMES):
         name = dataset or "the default data set"
         raise DataError(f"{option('image_size')} is for folders of images, {name} has its own size")
+    if fit is not None and (dataset is None or dataset in NAMES):
+        name = dataset or "the default data set"
+        raise DataError(f"{option('fit')} is for folders of images, {name} has images of one size")
     if dataset is None:
         return _mnist_or_digits(data_dir)
     if dataset in NAMES:
@@ -104,7 +109,7 @@ def load_training_images(
             f"{option('dataset')} {redact(dataset)} is an address: give a folder of images, or one "
             f"of {', '.join(NAMES)}"
         )
-    return load_folder(Path(dataset), data_dir / "folders", image_size)
+    return load_folder(Path(dataset), data_dir / "folders", image_size, fit=fit)
 
 
 def load_test_images(
@@ -125,8 +130,8 @@ def load_test_images(
     elif source in NAMES:
         test = _load_torchvision_test(source, data_dir)
     else:
-        folder, channels = Path(source), train.input_shape[0]
-        test = load_folder(folder, data_dir / "folders", image_size, True, channels)
+        like = train.preparation
+        test = load_folder(Path(source), data_dir / "folders", image_size, True, like=like)
     if test.classes != train.classes or test.images.shape[1:] != train.images.shape[1:]:
         raise DataError(f"the test images of {source} have other classes or another size")
     return test

@@ -12,6 +12,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from nas.data.preparation import Preparation
+from nas.data.words import count
 from nas.errors import DataError, option
 
 MIN_PER_CLASS = 2  # one image to train on, one to validate on
@@ -27,6 +29,9 @@ class LabelledImages:
     classes: tuple[str, ...]
     flips: bool = False  # a mirrored image is still of its class
     notes: tuple[str, ...] = ()  # what the user should know, for example files that were unreadable
+    valid_index: Tensor | None = None  # int64, images given to validate on; None holds some out
+    kept_back: tuple[int, ...] = ()  # images of each class that are kept to test on, if any are
+    preparation: Preparation | None = None  # of pictures in files
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Dataset:
     std: tuple[float, ...]
     sha256: str  # of images and labels
     split_sha256: str  # of both index vectors
+    preparation: Preparation | None = None  # of pictures in files
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -60,29 +66,21 @@ class Dataset:
 def split(data: LabelledImages, valid_share: Fraction, seed: int) -> Dataset:
     """Hold out `valid_share` of each class for validation, chosen by `seed` alone.
 
+    Where the data set says which images are to validate on, these are.
+
     Raises:
         DataError: fewer than two classes, or a class too small to be split.
     """
     if len(data.classes) < 2:
         raise DataError(f"{data.name} has {len(data.classes)} class: two or more are needed")
-    sizes = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
-    for class_name, size in zip(data.classes, sizes, strict=True):
-        if size < MIN_PER_CLASS:
-            raise DataError(
-                f"{data.name}: class {class_name!r} has {size} images, "
-                f"{MIN_PER_CLASS} or more are needed to train and validate on"
-            )
     generator = torch.Generator().manual_seed(seed)
-    train_parts, valid_parts = [], []
-    for label, num_valid in enumerate(_apportion(sizes, valid_share)):
-        members = (data.labels == label).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        valid_parts.append(members[:num_valid])
-        train_parts.append(members[num_valid:])
-    train_index = torch.cat(train_parts)
+    if data.valid_index is None:
+        train_index, valid_index = _held_out(data, valid_share, generator)
+    else:
+        is_train = torch.ones(len(data.images), dtype=torch.bool)
+        is_train[data.valid_index] = False
+        train_index, valid_index = is_train.nonzero().flatten(), data.valid_index
     train_index = train_index[torch.randperm(len(train_index), generator=generator)]
-    valid_index = torch.cat(valid_parts).sort().values
-
     mean, std = _channel_statistics(data.images[train_index])
     return Dataset(
         name=data.name,
@@ -96,7 +94,30 @@ def split(data: LabelledImages, valid_share: Fraction, seed: int) -> Dataset:
         std=std,
         sha256=_sha256(data.images, data.labels),
         split_sha256=_sha256(train_index, valid_index),
+        preparation=data.preparation,
     )
+
+
+def _held_out(
+    data: LabelledImages, valid_share: Fraction, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Images to train on, by class, and to validate on, sorted."""
+    sizes = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
+    kept_back = data.kept_back or [0] * len(sizes)
+    for class_name, size, kept in zip(data.classes, sizes, kept_back, strict=True):
+        if size < MIN_PER_CLASS:
+            tested = f", {kept} of them kept back to test on" if kept else ""
+            raise DataError(
+                f"{data.name}: class {class_name!r} has {count(size + kept, 'image')}{tested}: "
+                f"{MIN_PER_CLASS} or more are needed to train and validate on"
+            )
+    train_parts, valid_parts = [], []
+    for label, num_valid in enumerate(_apportion(sizes, valid_share)):
+        members = (data.labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        valid_parts.append(members[:num_valid])
+        train_parts.append(members[num_valid:])
+    return torch.cat(train_parts), torch.cat(valid_parts).sort().values
 
 
 def into_folds(data: Dataset, num_folds: int, seed: int) -> list[Dataset]:

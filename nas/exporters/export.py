@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nas.data import Dataset
+from nas.data import Dataset, Preparation
 from nas.errors import ExportError, option
 from nas.exporters.check import check_export
 from nas.exporters.pytorch import Provenance, network_source
@@ -90,6 +90,7 @@ def export_trial(
         full_epochs=candidate.recipe.epochs,
         seed=record.seed,
         versions=record.versions,
+        images=Preparation.from_json(facts.preparation).text if facts.preparation else None,
     )
     images = _images(data, facts)
     model = architecture.build()
@@ -113,6 +114,7 @@ def export_trial(
                 "classes": facts.classes,
                 "mean": facts.mean,
                 "std": facts.std,
+                "preparation": facts.preparation,
                 "from": asdict(provenance),
             }
             (folder / "spec.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,7 @@ class Provenance:
     full_epochs: int | None  # of its recipe
     seed: int | None
     versions: dict[str, str]
+    images: str | None = None  # how files become images, in words; None where none did
 
 
 def network_source(
@@ -156,6 +158,9 @@ def _origin(architecture: Architecture, provenance: Provenance) -> str:
             f"Validation accuracy   {provenance.valid_accuracy:.2%} of {provenance.num_valid:,} "
             f"images held out, after {_schedule(provenance)}, seed {provenance.seed}"
         )
+    if provenance.images is not None:  # whoever classifies others has to do the same
+        indent = " " * 22
+        lines += textwrap.wrap(f"{'Images':22}{provenance.images}", 96, subsequent_indent=indent)
     lines.append(f"Made with             {versions}")
     return "\n".join(_plain(line) for line in lines)
 

@@ -13,6 +13,7 @@ from nas.candidates.budget import LARGEST_BUDGET, LARGEST_LIMIT
 from nas.errors import NasError, option
 
 SamplerName = Literal["auto", "tpe", "gp", "random"]
+FitName = Literal["stretch", "crop", "pad"]
 PrunerName = Literal["squeezed", "median", "none"]
 PrecisionName = Literal["auto", "bf16", "fp32"]
 
@@ -26,6 +27,7 @@ RANGES = {
 CHOICES: dict[str, tuple[Any, ...]] = {
     "bits": (32, 16, 8, 4), "sampler": ("auto", "tpe", "gp", "random"),
     "pruner": ("squeezed", "median", "none"), "precision": ("auto", "bf16", "fp32"),
+    "fit": ("stretch", "crop", "pad"),
 }  # fmt: skip
 
 
@@ -50,7 +52,9 @@ class SearchConfig:
     data_dir: Path | None = None
     """Where data sets are kept and downloaded to; None for `$NAS_DATA_DIR`, else a cache folder."""
     image_size: int | None = None
-    """Pixels a side to which images of a folder are brought."""
+    """Pixels a side to which images of a folder are brought; None for that of the study, if any."""
+    fit: FitName | None = None
+    """How images of another shape are brought to it; None for that of the study, else `stretch`."""
     valid_share: str | float = "1/12"
     """Share of the training images held out to validate on."""
     split_seed: int = 0
@@ -98,18 +102,22 @@ class SearchConfig:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             is_whole = isinstance(value, int) and not isinstance(value, bool)
-            may_miss = value is None and type(self).__dataclass_fields__[name].default is None
-            if not may_miss and not (is_whole and low <= value <= high):
+            if not self._may_miss(name) and not (is_whole and low <= value <= high):
                 raise NasError(
                     f"{option(name)} {value!r} is no whole number from {low:,} to {high:,}"
                 )
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
+            if not self._may_miss(name) and getattr(self, name) not in choices:
                 given = getattr(self, name)
                 words = ", ".join(map(str, choices))
                 raise NasError(f"{option(name)} {given!r} is unknown: choose {words}")
         parse_seconds(self.timeout)
         parse_share(self.valid_share)
+
+    def _may_miss(self, name: str) -> bool:
+        """Whether the field was not given, and need not be."""
+        is_optional = type(self).__dataclass_fields__[name].default is None
+        return is_optional and getattr(self, name) is None
 
     @property
     def timeout_seconds(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Limits
 from nas.data import NAMES, default_data_dir, load_training_images, split
-from nas.errors import NasError, OverBudgetError, option, redact
+from nas.errors import NasError, OverBudgetError, StudyError, option, redact
 from nas.searching.config import SearchConfig, parse_share
 from nas.searching.events import Callback, Note, SearchEnded
 from nas.searching.ledger import Ledger
@@ -19,11 +20,18 @@ from nas.searching.samplers import LEARNS_FROM_FULL_TRAININGS
 from nas.searching.search import Search
 from nas.searching.stop import StopRequest
 from nas.spaces import draws
-from nas.spaces.loader import DEFAULT, load_space, passed_over
+from nas.spaces.loader import DEFAULT, SearchSpace, load_space, passed_over
 from nas.spaces.task import Task
 from nas.storage.artifacts import default_artifact_dir
-from nas.storage.database import STORAGE_VARIABLE
-from nas.storage.studies import DataFacts, StudyFacts, check_study_name, open_or_create_study
+from nas.storage.database import STORAGE_VARIABLE, open_storage
+from nas.storage.studies import (
+    DataFacts,
+    StudyFacts,
+    check_study_name,
+    open_or_create_study,
+    open_study,
+    study_data,
+)
 from nas.training import choose_device, choose_precision
 from nas.training.pool import WorkerPool, default_workers
 
@@ -43,14 +51,13 @@ class SearchSetup:
     """
 
     def __init__(self, config: SearchConfig) -> None:
-        self.config = config
         valid_share = parse_share(config.valid_share)
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         self.space = load_space(config.space)
-        self.images = load_training_images(
-            config.dataset, config.data_dir or default_data_dir(), config.image_size
-        )
+        self.config = config = _as_before(config, self.space)
+        data_dir = config.data_dir or default_data_dir()
+        self.images = load_training_images(config.dataset, data_dir, config.image_size, config.fit)
         self.data = split(self.images, valid_share, config.split_seed)
         self.notes = list(self.images.notes)
         other = passed_over(self.space) if config.space is None else None
@@ -122,7 +129,8 @@ class SearchSetup:
         """Search in a study; see `Search`."""
         config = self.config
         pruner = self.pruner(task)
-        for note in self.notes:
+        notes, self.notes = self.notes, []  # a ladder has several runs: what is said is said once
+        for note in notes:
             show(Note(note))
         if config.bits != self.limits.bits:
             show(
@@ -184,4 +192,22 @@ class SearchSetup:
             std=data.std,
             num_train=len(data.train_index),
             num_valid=len(data.valid_index),
+            preparation=data.preparation.to_json() if data.preparation else None,
         )
+
+
+def _as_before(config: SearchConfig, space: SearchSpace) -> SearchConfig:
+    """The configuration with the study's own way to bring images to a size, where none is given."""
+    if not isinstance(config.dataset, str | Path) or None not in (config.fit, config.image_size):
+        return config
+    folder = Path(config.dataset)
+    if config.dataset in NAMES or not folder.is_dir():
+        return config
+    name = config.study or f"{space.name}-{folder.resolve().name}-{config.budget}"
+    try:
+        before = study_data(open_study(open_storage(config.storage), name))
+    except StudyError:  # there is none yet, or what is wrong with it is said when it is opened
+        return config
+    return replace(
+        config, image_size=config.image_size or before.image_size, fit=config.fit or before.fit
+    )

@@ -10,7 +10,7 @@ import time
 import unicodedata
 import warnings
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage
@@ -79,6 +79,24 @@ class DataFacts:
     std: tuple[float, ...]
     num_train: int
     num_valid: int
+    preparation: dict[str, Any] | None = None  # how files became images; None where none did
+
+    @property
+    def fit(self) -> Literal["stretch", "crop", "pad"] | None:
+        """How pictures were brought to their size; older studies stretched them."""
+        if self.image_size is None:
+            return None
+        fit: Literal["stretch", "crop", "pad"] | None = (self.preparation or {}).get("fit")
+        return fit or "stretch"
+
+    def first_difference(self, other: DataFacts) -> str | None:
+        """In words, what differs in how images are brought to their size, or None."""
+        for name in ("image_size", "fit"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                words = ["not given" if v is None else str(v) for v in (mine, theirs)]
+                return f"{option(name)} was {words[0]}, now it is {words[1]}"
+        return None
 
 
 def check_study_name(name: str) -> str:
@@ -158,7 +176,7 @@ def open_or_create_study(
     if before is None:
         _write_facts(study, facts, data, space_source)  # its maker was killed on the way
         return study
-    difference = before.first_difference(facts)
+    difference = study_data(study).first_difference(data) or before.first_difference(facts)
     if difference:
         raise StudyError(
             f"study {name!r} cannot go on: {difference}. Go back to what it was, or start one by "

@@ -331,17 +331,18 @@ def test_test_images_of_cifar10_are_never_opened(made_up_cifar10, opened):
     assert "test_batch" not in names
 
 
-def test_test_folder_of_images_is_never_opened(tmp_path, opened):
+def test_images_in_a_test_folder_are_never_opened(tmp_path, opened):
     for part in ("train", "test"):
         for name in ("a", "b"):
             (tmp_path / "pets" / part / name).mkdir(parents=True)
-            Image.new("L", (4, 4), 9).save(tmp_path / "pets" / part / name / "1.png")
+            size = (4, 4) if part == "train" else (40, 40)  # no file is as long as one to train on
+            Image.effect_noise(size, 99).save(tmp_path / "pets" / part / name / "1.png")
     with opened() as paths:
         load_training_images(str(tmp_path / "pets"), tmp_path / "data")
     train_folder = tmp_path / "pets" / "train"
     assert {train_folder, train_folder / "a", train_folder / "a" / "1.png"} <= set(paths)
-    test_folder = tmp_path / "pets" / "test"
-    assert not [path for path in paths if path == test_folder or test_folder in path.parents]
+    test_folder = tmp_path / "pets" / "test"  # its files are listed, to be counted
+    assert not [path for path in paths if path.suffix and test_folder in path.parents]
 
 
 @pytest.mark.parametrize("dataset", ["mnist", None])
@@ -476,15 +477,20 @@ def test_class_folders_alone_have_every_sixth_image_to_test_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"names": ("cats", "owls")}, {"names": ("cats", "dogs", "owls")}, {"size": (5, 5)}],
-    ids=["other class", "more classes", "other size"],
+    ("changes", "fault"),
+    [
+        ({"names": ("cats", "owls")}, "test/ has owls, which train/ has not"),
+        ({"names": ("cats", "dogs", "owls")}, "test/ has owls, which train/ has not"),
+        ({"names": ("dogs",)}, "test/ has no images of cats"),
+        ({"size": (5, 5)}, "an image of 5x5 among those to test on, where those to train on"),
+    ],
+    ids=["other class", "more classes", "fewer classes", "other size"],
 )
-def test_test_images_unlike_the_training_images_are_refused(tmp_path, changes):
+def test_test_images_unlike_the_training_images_are_refused(tmp_path, changes, fault):
     make_pets(tmp_path / "pets", "train")
     make_pets(tmp_path / "pets", "test", **changes)
     source = str(tmp_path / "pets")
-    with pytest.raises(DataError, match="pets have other classes or another size"):
+    with pytest.raises(DataError, match=fault):
         load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
 
 
@@ -502,7 +508,9 @@ def test_test_images_of_another_data_set_are_refused(tmp_path, train):
 def test_folder_without_test_images_is_refused_in_one_line(tmp_path):
     make_pets(tmp_path / "pets", "train")
     source = str(tmp_path / "pets")
-    with pytest.raises(DataError, match="has no folder `test` with images to test on") as error:
+    with pytest.raises(
+        DataError, match="pets: there is no folder `test` with images to test on"
+    ) as error:
         load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
     assert "\n" not in str(error.value)
 

@@ -110,7 +110,7 @@ def test_one_class_is_refused():
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_class_that_cannot_be_split_is_named(size):
-    with pytest.raises(DataError, match=f"'class 1' has {size} images, 2 or more are needed"):
+    with pytest.raises(DataError, match=f"'class 1' has {size} images?: 2 or more are needed"):
         split(make_images((20, size, 20)), TWELFTH, 0)
 
 

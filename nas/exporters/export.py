@@ -17,7 +17,8 @@ from torch import Tensor
 from nas.data import Dataset
 from nas.errors import ExportError, option
 from nas.exporters.check import check_export
-from nas.exporters.pytorch import Provenance, network_source
+from nas.exporters.provenance import Provenance
+from nas.exporters.pytorch import network_source
 from nas.storage.artifacts import fill
 from nas.storage.studies import DataFacts
 from nas.storage.trials import TrialRecord

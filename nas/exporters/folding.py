@@ -46,6 +46,8 @@ def graph_of(architecture: Architecture, model: nn.Sequential) -> Graph:
                 f"{error} has no integer form; --format pytorch exports it"
             ) from None
     walk.settle(current)
+    if not walk.graph.steps:
+        raise ExportError("no layer of the network computes anything: there is nothing to export")
     return walk.graph
 
 

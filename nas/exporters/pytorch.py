@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.layers import Call, modules
-from nas.storage.trials import epochs_text
+from nas.exporters.provenance import Provenance, origin, times, title
 
 _TEMPLATE = '''"""{title}
 
@@ -74,21 +72,6 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 '''
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """Where a network came from, for the reader of its file."""
-
-    study: str
-    trial: int
-    dataset: str
-    valid_accuracy: float | None  # 0..1
-    num_valid: int
-    epochs: float | None  # of the schedule that its weights have ended
-    full_epochs: int | None  # of its recipe
-    seed: int | None
-    versions: dict[str, str]
-
-
 def network_source(
     architecture: Architecture,
     provenance: Provenance,
@@ -106,15 +89,12 @@ def network_source(
     """
     channels, height, width = architecture.input_shape
     layers = [
-        f"{_call(row.layer.call(row.in_shape), 12)}  # {_times(row.out_shape)}"
+        f"{_call(row.layer.call(row.in_shape), 12)}  # {times(row.out_shape)}"
         for row in architecture.rows
     ]
     return _TEMPLATE.format(
-        title=(
-            f"A network of {architecture.num_params:,} parameters for {architecture.num_classes} "
-            f"classes of {_times(architecture.input_shape)} images."
-        ),
-        origin=_origin(architecture, provenance),
+        title=title(architecture),
+        origin="\n".join(origin(architecture, provenance)),
         batch_shape=f"(N, {channels}, {height}, {width})",
         num_params=architecture.num_params,
         input_shape=architecture.input_shape,
@@ -141,40 +121,6 @@ def _definitions(architecture: Architecture) -> str:
     used = {factory for call in calls for factory in call.factories()}
     ours = sorted(name for name in used if not name.startswith("nn."))
     return "".join(f"{inspect.getsource(getattr(modules, name))}\n\n" for name in ours)
-
-
-def _origin(architecture: Architecture, provenance: Provenance) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
-    lines = [
-        f"Study                 {provenance.study}, trial {provenance.trial}",
-        f"Data set              {provenance.dataset}",
-        f"Parameters            {architecture.num_params:,}",
-        f"Multiply-accumulates  {architecture.num_macs:,} an image",
-    ]
-    if provenance.valid_accuracy is not None:
-        lines.append(
-            f"Validation accuracy   {provenance.valid_accuracy:.2%} of {provenance.num_valid:,} "
-            f"images held out, after {_schedule(provenance)}, seed {provenance.seed}"
-        )
-    lines.append(f"Made with             {versions}")
-    return "\n".join(_plain(line) for line in lines)
-
-
-def _schedule(provenance: Provenance) -> str:
-    """For example `19 epochs`, or `a schedule of 7 of 19 epochs`."""
-    epochs, full = provenance.epochs or 0, provenance.full_epochs
-    if full is None or epochs >= full:
-        return f"{epochs:g} epochs"
-    return f"a schedule of {epochs_text(epochs, full)}"
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
-
-
-def _plain(text: str) -> str:
-    """Text that cannot end or escape a docstring: names of studies are anybody's."""
-    return re.sub(r"[^A-Za-z0-9 _.,:;()%+-]", "?", text)
 
 
 def _string(text: str) -> str:

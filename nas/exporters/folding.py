@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.layers import modules
-from nas.errors import ExportError
+from nas.errors import ExportError, option
 from nas.exporters.graph import (
     Add,
     Affine,
@@ -43,7 +43,7 @@ def graph_of(architecture: Architecture, model: nn.Sequential) -> Graph:
         except _UnknownError as error:
             raise ExportError(
                 f"layer {number} ({row.layer.kind}) cannot be exported in integers: "
-                f"{error} has no integer form; --format pytorch exports it"
+                f"{error} has no integer form; {option('format', 'pytorch')} exports it"
             ) from None
     walk.settle(current)
     if not walk.graph.steps:

@@ -1,13 +1,33 @@
-"""A network as one readable Python file that needs nothing but torch."""
+"""Format `pytorch`: one readable Python file that needs nothing but torch, and its weights."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import save_file
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.layers import Call, modules
+from nas.exporters.check import check_export
+from nas.exporters.contract import Expected, Proof, Subject, Written
 from nas.exporters.provenance import Provenance, origin, times, title
+
+FOLDER = ""
+FILES = ("network.py", "weights.safetensors")
+NUMBERS = "float32"
+NEEDS_IMAGES = False
+TAGS = ("pytorch",)
+USAGE = """\
+`network.py` needs torch alone; `weights.safetensors` is read by it.
+
+```python
+from network import CLASSES, load, normalise
+
+labels = load()(normalise(images)).argmax(1)  # images: uint8 (N, C, H, W)
+```
+"""
 
 _TEMPLATE = '''"""{title}
 
@@ -70,6 +90,38 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         tensors[name] = torch.frombuffer(data, dtype=dtype).view(entry["shape"])
     return tensors
 '''
+
+
+def missing() -> str | None:
+    """Nothing: torch is there wherever nas is."""
+    return None
+
+
+def write(subject: Subject, folder: Path) -> Written:
+    """network.py and weights.safetensors."""
+    facts = subject.facts
+    source = network_source(
+        subject.architecture, subject.provenance, facts.classes, facts.mean, facts.std
+    )
+    (folder / "network.py").write_text(source, encoding="utf-8")
+    save_file(subject.state_dict, folder / "weights.safetensors")
+    size = (folder / "weights.safetensors").stat().st_size
+    rows = (("`weights.safetensors`, float32", f"{size:,} bytes"),)
+    return Written(subject.scores, rows, {"file_bytes": size})
+
+
+def check(folder: Path, expected: Expected) -> Proof:
+    """Load the files in a process without nas, and compare parameters and scores.
+
+    Raises:
+        ExportError: they do not load, or something differs.
+    """
+    difference = check_export(folder, expected.images, expected.scores, expected.num_params)
+    line = (
+        f"pytorch: in a process without nas {expected.num_params:,} parameters; its scores of "
+        f"{len(expected.images):,} images differ by at most {difference:.1g}"
+    )
+    return Proof((line,), figures={"max_difference": difference})
 
 
 def network_source(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.errors import ExportError
+from nas.errors import ExportError, option
 from nas.exporters import graph as g
 from nas.exporters.integer import (
     ADD_SHIFT,
@@ -204,7 +204,7 @@ def _check_sum(most: int) -> None:
     if most >= MOST_SUM:
         raise ExportError(
             f"a sum may grow to {most:,}, and {MOST_SUM - 1:,} is the most: a layer has too many "
-            "inputs to be exported in integers; --format pytorch exports it"
+            f"inputs to be exported in integers; {option('format', 'pytorch')} exports it"
         )
 
 

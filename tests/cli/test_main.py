@@ -24,8 +24,8 @@ from nas.storage.studies import open_or_create_study, open_study, study_data, st
 from nas.storage.trials import Reason, record_rejection
 
 VERBS = (
-    "search", "check", "ladder", "spaces", "show", "studies", "report", "plot", "export", "certify",
-    "dashboard",
+    "search", "check", "ladder", "spaces", "show", "studies", "report", "plot", "export", "verify",
+    "certify", "dashboard",
 )  # fmt: skip
 READERS = ("show", "studies", "report", "plot", "export", "certify", "dashboard")
 DIGITS = ("search", "--dataset", "digits", "--budget", "20000")

@@ -91,7 +91,7 @@ def test_more_inputs_than_a_sum_can_hold_are_refused_in_one_line():
     layers = [Conv(40, 3), Flatten(), Linear(2)]
     architecture, model = build(layers, (1, 30, 30))
     model[2].weight.data.fill_(1)
-    with pytest.raises(ExportError, match=r"^a sum may grow to [^\n]+--format pytorch exports it$"):
+    with pytest.raises(ExportError, match=r"^a sum may grow to [^\n]+format='pytorch' exports it$"):
         quantize(graph_of(architecture, model), images(4, (1, 30, 30)), (0.5,), (0.3,))
 
 

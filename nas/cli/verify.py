@@ -1,0 +1,33 @@
+"""The verb `verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import nas
+from nas.cli.command import verb
+from nas.cli.values import Folder
+
+
+@verb(
+    "prove an export again: its hashes, its counts, its scores",
+    [
+        click.Argument(
+            ["folder"], type=Folder(), metavar="DIR",
+            help="a folder that `nas export` has made; its code is run, so it should come from "
+            "somebody you trust",
+        ),
+    ],
+    ["nas verify winner"],
+)  # fmt: skip
+def verify(folder: Path) -> int:
+    done = nas.verify(folder)
+    print("\n".join(done.lines))
+    print(
+        f"{done.folder} is what was exported: {done.num_params:,} parameters, "
+        f"{done.num_files:,} files by their SHA-256, {', '.join(done.formats)} on "
+        f"{done.num_vectors:,} stored images"
+    )
+    return 0

@@ -378,7 +378,8 @@ def export(
         for name in names:
             if FORMATS[name].NEEDS_IMAGES:
                 raise DataError(
-                    f"{error}; {option('format', name)} needs the training images, to set its ranges by them"
+                    f"{error}; {option('format', name)} needs the training images, which set its "
+                    "ranges"
                 ) from error
         callback(f"{error}; the export is checked on random images")
         data = None

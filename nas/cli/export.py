@@ -9,7 +9,6 @@ import nas
 from nas.cli.command import Option, verb
 from nas.cli.options import (
     DATA_DIR,
-    METHOD,
     OUTPUT,
     STORAGE,
     STUDY,
@@ -20,18 +19,20 @@ from nas.cli.options import (
 )
 from nas.cli.values import Folder
 
+FORM = "In which form"
+
 
 @verb(
-    "write a trained network as PyTorch or as C, with a proof that it is the same",
+    "write a trained network as PyTorch or C, and prove it",
     [
         trial_argument("number of a trial, or 'best' (default: best)"),
         Option(
-            "--format", type=str, metavar="NAMES", default="pytorch", group=METHOD,
+            "--format", type=str, metavar="NAMES", default="pytorch", group=FORM,
             help="pytorch: one file that needs torch alone; c: int8 C99 for small devices; several "
             "with commas; all: what can be written here",
         ),
         whole("calibration", 1, 10**9, 512, "N",
-              "how many training images set the ranges of int8", METHOD),
+              "how many training images set the ranges of int8", FORM),
         DATA_DIR,
         STUDY,
         STORAGE,
@@ -43,8 +44,7 @@ from nas.cli.values import Folder
     ],
     [
         "nas export --out winner",
-        "nas export --format pytorch,c --out winner",
-        "nas export 17 --study mnist-20k --out winner --force",
+        "nas export 17 --study mnist-20k --format pytorch,c --out winner",
     ],
 )  # fmt: skip
 def export(

@@ -20,7 +20,7 @@ from nas.cli.values import Folder
             "somebody you trust",
         ),
     ],
-    ["nas verify winner"],
+    ["nas verify winner", "nas verify mnist-20k-trial-22"],
 )  # fmt: skip
 def verify(folder: Path) -> int:
     done = nas.verify(folder)

@@ -62,10 +62,12 @@ def export(
         found, out, format=format, calibration=calibration, force=force, data_dir=data_dir,
         callback=lambda line: print(f"nas: {line}", file=sys.stderr),
     )  # fmt: skip
+    what = "validation" if done.is_real else "random"
     print(
         f"exported trial {found.number} to {done.folder}: {done.num_params:,} parameters"
         + (f", validation accuracy {done.accuracy:.2%}" if done.accuracy is not None else "")
         + (f", trained for {found.record.schedule_text}" if found.record.is_short else "")
+        + f"; compared on {done.num_checked:,} {what} images"
     )
     print("\n".join(done.lines))
     return 0

@@ -36,7 +36,7 @@ class Measured:
 
     flash_bytes: int  # of net.c: code, weights and tables
     ram_bytes: int  # of net.c: its static buffer
-    stack_bytes: int  # of a call, a few words of its caller included
+    stack_bytes: int  # of a call of nas_scores
     instructions: int  # an image; no cycles, no time
     compiler: str
 

@@ -161,9 +161,20 @@ def test_cortex_m4_gives_the_same_bytes_and_says_what_they_took(tmp_path):
     assert isinstance(found, Measured)
     architecture, _ = build(NETWORKS["tied"])
     assert 2 < found.instructions / architecture.num_macs < 50
-    assert 0 < found.stack_bytes < 1000
+    assert 32 < found.stack_bytes < 250
     assert architecture.num_params < found.flash_bytes < 2 * architecture.num_params + 8000
     assert found.ram_bytes <= architecture.peak_values
+
+
+@ARM
+def test_stack_that_is_said_is_that_of_the_call(tmp_path):
+    write(tmp_path, NETWORKS["tied"])
+    before = measure_on_cortex_m4(tmp_path).stack_bytes
+    text = (tmp_path / "net.c").read_text()
+    more = "{ volatile int8_t used[4000]; for (int i = 0; i < 4000; i++) used[i] = 0;\n"
+    head = "void nas_scores(const uint8_t *pixels, int8_t *scores)\n"
+    (tmp_path / "net.c").write_text(text.replace(head + "{\n", head + more))
+    assert 4000 <= measure_on_cortex_m4(tmp_path).stack_bytes - before < 4100
 
 
 @ARM

@@ -72,19 +72,19 @@ static uint64_t now(void)
     return (uint64_t)wraps * (RELOAD + 1u) + (value ? RELOAD + 1u - value : 0);
 }
 
-/* The bytes of the stack that a call takes: those that no longer hold the paint. */
+/* The bytes of the stack that a call takes: those below it that no longer hold the paint. */
 static uint32_t stack_of_a_call(int8_t *scores)
 {
-    uint32_t *const here = __builtin_frame_address(0);
-    uint32_t *const limit = here - 64; /* what this function itself may use */
-    uint32_t *p;
+    uint32_t *p, *top;
 
-    for (p = bss_end; p < limit; p++)
+    SYSTICK[0] = 0; /* an interrupt would use the stack as well */
+    __asm__ volatile("mov %0, sp" : "=r"(top));
+    for (p = bss_end; p < top; p++)
         *(volatile uint32_t *)p = PAINT;
     nas_scores(vector_pixels[0], scores);
-    for (p = bss_end; p < limit && *(volatile uint32_t *)p == PAINT; p++) {
+    for (p = bss_end; p < top && *(volatile uint32_t *)p == PAINT; p++) {
     }
-    return (uint32_t)((here - p) * (int)sizeof *p);
+    return (uint32_t)((top - p) * (int)sizeof *p);
 }
 
 int main(void)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nas.candidates.architecture import Architecture
 from nas.data import Dataset
 from nas.errors import ExportError, option
 from nas.exporters.card import Result, card
@@ -30,6 +31,7 @@ NUM_RANDOM_IMAGES = 256
 NUM_CALIBRATION = 512
 MOST_VECTORS, LEAST_VECTORS, VECTOR_BYTES = 10, 2, 32_768
 LOSS_TO_MENTION = 0.002
+LEAST_COMPARED, MOST_MACS = 100, 2 * 10**11  # minutes of a simulation
 
 _README = "README.md"
 # What may lie in an export: its files, and what running them leaves there.
@@ -116,8 +118,9 @@ def export_trial(
             f"{option('out')} {out} holds more than an export, so {option('force', True)} does not "
             "replace it"
         )
-    subject = _subject(record, state_dict, facts, study_name, data, calibration)
-    labels = None if data is None else data.labels[data.valid_index]
+    chosen = _chosen(data, record.candidate.architecture, formats)
+    subject = _subject(record, state_dict, facts, study_name, data, chosen, calibration)
+    labels = None if data is None else data.labels[chosen]
     best = subject.scores.argmax(1)
     results, vectors = [], {"images": subject.images[: subject.num_vectors].contiguous()}
     try:
@@ -162,6 +165,7 @@ def _subject(
     facts: DataFacts,
     study_name: str,
     data: Dataset | None,
+    chosen: Tensor,
     calibration: int,
 ) -> Subject:
     candidate = record.candidate
@@ -180,7 +184,7 @@ def _subject(
     model = candidate.architecture.build()
     fill(model, state_dict, f"the weights of trial {record.number}")
     model.eval()
-    images = _images(data, facts)
+    images = _random_images(facts) if data is None else data.images[chosen]
     num_vectors = VECTOR_BYTES // images[0].numel()
     return Subject(
         candidate.architecture, model, state_dict, provenance, facts, images,
@@ -246,10 +250,19 @@ def _share(is_right: Tensor) -> float:
     return is_right.double().mean().item()
 
 
-def _images(data: Dataset | None, facts: DataFacts) -> Tensor:
-    """uint8 (N, C, H, W): the validation images, or random ones."""
-    if data is not None:
-        return data.images[data.valid_index]
+def _chosen(data: Dataset | None, architecture: Architecture, formats: Sequence[str]) -> Tensor:
+    """The validation images to compare, as positions, in an order that mixes the classes."""
+    if data is None:
+        return torch.empty(0, dtype=torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(data.valid_index), generator=generator)
+    if any(FORMATS[name].NEEDS_IMAGES for name in formats):  # those are simulated
+        order = order[: max(LEAST_COMPARED, MOST_MACS // max(architecture.num_macs, 1))]
+    return data.valid_index[order]
+
+
+def _random_images(facts: DataFacts) -> Tensor:
+    """uint8 (N, C, H, W)."""
     generator = torch.Generator().manual_seed(0)
     shape = (NUM_RANDOM_IMAGES, *facts.input_shape)
     return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)

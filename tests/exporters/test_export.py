@@ -10,11 +10,12 @@ from fractions import Fraction
 import pytest
 import torch
 from optuna.trial import TrialState
+from safetensors.torch import load_file
 
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.errors import ExportError, StudyError
-from nas.exporters import c, c_source, export_trial
+from nas.exporters import c, c_source, export, export_trial
 from nas.exporters.check import check_export
 from nas.exporters.quantize import quantize
 from nas.exporters.toolchain import host_compiler
@@ -155,6 +156,13 @@ def test_check_notices_weights_cut_short(exported):
 
 # Several formats
 
+
+@pytest.fixture(autouse=True)
+def no_simulated_processor(monkeypatch):
+    """tests/exporters/test_c.py has what runs there."""
+    monkeypatch.setattr(c, "measure_on_cortex_m4", lambda folder: "not measured: test")
+
+
 CC = pytest.mark.skipif(host_compiler() is None, reason="no C compiler (cc, gcc, clang)")
 
 
@@ -224,3 +232,25 @@ def test_calibration_on_no_image_is_refused(trained, tiny_data, tmp_path):
     record, weights, facts = trained
     with pytest.raises(ExportError, match="calibration=0"):
         export_trial(record, weights, facts, "s", tiny_data, tmp_path / "o", calibration=0)
+
+
+def test_stored_images_are_of_several_classes_whatever_their_order(trained, tiny_data, tmp_path):
+    record, weights, facts = trained
+    valid = tiny_data.valid_index
+    by_class = replace(tiny_data, valid_index=valid[tiny_data.labels[valid].argsort()])
+    done = export_trial(record, weights, facts, "s", by_class, tmp_path / "out", formats=("c",))
+    stored = load_file(done.folder / "vectors.safetensors")["c"]
+    assert len(stored) == 10
+    assert len(set(stored.argmax(1).tolist())) >= 3
+    assert done.accuracy == pytest.approx(record.valid_accuracy)
+
+
+def test_large_networks_are_compared_on_fewer_images_and_that_is_said(
+    trained, tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "MOST_MACS", 30 * trained[0].candidate.architecture.num_macs)
+    monkeypatch.setattr(export, "LEAST_COMPARED", 4)
+    record, weights, facts = trained
+    done = export_trial(record, weights, facts, "s", tiny_data, tmp_path / "c", formats=("c",))
+    assert done.num_checked == 30
+    assert "on 30 images" in (done.folder / "README.md").read_text()

@@ -67,7 +67,7 @@ def export(
         f"exported trial {found.number} to {done.folder}: {done.num_params:,} parameters"
         + (f", validation accuracy {done.accuracy:.2%}" if done.accuracy is not None else "")
         + (f", trained for {found.record.schedule_text}" if found.record.is_short else "")
-        + f"; compared on {done.num_checked:,} {what} images"
+        + f"; measured on {done.num_checked:,} {what} images"
     )
     print("\n".join(done.lines))
     return 0

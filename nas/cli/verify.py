@@ -25,9 +25,11 @@ from nas.cli.values import Folder
 def verify(folder: Path) -> int:
     done = nas.verify(folder)
     print("\n".join(done.lines))
+    proved = [name for name in done.formats if name not in done.not_run]
     print(
         f"{done.folder} is what was exported: {done.num_params:,} parameters, "
-        f"{done.num_files:,} files by their SHA-256, {', '.join(done.formats)} on "
-        f"{done.num_vectors:,} stored images"
+        f"{done.num_files:,} files by their SHA-256"
+        + (f", {' and '.join(proved)} on {done.num_vectors:,} stored images" if proved else "")
+        + (f"; not run here: {', '.join(done.not_run)}" if done.not_run else "")
     )
     return 0

@@ -111,8 +111,9 @@ def check(folder: Path, expected: Expected) -> Proof:
     """
     compiler = host_compiler()
     if compiler is None:
-        why = "not compiled: no C compiler (cc, gcc, clang) was found"
-        return Proof((f"c: {why}",), (("on a Cortex-M4", f"not measured: {why}"),))
+        why = "no C compiler (cc, gcc, clang) was found"
+        rows = (("on a Cortex-M4", f"not measured: {why}"),)
+        return Proof((f"c: not compiled: {why}",), rows, was_run=False)
     pixels = expected.images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
     done = np.frombuffer(run_on_host(compiler, folder, pixels), np.int8)
     if done.size != expected.scores.numel():
@@ -134,11 +135,11 @@ def check(folder: Path, expected: Expected) -> Proof:
     measured = measure_on_cortex_m4(folder)
     if not isinstance(measured, Measured):
         unknown = (("on a Cortex-M4", measured),)
-        return Proof((compiled, f"c: Cortex-M4 {measured}"), unknown, figures)
+        return Proof((compiled, f"c: Cortex-M4 {measured}"), unknown, figures=figures)
     line = (
         f"c: simulated Cortex-M4: {measured.flash_bytes:,} bytes of flash, {measured.ram_bytes:,} "
         f"of RAM, {measured.stack_bytes:,} of stack, {measured.instructions:,} instructions an "
         "image; the same scores"
     )
-    rows = tuple((f"on a Cortex-M4: {what}", value) for what, value in measured.rows())
-    return Proof((compiled, line), rows, figures | {"cortex_m4": measured.to_json()})
+    counts = tuple((f"on a Cortex-M4: {what}", value) for what, value in measured.rows())
+    return Proof((compiled, line), counts, figures=figures | {"cortex_m4": measured.to_json()})

@@ -70,7 +70,7 @@ def card(
         f"mean {_numbers(facts.mean)} and standard deviation {_numbers(facts.std)} of 0 to 1.\n"
         f"- Output: a score (logit) for each class, in this order: {classes}.\n",
         "## Proof\n",
-        f"Compared when it was exported, on {num_checked:,} images:\n",
+        f"When it was exported, on {num_checked:,} images:\n",
         "\n".join(f"- {_text(line)}" for result in results for line in result.proof.lines) + "\n",
         "`nas verify` proves this folder again by its hashes, its counts and the scores of its "
         "stored images; `sha256sum -c SHA256SUMS` compares the hashes alone.\n",

@@ -56,6 +56,7 @@ class Proof:
 
     lines: tuple[str, ...]  # for people: what was compared, or why it could not be
     rows: Rows = ()
+    was_run: bool = True
     figures: dict[str, Any] = field(default_factory=dict)
 
 

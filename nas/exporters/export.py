@@ -58,10 +58,10 @@ class Exported:
         lines: list[str] = []
         for result in self.results:
             lines += result.proof.lines
-            if result.accuracy is not None:
+            if result.accuracy is not None and result.format.NEEDS_IMAGES:  # it is not exact
                 lines.append(
                     f"{result.name}: validation accuracy {result.accuracy:.2%} in "
-                    f"{result.format.NUMBERS}; labels unlike those of the trained network: "
+                    f"{result.format.NUMBERS}, {self.accuracy:.2%} in floats; labels that differ: "
                     f"{result.num_other_labels:,} of {self.num_checked:,}"
                 )
         return (*lines, *self.notes)
@@ -217,8 +217,8 @@ def _notes(results: Sequence[Result], accuracy: float | None, subject: Subject) 
                 else "all training images set its ranges already: export another trial"
             )
             notes.append(
-                f"{result.name} is {100 * loss:.2f} points less accurate than the network in "
-                f"floats: {result.accuracy:.2%} instead of {accuracy:.2%} of "
+                f"{result.name}: {result.format.NUMBERS} is {100 * loss:.2f} points less accurate "
+                f"than the network in floats: {result.accuracy:.2%} instead of {accuracy:.2%} of "
                 f"{len(subject.images):,} validation images; {way_out}"
             )
     return tuple(notes)

@@ -30,6 +30,7 @@ class Verified:
 
     folder: Path
     formats: tuple[str, ...]
+    not_run: tuple[str, ...]  # those of them whose code could not be run here
     num_params: int
     num_files: int
     num_vectors: int
@@ -78,15 +79,21 @@ def verify_export(folder: Path) -> Verified:
     except (OSError, SafetensorError, KeyError) as error:
         raise VerifyError(f"{folder / VECTORS} cannot be read: {error}") from error
     lines: list[str] = []
+    not_run = []
     for name in formats:
         if why := FORMATS[name].missing():
             lines.append(f"{name}: not run: {why}")
+            not_run.append(name)
             continue
         try:
-            lines += FORMATS[name].check(folder / FORMATS[name].FOLDER, expected[name]).lines
+            proof = FORMATS[name].check(folder / FORMATS[name].FOLDER, expected[name])
         except ExportError as error:
             raise VerifyError(f"{folder} is not what was exported: {error}") from error
-    return Verified(folder, tuple(formats), num_params, len(names), len(images), tuple(lines))
+        lines += proof.lines
+        not_run += [] if proof.was_run else [name]
+    return Verified(
+        folder, tuple(formats), tuple(not_run), num_params, len(names), len(images), tuple(lines)
+    )
 
 
 def _read_spec(folder: Path) -> dict[str, Any]:

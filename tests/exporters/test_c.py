@@ -65,7 +65,7 @@ def cases():
 
 
 @CC
-@pytest.mark.parametrize(("name", "shape"), cases())
+@pytest.mark.parametrize(("name", "shape"), list(cases()))
 def test_every_byte_is_that_of_the_simulation_without_a_warning_or_an_overflow(
     name, shape, tmp_path
 ):

@@ -225,7 +225,7 @@ def test_loss_of_accuracy_is_said_with_what_to_do(trained, tiny_data, tmp_path, 
     )
     assert done.accuracy - done.results[0].accuracy > 0.002
     assert re.search(r"points less accurate .*; try calibration=80 \(it was 20\)", done.notes[0])
-    assert done.notes[0].split(":")[0] in (done.folder / "README.md").read_text()
+    assert done.notes[0].split("%")[0] in (done.folder / "README.md").read_text()
 
 
 def test_calibration_on_no_image_is_refused(trained, tiny_data, tmp_path):

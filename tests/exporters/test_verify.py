@@ -188,7 +188,9 @@ def test_folder_that_is_no_export_is_refused_with_what_to_do(tmp_path):
 
 def test_without_a_compiler_it_is_said_that_the_c_code_was_not_run(folder, monkeypatch):
     monkeypatch.setattr("nas.exporters.c.host_compiler", lambda: None)
-    assert "not compiled" in verify_export(folder).lines[-1]
+    done = verify_export(folder)
+    assert "not compiled" in done.lines[-1]
+    assert done.not_run == ("c",)
 
 
 def test_spec_names_every_format_with_its_figures(folder):

@@ -37,7 +37,7 @@ from nas.exporters.integer import (
 )
 
 MULTIPLIER_BITS = 22
-MOST_SHIFT = 44
+OFFSET_TOTAL_BITS = 51
 MOST_SUM = 2**30
 MOST_OFFSET = 2**14  # steps of a byte
 PART = 256  # images at once
@@ -189,10 +189,12 @@ def _whole(
     One shift for all channels: what that costs a small factor is below 2**-22 of the largest.
     """
     largest = float(np.abs(factors).max())
-    shift = MOST_SHIFT
+    # Of the offset: with the largest sum that is below 2**53, so that doubles hold it.
+    steps = float(np.abs(shifted).max()) + 1 + 2 * (MOST - LEAST)
+    shift = OFFSET_TOTAL_BITS - int(np.frexp(steps)[1])
     if largest > 0:
         exponent = int(np.frexp(largest)[1])  # largest < 2**exponent
-        shift = min(max(MULTIPLIER_BITS - exponent, OFFSET_BITS), MOST_SHIFT)
+        shift = max(min(MULTIPLIER_BITS - exponent, shift), OFFSET_BITS)
     multipliers = np.floor(factors * 2.0**shift + 0.5).astype(np.int64)
     multipliers = np.clip(multipliers, 1 - 2**MULTIPLIER_BITS, 2**MULTIPLIER_BITS - 1)
     exact = shifted + zero + 0.5 - taken * multipliers / 2.0**shift

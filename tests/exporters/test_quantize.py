@@ -72,8 +72,10 @@ def test_numbers_fit_their_integers_and_products_fit_a_double():
         for op in network.ops:
             multipliers = np.abs(np.atleast_1d(getattr(op, "multipliers", 0)))
             assert multipliers.max() < 2**22
-            assert np.abs(np.atleast_1d(getattr(op, "offsets", 0))).max() < 2**31
-            assert 16 <= getattr(op, "shift", 16) <= 44
+            offsets, shift = np.atleast_1d(getattr(op, "offsets", 0)), getattr(op, "shift", 16)
+            assert np.abs(offsets).max() < 2**31
+            assert 16 <= shift <= 44
+            assert np.abs(offsets).max() * 2.0 ** (shift - 16) <= 2**51
 
 
 @torch.no_grad()
@@ -82,6 +84,8 @@ def test_network_of_zeros_and_one_that_never_fires_are_exported():
         architecture, model = build([Conv(4), BatchNorm(), ReLU(), *END])
         change(model[0].weight)
         network = quantize(graph_of(architecture, model), images(8), *mean_and_std((1,)))
+        for op in network.ops:
+            assert np.abs(op.offsets).max() * 2.0 ** (op.shift - 16) <= 2**51
         exact = model(normalised(images(8))).numpy()
         scores = network.run(images(8).numpy()) - float(network.scores.zero)
         assert np.abs(scores * network.scores.scale - exact).max() < 0.05

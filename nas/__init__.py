@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nas.api import plot as plot
     from nas.api import report as report
     from nas.api import search as search
+    from nas.api import verify as verify
     from nas.candidates.architecture import Architecture as Architecture
     from nas.candidates.candidate import Candidate as Candidate
     from nas.candidates.layers import AvgPool as AvgPool
@@ -74,7 +75,8 @@ _HOME = {
      "Layer", "LearnedPool", "Linear", "MaxPool", "ReLU", "Residual", "Tied"),
     "nas.candidates.layers",
 ) | dict.fromkeys(
-    ("certify", "check", "dashboard", "export", "ladder", "plot", "report", "search"), "nas.api"
+    ("certify", "check", "dashboard", "export", "ladder", "plot", "report", "search", "verify"),
+    "nas.api",
 )  # fmt: skip
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - a list of strings, built from one table

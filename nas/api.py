@@ -33,7 +33,10 @@ from nas.data import (
     split,
 )
 from nas.errors import DataError, NasError, StudyError, option, redact
-from nas.exporters.export import Exported, export_trial
+from nas.exporters.export import NUM_CALIBRATION, Exported, export_trial
+from nas.exporters.formats import FORMATS, parse_formats
+from nas.exporters.verify import Verified, verify_export
+from nas.reports.certificates import certificate_lines
 from nas.reports.confusion import Predictions, predict
 from nas.reports.dashboard import note_certificates, serve
 from nas.reports.frontier import Point, points_of
@@ -65,7 +68,7 @@ from nas.training.pool import WorkerPool, default_workers
 
 __all__ = [
     "certify", "check", "dashboard", "export", "ladder", "list_spaces", "list_studies",
-    "load_study", "plot", "report", "search",
+    "load_study", "plot", "report", "search", "verify",
 ]  # fmt: skip
 
 Study = StudyResult | optuna.Study | str
@@ -329,25 +332,34 @@ def export(
     trial: TrialResult | StudyResult,
     out: str | Path | None = None,
     *,
+    format: str | Sequence[str] = "pytorch",
+    calibration: int = NUM_CALIBRATION,
     force: bool = False,
     dataset: Any = None,
     data_dir: Path | None = None,
     callback: Callable[[str], None] = print,
 ) -> Exported:
-    """Write a trained network as PyTorch code with its weights, checked in a clean process.
+    """Write a trained network as code that needs no `nas`, each format proved before it appears.
 
-        nas.export(study.best, "winner")
+        nas.export(study.best, "winner", format="pytorch,c")
 
     Args:
         trial: the trial, or a study, whose best one is taken.
         out: the folder to make; None: STUDY-trial-NUMBER here.
+        format: `pytorch` (one file, with weights), `c` (int8 C99 in the folder's `c/`), several of
+            them, or "all", which is what can be written here.
+        calibration: how many training images, at most, set the ranges of int8.
         force: replace what an earlier export left there.
         dataset: as in `certify`; without the images the export is checked on random ones.
-        callback: told of that in a line.
+        callback: told of that, and of formats that "all" leaves out, in a line each.
 
     Raises:
-        NasError: the folder cannot be made, the weights were not kept, or the check failed.
+        NasError: the folder cannot be made, the weights were not kept, the network or this machine
+            has no such format, or a check failed.
     """
+    names, left_out = parse_formats(format)
+    for line in left_out:
+        callback(line)
     if isinstance(trial, StudyResult):
         trial = trial.best
     inside, record = trial.study.optuna_study, trial.record
@@ -363,9 +375,34 @@ def export(
     try:
         data = _images_of(inside, facts, data_dir or default_data_dir(), dataset)
     except DataError as error:
+        for name in names:
+            if FORMATS[name].NEEDS_IMAGES:
+                raise DataError(
+                    f"{error}; {option('format', name)} needs the training images, which set its "
+                    "ranges"
+                ) from error
         callback(f"{error}; the export is checked on random images")
         data = None
-    return export_trial(record, weights, facts, inside.study_name, data, folder, force=force)
+    return export_trial(
+        record, weights, facts, inside.study_name, data, folder, formats=names,
+        calibration=calibration, search=study_facts(inside),
+        certificate=certificate_lines(inside, record.number), force=force,
+    )  # fmt: skip
+
+
+def verify(folder: str | Path) -> Verified:
+    """Prove an export again, anywhere: its hashes, its counts, the scores of its stored images.
+
+        nas.verify("winner").lines
+
+    It runs the code in the folder, in processes of its own: verify what comes from people you
+    trust. Where no C compiler is found the C code is not run, and a line says so.
+
+    Raises:
+        VerifyError: something in the folder is not what was exported; the message says what.
+        ExportError: the folder is no export.
+    """
+    return verify_export(Path(folder))
 
 
 def report(

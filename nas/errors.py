@@ -70,6 +70,12 @@ class ExportError(NasError):
     """An export that cannot be written, or that failed its check in a clean process."""
 
 
+class VerifyError(NasError):
+    """An export that is not what was exported: a file, a count or a score differs."""
+
+    exit_code = 1
+
+
 class SearchError(NasError):
     """A search that cannot go on: one candidate after another failed."""
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.exporters.toolchain import host_compiler
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -137,3 +139,15 @@ def test_way_to_search_trains_as_many_epochs_as_it_is_given(arm, mnist_dir):
         assert num_trials >= 17
     else:
         assert num_ends >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(host_compiler() is None, reason="no C compiler (cc, gcc, clang)")
+def test_random_networks_of_every_space_compute_the_same_bytes_in_c():
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "exports.py", "random", "--count", "2"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.endswith("| 0 | 200 | 0 |")]
+    assert len(rows) == 5

@@ -27,10 +27,11 @@ from nas.cli.search import search
 from nas.cli.show import show
 from nas.cli.spaces import spaces
 from nas.cli.studies import studies
+from nas.cli.verify import verify
 from nas.errors import NasError, named_for_shell, redact, sanitize
 
 VERBS = (
-    search, check, ladder, spaces, show, studies, report, plot, export, certify, dashboard,
+    search, check, ladder, spaces, show, studies, report, plot, export, verify, certify, dashboard,
 )  # fmt: skip
 COMPLETION_VARIABLE = "_NAS_COMPLETE"
 

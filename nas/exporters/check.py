@@ -64,7 +64,12 @@ def check_export(folder: Path, images: Tensor, scores: Tensor, num_params: int) 
         # -I: no environment variables, no current folder. The packages are those that this process
         # finds, also through PYTHONPATH or in the user's own site-packages.
         path = json.dumps([str(Path(entry).resolve()) for entry in sys.path if entry])
-        command = [sys.executable, "-I", "-c", _SCRIPT, str(folder.resolve()), str(sample), path]
+        # Compiled code goes elsewhere: what an earlier file left in the folder is not read.
+        cache = f"pycache_prefix={temporary}"
+        command = [
+            sys.executable, "-I", "-X", cache, "-c", _SCRIPT, str(folder.resolve()), str(sample),
+            path,
+        ]  # fmt: skip
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False

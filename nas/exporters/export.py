@@ -1,11 +1,11 @@
-"""The exported folder: network.py, weights.safetensors, spec.json, and the check of all three."""
+"""The exported folder: each format's files, the card, the spec, stored images, hashes, proofs."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,29 +14,57 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nas.candidates.architecture import Architecture
 from nas.data import Dataset, Preparation
 from nas.errors import ExportError, option
-from nas.exporters.check import check_export
-from nas.exporters.pytorch import Provenance, network_source
+from nas.exporters.card import Result, card
+from nas.exporters.contract import Expected, Subject
+from nas.exporters.formats import FORMATS
+from nas.exporters.manifest import NAME, write_sums
+from nas.exporters.provenance import Provenance
+from nas.exporters.verify import SPEC, VECTORS
 from nas.storage.artifacts import fill
-from nas.storage.studies import DataFacts
+from nas.storage.studies import DataFacts, StudyFacts
 from nas.storage.trials import TrialRecord
 
 NUM_RANDOM_IMAGES = 256
+NUM_CALIBRATION = 512
+MOST_VECTORS, LEAST_VECTORS, VECTOR_BYTES = 10, 2, 32_768
+LOSS_TO_MENTION = 0.002
+LEAST_COMPARED, MOST_MACS = 100, 2 * 10**11  # minutes of a simulation
 
-_FILES = {"network.py", "weights.safetensors", "spec.json", "__pycache__"}
+_README = "README.md"
+# What may lie in an export: its files, and what running them leaves there.
+_FILES = {SPEC, VECTORS, NAME, _README, "c/run-test", "c/run-cortex-m4"} | {
+    (Path(format.FOLDER) / name).as_posix() for format in FORMATS.values() for name in format.FILES
+}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An export that passed its check."""
+    """An export that passed its checks."""
 
     folder: Path
     num_params: int
     num_checked: int  # images that were classified by both networks
     is_real: bool  # whether those were validation images of the study
-    max_difference: float  # between two scores
-    accuracy: float | None  # 0..1, of those images, when they are real
+    accuracy: float | None  # 0..1, of the network in floats on those images, when they are real
+    results: tuple[Result, ...]  # one for each format
+    notes: tuple[str, ...]  # what its user should know
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """How each format was proved, its accuracy, and the notes: what there is to say."""
+        lines: list[str] = []
+        for result in self.results:
+            lines += result.proof.lines
+            if result.accuracy is not None and result.format.NEEDS_IMAGES:  # it is not exact
+                lines.append(
+                    f"{result.name}: validation accuracy {result.accuracy:.2%} in "
+                    f"{result.format.NUMBERS}, {self.accuracy:.2%} in floats; labels that differ: "
+                    f"{result.num_other_labels:,} of {self.num_checked:,}"
+                )
+        return (*lines, *self.notes)
 
 
 def export_trial(
@@ -47,39 +75,101 @@ def export_trial(
     data: Dataset | None,
     out: Path,
     *,
+    formats: Sequence[str] = ("pytorch",),
+    calibration: int = NUM_CALIBRATION,
+    search: StudyFacts | None = None,
+    certificate: Sequence[str] = (),
     force: bool = False,
 ) -> Exported:
-    """Write a trial's network to a new folder, checked in a clean process before it appears there.
+    """Write a trial's network to a new folder; each format is proved before it appears there.
 
     Args:
         record: a trial that was trained.
         state_dict: its weights.
         facts: the images it was trained on.
-        study_name: for the file's docstring.
+        study_name: for those who read the files.
         data: those images, on the CPU; without them random ones are compared.
         out: the folder to make.
+        formats: names in `FORMATS`.
+        calibration: how many training images set the ranges of integers, at most.
+        search, certificate: for the card.
         force: replace what an earlier export left there.
 
     Raises:
-        ExportError: the folder is there already or cannot be written, or the check failed.
+        ExportError: the folder is there already or cannot be written, the network has no such
+            form, or a check failed.
         StudyError: the weights are not those of the trial's network.
     """
-    candidate = record.candidate
-    if candidate is None:
+    if record.candidate is None:
         raise ExportError(
             f"trial {record.number} was never trained ({record.outcome}): nothing to export"
+        )
+    if calibration < 1:
+        raise ExportError(
+            f"{option('calibration', calibration)}: one training image or more is needed"
         )
     if out.exists() and not force:
         raise ExportError(
             f"{option('out')} {out} exists: name another folder, or replace it with "
             f"{option('force', True)}"
         )
-    if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= _FILES):
+    if out.exists() and not (out.is_dir() and _is_export(out)):
         raise ExportError(
             f"{option('out')} {out} holds more than an export, so {option('force', True)} does not "
             "replace it"
         )
-    architecture = candidate.architecture
+    chosen = _chosen(data, record.candidate.architecture, formats)
+    subject = _subject(record, state_dict, facts, study_name, data, chosen, calibration)
+    labels = None if data is None else data.labels[chosen]
+    best = subject.scores.argmax(1)
+    results, vectors = [], {"images": subject.images[: subject.num_vectors].contiguous()}
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Made and checked under another name: a folder called `out` is always whole.
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
+            folder = Path(temporary) / "export"
+            folder.mkdir()
+            for name in formats:
+                format, place = FORMATS[name], folder / FORMATS[name].FOLDER
+                place.mkdir(exist_ok=True)
+                written = format.write(subject, place)
+                expected = Expected(subject.images, written.scores, subject.architecture.num_params)
+                proof = format.check(place, expected)
+                vectors[name] = written.scores[: subject.num_vectors].contiguous()
+                found = written.scores.argmax(1)
+                accuracy = None if labels is None else _share(found == labels)
+                results.append(
+                    Result(name, format, written, proof, accuracy, int((found != best).sum()))
+                )
+            accuracy = None if labels is None else _share(best == labels)
+            notes = _notes(results, accuracy, subject)
+            save_file(vectors, folder / VECTORS)
+            _write_spec(folder / SPEC, record, subject, results)
+            text = card(subject, results, search, certificate, len(subject.images), notes)
+            (folder / _README).write_text(text, encoding="utf-8")
+            write_sums(folder)
+            if out.exists():
+                os.replace(out, Path(temporary) / "before")
+            os.replace(folder, out)
+    except (OSError, SafetensorError) as error:
+        raise ExportError(f"{option('out')} {out} cannot be written: {error}") from error
+    return Exported(
+        out, subject.architecture.num_params, len(subject.images), data is not None, accuracy,
+        tuple(results), notes,
+    )  # fmt: skip
+
+
+def _subject(
+    record: TrialRecord,
+    state_dict: dict[str, Tensor],
+    facts: DataFacts,
+    study_name: str,
+    data: Dataset | None,
+    chosen: Tensor,
+    calibration: int,
+) -> Subject:
+    candidate = record.candidate
+    assert candidate is not None
     provenance = Provenance(
         study=study_name,
         trial=record.number,
@@ -92,51 +182,89 @@ def export_trial(
         versions=record.versions,
         images=Preparation.from_json(facts.preparation).text if facts.preparation else None,
     )
-    images = _images(data, facts)
-    model = architecture.build()
+    model = candidate.architecture.build()
     fill(model, state_dict, f"the weights of trial {record.number}")
-    scores = _scores(model, images, facts)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # Made and checked under another name: a folder called `out` is always whole.
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
-            folder = Path(temporary) / "export"
-            folder.mkdir()
-            source = network_source(architecture, provenance, facts.classes, facts.mean, facts.std)
-            (folder / "network.py").write_text(source, encoding="utf-8")
-            save_file(state_dict, folder / "weights.safetensors")
-            spec = {
-                "architecture": architecture.to_json(),
-                "recipe": candidate.recipe.to_json(),
-                "fingerprint": candidate.fingerprint,
-                "num_params": architecture.num_params,
-                "num_macs": architecture.num_macs,
-                "classes": facts.classes,
-                "mean": facts.mean,
-                "std": facts.std,
-                "preparation": facts.preparation,
-                "from": asdict(provenance),
-            }
-            (folder / "spec.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
-            difference = check_export(folder, images, scores, architecture.num_params)
-            shutil.rmtree(folder / "__pycache__", ignore_errors=True)
-            if out.exists():
-                os.replace(out, Path(temporary) / "before")
-            os.replace(folder, out)
-    except (OSError, SafetensorError) as error:
-        raise ExportError(f"{option('out')} {out} cannot be written: {error}") from error
-    accuracy = None
-    if data is not None:
-        accuracy = (scores.argmax(1) == data.labels[data.valid_index]).double().mean().item()
-    return Exported(
-        out, architecture.num_params, len(images), data is not None, difference, accuracy
+    model.eval()
+    images = _random_images(facts) if data is None else data.images[chosen]
+    num_vectors = VECTOR_BYTES // images[0].numel()
+    return Subject(
+        candidate.architecture, model, state_dict, provenance, facts, images,
+        _scores(model, images, facts), min(max(num_vectors, LEAST_VECTORS), MOST_VECTORS),
+        None if data is None else data.images[data.train_index[:calibration]],
+    )  # fmt: skip
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether nothing lies there but what an export and its use leave."""
+    return all(
+        path.is_dir() or path.relative_to(folder).as_posix() in _FILES
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts
     )
 
 
-def _images(data: Dataset | None, facts: DataFacts) -> Tensor:
-    """uint8 (N, C, H, W): the validation images, or random ones."""
-    if data is not None:
-        return data.images[data.valid_index]
+def _notes(results: Sequence[Result], accuracy: float | None, subject: Subject) -> tuple[str, ...]:
+    """A line for each format that is worse than the network that was trained."""
+    notes = []
+    for result in results:
+        if accuracy is None or result.accuracy is None or subject.calibration is None:
+            continue
+        loss = accuracy - result.accuracy
+        if loss > LOSS_TO_MENTION:
+            num = len(subject.calibration)
+            way_out = (
+                f"try {option('calibration', 4 * num)} (it was {num})"
+                if num < subject.facts.num_train
+                else "all training images set its ranges already: export another trial"
+            )
+            notes.append(
+                f"{result.name}: {result.format.NUMBERS} is {100 * loss:.2f} points less accurate "
+                f"than the network in floats: {result.accuracy:.2%} instead of {accuracy:.2%} of "
+                f"{len(subject.images):,} validation images; {way_out}"
+            )
+    return tuple(notes)
+
+
+def _write_spec(
+    path: Path, record: TrialRecord, subject: Subject, results: Sequence[Result]
+) -> None:
+    candidate, architecture, facts = record.candidate, subject.architecture, subject.facts
+    assert candidate is not None
+    spec = {
+        "architecture": architecture.to_json(),
+        "recipe": candidate.recipe.to_json(),
+        "fingerprint": candidate.fingerprint,
+        "num_params": architecture.num_params,
+        "num_macs": architecture.num_macs,
+        "classes": facts.classes,
+        "mean": facts.mean,
+        "std": facts.std,
+        "preparation": facts.preparation,
+        "from": asdict(subject.provenance),
+        "formats": {
+            result.name: {"accuracy": result.accuracy, **result.figures} for result in results
+        },
+    }
+    path.write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+
+
+def _share(is_right: Tensor) -> float:
+    return is_right.double().mean().item()
+
+
+def _chosen(data: Dataset | None, architecture: Architecture, formats: Sequence[str]) -> Tensor:
+    """The validation images to compare, as positions, in an order that mixes the classes."""
+    if data is None:
+        return torch.empty(0, dtype=torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(data.valid_index), generator=generator)
+    if any(FORMATS[name].NEEDS_IMAGES for name in formats):  # those are simulated
+        order = order[: max(LEAST_COMPARED, MOST_MACS // max(architecture.num_macs, 1))]
+    return data.valid_index[order]
+
+
+def _random_images(facts: DataFacts) -> Tensor:
+    """uint8 (N, C, H, W)."""
     generator = torch.Generator().manual_seed(0)
     shape = (NUM_RANDOM_IMAGES, *facts.input_shape)
     return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
@@ -147,6 +275,5 @@ def _scores(model: torch.nn.Module, images: Tensor, facts: DataFacts) -> Tensor:
     """float (N, classes) of uint8 (N, C, H, W), in the parts that the check uses."""
     mean = torch.tensor(facts.mean).view(1, -1, 1, 1)
     std = torch.tensor(facts.std).view(1, -1, 1, 1)
-    model.eval()
     parts = [model((part.float() / 255 - mean) / std) for part in images.split(500)]
     return torch.cat(parts)

@@ -1,16 +1,33 @@
-"""A network as one readable Python file that needs nothing but torch."""
+"""Format `pytorch`: one readable Python file that needs nothing but torch, and its weights."""
 
 from __future__ import annotations
 
 import inspect
-import re
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save_file
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.layers import Call, modules
-from nas.storage.trials import epochs_text
+from nas.exporters.check import check_export
+from nas.exporters.contract import Expected, Proof, Subject, Written
+from nas.exporters.provenance import Provenance, origin, times, title
+
+FOLDER = ""
+FILES = ("network.py", "weights.safetensors")
+NUMBERS = "float32"
+NEEDS_IMAGES = False
+TAGS = ("pytorch",)
+USAGE = """\
+`network.py` needs torch alone; `weights.safetensors` is read by it.
+
+```python
+from network import CLASSES, load, normalise
+
+labels = load()(normalise(images)).argmax(1)  # images: uint8 (N, C, H, W)
+```
+"""
 
 _TEMPLATE = '''"""{title}
 
@@ -75,20 +92,36 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 '''
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """Where a network came from, for the reader of its file."""
+def missing() -> str | None:
+    """Nothing: torch is there wherever nas is."""
+    return None
 
-    study: str
-    trial: int
-    dataset: str
-    valid_accuracy: float | None  # 0..1
-    num_valid: int
-    epochs: float | None  # of the schedule that its weights have ended
-    full_epochs: int | None  # of its recipe
-    seed: int | None
-    versions: dict[str, str]
-    images: str | None = None  # how files become images, in words; None where none did
+
+def write(subject: Subject, folder: Path) -> Written:
+    """network.py and weights.safetensors."""
+    facts = subject.facts
+    source = network_source(
+        subject.architecture, subject.provenance, facts.classes, facts.mean, facts.std
+    )
+    (folder / "network.py").write_text(source, encoding="utf-8")
+    save_file(subject.state_dict, folder / "weights.safetensors")
+    size = (folder / "weights.safetensors").stat().st_size
+    rows = (("`weights.safetensors`, float32", f"{size:,} bytes"),)
+    return Written(subject.scores, rows, {"file_bytes": size})
+
+
+def check(folder: Path, expected: Expected) -> Proof:
+    """Load the files in a process without nas, and compare parameters and scores.
+
+    Raises:
+        ExportError: they do not load, or something differs.
+    """
+    difference = check_export(folder, expected.images, expected.scores, expected.num_params)
+    line = (
+        f"pytorch: in a process without nas {expected.num_params:,} parameters; its scores of "
+        f"{len(expected.images):,} images differ by at most {difference:.1g}"
+    )
+    return Proof((line,), figures={"max_difference": difference})
 
 
 def network_source(
@@ -108,15 +141,12 @@ def network_source(
     """
     channels, height, width = architecture.input_shape
     layers = [
-        f"{_call(row.layer.call(row.in_shape), 12)}  # {_times(row.out_shape)}"
+        f"{_call(row.layer.call(row.in_shape), 12)}  # {times(row.out_shape)}"
         for row in architecture.rows
     ]
     return _TEMPLATE.format(
-        title=(
-            f"A network of {architecture.num_params:,} parameters for {architecture.num_classes} "
-            f"classes of {_times(architecture.input_shape)} images."
-        ),
-        origin=_origin(architecture, provenance),
+        title=title(architecture),
+        origin="\n".join(origin(architecture, provenance)),
         batch_shape=f"(N, {channels}, {height}, {width})",
         num_params=architecture.num_params,
         input_shape=architecture.input_shape,
@@ -143,43 +173,6 @@ def _definitions(architecture: Architecture) -> str:
     used = {factory for call in calls for factory in call.factories()}
     ours = sorted(name for name in used if not name.startswith("nn."))
     return "".join(f"{inspect.getsource(getattr(modules, name))}\n\n" for name in ours)
-
-
-def _origin(architecture: Architecture, provenance: Provenance) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
-    lines = [
-        f"Study                 {provenance.study}, trial {provenance.trial}",
-        f"Data set              {provenance.dataset}",
-        f"Parameters            {architecture.num_params:,}",
-        f"Multiply-accumulates  {architecture.num_macs:,} an image",
-    ]
-    if provenance.valid_accuracy is not None:
-        lines.append(
-            f"Validation accuracy   {provenance.valid_accuracy:.2%} of {provenance.num_valid:,} "
-            f"images held out, after {_schedule(provenance)}, seed {provenance.seed}"
-        )
-    if provenance.images is not None:  # whoever classifies others has to do the same
-        indent = " " * 22
-        lines += textwrap.wrap(f"{'Images':22}{provenance.images}", 96, subsequent_indent=indent)
-    lines.append(f"Made with             {versions}")
-    return "\n".join(_plain(line) for line in lines)
-
-
-def _schedule(provenance: Provenance) -> str:
-    """For example `19 epochs`, or `a schedule of 7 of 19 epochs`."""
-    epochs, full = provenance.epochs or 0, provenance.full_epochs
-    if full is None or epochs >= full:
-        return f"{epochs:g} epochs"
-    return f"a schedule of {epochs_text(epochs, full)}"
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
-
-
-def _plain(text: str) -> str:
-    """Text that cannot end or escape a docstring: names of studies are anybody's."""
-    return re.sub(r"[^A-Za-z0-9 _.,:;()%+-]", "?", text)
 
 
 def _string(text: str) -> str:

@@ -51,6 +51,24 @@ def certificate_tables(study: optuna.Study) -> list[Page]:
     return pages
 
 
+def certificate_lines(study: optuna.Study, trial: int) -> list[str]:
+    """What a trial's network reached when it was trained again, a line for each protocol.
+
+    These are accuracies of other trainings of the same network: not of the weights of the trial.
+    """
+    how = {
+        Protocol.VALIDATION: "on the search's own split, on validation images",
+        Protocol.HONEST: "on all training images, on test images opened once, at the end",
+        Protocol.WATCHED: "on all training images, tested after every epoch, the last one",
+    }
+    runs = {protocol: measured_runs(study, protocol, trial) for protocol in how}
+    return [
+        f"Trained again {how[protocol]}: {spread([run.accuracy for run in some])}"
+        for protocol, some in runs.items()
+        if some
+    ]
+
+
 def _mixture(runs: dict[int, list[Run]]) -> str:
     """A warning where not all trainings were done on one kind of device."""
     devices = sorted({run.device for some in runs.values() for run in some})

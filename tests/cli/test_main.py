@@ -24,8 +24,8 @@ from nas.storage.studies import open_or_create_study, open_study, study_data, st
 from nas.storage.trials import Reason, record_rejection
 
 VERBS = (
-    "search", "check", "ladder", "spaces", "show", "studies", "report", "plot", "export", "certify",
-    "dashboard",
+    "search", "check", "ladder", "spaces", "show", "studies", "report", "plot", "export", "verify",
+    "certify", "dashboard",
 )  # fmt: skip
 READERS = ("show", "studies", "report", "plot", "export", "certify", "dashboard")
 DIGITS = ("search", "--dataset", "digits", "--budget", "20000")
@@ -668,6 +668,35 @@ def test_weights_that_were_swapped_are_not_exported(copied, refuse, cwd):
     (path,) = (cwd / "studies-artifacts").iterdir()
     path.write_bytes(path.read_bytes()[:-4] + bytes(4))
     assert "is not the file that was kept there" in refuse("export")
+
+
+def test_formats_that_do_not_exist_are_refused(copied, refuse):
+    line = refuse("export", "--format", "pytroch")
+    assert "--format 'pytroch' is none: did you mean pytorch?" in line
+    assert "there are pytorch, c, or all alone" in refuse("export", "--format", "")
+    assert "is no whole number" in refuse("export", "--calibration", "0")
+
+
+@pytest.mark.slow
+def test_export_in_c_is_told_verified_and_found_out_when_it_has_changed(copied, run, cwd):
+    done = run("export", "--format", "pytorch,c", "--calibration", "200", "--out", "mine")
+    assert done.code == 0, done.err
+    assert done.out.startswith("exported trial ")
+    assert "c: validation accuracy" in done.out
+    done = run("verify", "mine")
+    assert done.code == 0, done.err
+    assert "mine is what was exported: " in done.out
+    path = cwd / "mine" / "c" / "net.c"
+    path.write_text(path.read_text().replace("127", "126", 1))
+    done = run("verify", "mine")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "nas: mine is not what was exported: c/net.c has changed\n"
+
+
+def test_verifying_what_is_no_export_is_refused(refuse, cwd):
+    assert "is no folder: give one that `nas export` has made" in refuse("verify", "nothing")
+    (cwd / "empty").mkdir()
+    assert "holds no SHA256SUMS" in refuse("verify", "empty")
 
 
 HOSTILE_NAMES = {

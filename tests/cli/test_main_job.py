@@ -43,7 +43,9 @@ def test_search_show_and_export_work_in_a_row(folder, capsys):
     assert all(r.num_params < 3000 for r in records() if r.candidate)
     command = re.search(r"take it home: nas (.*)", out)[1]
     assert main(command.split()) == 0
-    assert "validation images differ by at most" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "measured on 124 validation images" in out
+    assert "images differ by at most" in out
     (exported,) = folder.glob("blocks-digits-3000-trial-*")
     check = "import sys; sys.modules['nas'] = None; import network; network.load()"
     subprocess.run([sys.executable, "-c", check], cwd=exported, check=True)

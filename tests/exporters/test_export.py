@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 import torch
 from optuna.trial import TrialState
+from safetensors.torch import load_file
 
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.errors import ExportError, StudyError
-from nas.exporters import export_trial
+from nas.exporters import c, c_source, export, export_trial
 from nas.exporters.check import check_export
+from nas.exporters.quantize import quantize
+from nas.exporters.toolchain import host_compiler
 from nas.storage.studies import DataFacts
 from nas.storage.trials import TrialRecord
 from nas.training import train
@@ -47,7 +51,8 @@ def test_export_holds_code_weights_and_spec_and_measures_the_recorded_accuracy(
     record, weights, facts = trained
     done = export_trial(record, weights, facts, "s", tiny_data, tmp_path / "out")
     assert {p.name for p in done.folder.iterdir()} == {
-        "network.py", "weights.safetensors", "spec.json",
+        "network.py", "weights.safetensors", "spec.json", "README.md", "vectors.safetensors",
+        "SHA256SUMS",
     }  # fmt: skip
     assert done.accuracy == pytest.approx(record.valid_accuracy)
     assert done.is_real
@@ -106,7 +111,7 @@ def test_failed_check_leaves_nothing_behind(trained, tmp_path, monkeypatch):
     def fail(*args):
         raise ExportError("no")
 
-    monkeypatch.setattr("nas.exporters.export.check_export", fail)
+    monkeypatch.setattr("nas.exporters.pytorch.check_export", fail)
     record, weights, facts = trained
     with pytest.raises(ExportError):
         export_trial(record, weights, facts, "s", None, tmp_path / "out")
@@ -147,3 +152,105 @@ def test_check_notices_weights_cut_short(exported):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(ExportError, match="does not run by itself"):
         check_export(folder, images, scores, num_params)
+
+
+# Several formats
+
+
+@pytest.fixture(autouse=True)
+def no_simulated_processor(monkeypatch):
+    """tests/exporters/test_c.py has what runs there."""
+    monkeypatch.setattr(c, "measure_on_cortex_m4", lambda folder: "not measured: test")
+
+
+CC = pytest.mark.skipif(host_compiler() is None, reason="no C compiler (cc, gcc, clang)")
+
+
+@CC
+def test_formats_stand_side_by_side_and_each_is_measured(trained, tiny_data, tmp_path):
+    record, weights, facts = trained
+    done = export_trial(
+        record, weights, facts, "s", tiny_data, tmp_path / "out", formats=("pytorch", "c"),
+        calibration=100,
+    )  # fmt: skip
+    assert {"network.py", "c"} <= {p.name for p in done.folder.iterdir()}
+    assert [result.name for result in done.results] == ["pytorch", "c"]
+    int8 = done.results[1]
+    assert int8.figures["calibration_images"] == 100
+    assert int8.figures["num_compared"] == len(tiny_data.valid_index)
+    assert abs(int8.accuracy - done.accuracy) < 0.1
+    spec = json.loads((done.folder / "spec.json").read_text())
+    assert spec["formats"]["c"]["accuracy"] == int8.accuracy
+    assert any("0 of 240 bytes" in line for line in done.lines)
+
+
+def test_format_that_is_not_asked_for_leaves_nothing(trained, tiny_data, tmp_path):
+    record, weights, facts = trained
+    done = export_trial(record, weights, facts, "s", tiny_data, tmp_path / "o", formats=("c",))
+    assert not (done.folder / "network.py").exists()
+    assert (done.folder / "c" / "net.c").is_file()
+
+
+def test_integers_without_training_images_are_refused_and_nothing_is_left(trained, tmp_path):
+    record, weights, facts = trained
+    with pytest.raises(ExportError, match="training images, and none are at hand"):
+        export_trial(record, weights, facts, "s", None, tmp_path / "out", formats=("c",))
+    assert list(tmp_path.iterdir()) == []
+
+
+@CC
+def test_code_that_computes_other_bytes_is_not_exported(trained, tiny_data, tmp_path, monkeypatch):
+    def source(network, *args):
+        last = replace(network.ops[-1], offsets=network.ops[-1].offsets + 2**16)
+        return c_source.source(replace(network, ops=(*network.ops[:-1], last)), *args)
+
+    monkeypatch.setattr(c, "source", source)
+    record, weights, facts = trained
+    with pytest.raises(
+        ExportError, match=r"^the C code fails on vectors.h: \d+ of 40 bytes differ$"
+    ):
+        export_trial(record, weights, facts, "s", tiny_data, tmp_path / "out", formats=("c",))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loss_of_accuracy_is_said_with_what_to_do(trained, tiny_data, tmp_path, monkeypatch):
+    def coarse(graph, images, mean, std):
+        network = quantize(graph, images, mean, std)
+        return replace(network, weights={k: v >> 7 for k, v in network.weights.items()})
+
+    monkeypatch.setattr(c, "quantize", coarse)
+    record, weights, facts = trained
+    done = export_trial(
+        record, weights, facts, "s", tiny_data, tmp_path / "out", formats=("c",), calibration=20
+    )
+    assert done.accuracy - done.results[0].accuracy > 0.002
+    assert re.search(r"points less accurate .*; try calibration=80 \(it was 20\)", done.notes[0])
+    assert done.notes[0].split("%")[0] in (done.folder / "README.md").read_text()
+
+
+def test_calibration_on_no_image_is_refused(trained, tiny_data, tmp_path):
+    record, weights, facts = trained
+    with pytest.raises(ExportError, match="calibration=0"):
+        export_trial(record, weights, facts, "s", tiny_data, tmp_path / "o", calibration=0)
+
+
+def test_stored_images_are_of_several_classes_whatever_their_order(trained, tiny_data, tmp_path):
+    record, weights, facts = trained
+    valid = tiny_data.valid_index
+    by_class = replace(tiny_data, valid_index=valid[tiny_data.labels[valid].argsort()])
+    done = export_trial(record, weights, facts, "s", by_class, tmp_path / "out", formats=("c",))
+    stored = load_file(done.folder / "vectors.safetensors")["c"]
+    assert len(stored) == 10
+    assert len(set(stored.argmax(1).tolist())) >= 3
+    assert done.accuracy == pytest.approx(record.valid_accuracy)
+
+
+def test_large_networks_are_compared_on_fewer_images_and_that_is_said(
+    trained, tiny_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "MOST_MACS", 30 * trained[0].candidate.architecture.num_macs)
+    monkeypatch.setattr(export, "LEAST_COMPARED", 4)
+    record, weights, facts = trained
+    done = export_trial(record, weights, facts, "s", tiny_data, tmp_path / "c", formats=("c",))
+    assert done.num_checked == 30
+    assert "on 30 images" in (done.folder / "README.md").read_text()

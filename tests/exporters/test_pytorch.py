@@ -29,7 +29,8 @@ from nas.candidates.layers import (
     Residual,
     Tied,
 )
-from nas.exporters.pytorch import Provenance, network_source
+from nas.exporters.provenance import Provenance
+from nas.exporters.pytorch import network_source
 
 HOSTILE = [
     '"""',

@@ -1,0 +1,147 @@
+"""Export networks as int8 C, and compare every byte of their scores with the integer simulation.
+
+    python benchmarks/exports.py [--storage URL] [--study NAME ...] [--calibration N]
+    python benchmarks/exports.py random [--count 10] [--images 10] [--budget 3000] [--seed 0]
+
+Without `random` the best network of each study is exported to a folder that is thrown away, by
+`nas.export`: all bytes of the scores of all validation images, or no export. Prints a table:
+accuracy on validation images in floats and in int8, labels that differ, bytes, and what a simulated
+Cortex-M4 says where `arm-none-eabi-gcc` and `qemu-system-arm` are there.
+
+`random` draws networks of every shipped space for grey and coloured images, gives them random
+weights and norms with factors of any sign, compiles each with warnings as errors, and compares all
+bytes of the scores of random images. The exit code is 1 when one differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import nas
+from nas.candidates.architecture import Architecture
+from nas.exporters.c_source import CODE, header, source, vectors
+from nas.exporters.folding import graph_of
+from nas.exporters.quantize import quantize
+from nas.exporters.toolchain import host_compiler, run_on_host
+from nas.spaces.draws import draw
+from nas.spaces.loader import list_spaces, load_space
+from nas.spaces.task import Task
+
+SHAPES = ((1, 8, 8), (1, 28, 28), (3, 16, 12))
+NUM_CLASSES = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("mode", nargs="?", choices=["studies", "random"], default="studies")
+    parser.add_argument("--storage")
+    parser.add_argument("--study", nargs="+", default=[])
+    parser.add_argument("--calibration", type=int, default=512)
+    parser.add_argument("--count", type=int, default=10, help="networks of each space")
+    parser.add_argument("--images", type=int, default=10)
+    parser.add_argument("--budget", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if host_compiler() is None:
+        sys.exit("no C compiler (cc, gcc, clang): nothing can be compared")
+    if options.mode == "random":
+        sys.exit(compare_random(options))
+    compare_studies(options)
+
+
+def compare_studies(options: argparse.Namespace) -> None:
+    print(
+        "| study | parameters | float | int8 | other labels | bytes that differ | int8 weights | "
+        "flash | RAM | stack | instructions an image | a MAC |"
+    )
+    print("|" + " --- |" * 12)
+    for name in options.study or nas.list_studies(storage=options.storage):
+        best = nas.load_study(name, storage=options.storage).best
+        with tempfile.TemporaryDirectory() as folder:
+            done = nas.export(
+                best, Path(folder) / "out", format="c", calibration=options.calibration
+            )
+        (result,) = done.results
+        figures = result.figures
+        compared = figures["num_compared"] * best.architecture.num_classes
+        m4 = figures.get("cortex_m4")
+        measured = ["not measured"] * 5
+        if m4 is not None:
+            per_mac = m4["instructions"] / best.architecture.num_macs
+            measured = [f"{m4[n]:,}" for n in ("flash_bytes", "ram_bytes", "stack_bytes")]
+            measured += [f"{m4['instructions']:,}", f"{per_mac:.1f}"]
+        cells = [
+            name, f"{done.num_params:,}", f"{done.accuracy:.2%}", f"{result.accuracy:.2%}",
+            f"{result.num_other_labels:,} of {done.num_checked:,}", f"0 of {compared:,}",
+            f"{figures['weight_bytes']:,}", *measured,
+        ]  # fmt: skip
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def compare_random(options: argparse.Namespace) -> int:
+    print("| space | networks | refused | bytes compared | bytes that differ |")
+    print("| --- | --- | --- | --- | --- |")
+    num_wrong = 0
+    for entry in list_spaces():
+        space, num_compared, num_different, num_refused = load_space(entry.name), 0, 0, 0
+        for number in range(options.count):
+            shape = SHAPES[number % len(SHAPES)]
+            budget = 20_000 if entry.name == "references" else options.budget
+            shape = (1, 28, 28) if entry.name == "references" else shape
+            draws = draw(space, Task(shape, NUM_CLASSES, budget), options.seed + number)
+            candidate = next(c for c in draws if isinstance(c, nas.Candidate))
+            try:
+                compared, different = compare(candidate.architecture, options, number)
+            except nas.NasError as error:
+                num_refused += 1
+                print(f"# {entry.name} {number}: {error}", file=sys.stderr)
+                continue
+            num_compared += compared
+            num_different += different
+        num_wrong += num_different + num_refused
+        print(
+            f"| {entry.name} | {options.count} | {num_refused} | {num_compared:,} | "
+            f"{num_different:,} |",
+            flush=True,
+        )
+    return int(num_wrong > 0)
+
+
+def compare(architecture: Architecture, options: argparse.Namespace, seed: int) -> tuple[int, int]:
+    """How many bytes of scores were compared, and how many differ."""
+    torch.manual_seed(seed)
+    model = architecture.build().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.5)
+            module.running_var.uniform_(0.01, 3)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias, 0, 0.5)
+    channels = architecture.input_shape[0]
+    images = torch.randint(0, 256, (options.images, *architecture.input_shape), dtype=torch.uint8)
+    graph = graph_of(architecture, model)
+    network = quantize(graph, images, (0.4,) * channels, (0.3,) * channels)
+    scores = network.run(images.numpy())
+    names = [str(label) for label in range(architecture.num_classes)]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "net.c").write_text(source(network, architecture, "", [], names))
+        (folder / "net.h").write_text(header(network, architecture, ""))
+        (folder / "vectors.h").write_text(vectors(images[:2].numpy(), scores[:2]))
+        (folder / "test.c").write_bytes((CODE / "test.c").read_bytes())
+        compiler = host_compiler()
+        assert compiler is not None
+        pixels = images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
+        found = np.frombuffer(run_on_host([*compiler, "-Werror"], folder, pixels), np.int8)
+    return scores.size, int((found != scores.ravel()).sum())
+
+
+if __name__ == "__main__":
+    main()

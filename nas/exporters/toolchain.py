@@ -1,0 +1,142 @@
+"""Compile the C of an export and run it: on this machine, and on a simulated Cortex-M4.
+
+Only programs that are there are used; none is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nas.errors import ExportError
+
+TIMEOUT_SECONDS = 600
+
+CFLAGS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-O3")
+ARM_FLAGS = (
+    "-std=c99", "-Wall", "-Wextra", "-O2", "-mcpu=cortex-m4", "-mthumb", "-ffunction-sections",
+    "-fdata-sections", "-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs",
+    "-Wl,--gc-sections",
+)  # fmt: skip
+QEMU_FLAGS = (
+    "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none", "-icount", "shift=0",
+    "-semihosting-config", "enable=on,target=native",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the network takes on a Cortex-M4, compiled with -O2."""
+
+    flash_bytes: int  # of net.c: code, weights and tables
+    ram_bytes: int  # of net.c: its static buffer
+    stack_bytes: int  # of a call of nas_scores
+    instructions: int  # an image; no cycles, no time
+    compiler: str
+
+    def to_json(self) -> dict[str, int | str]:
+        return asdict(self)
+
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """What is counted, and how much of it there is."""
+        return (
+            ("flash for code, weights and tables", f"{self.flash_bytes:,} bytes"),
+            ("RAM", f"{self.ram_bytes:,} bytes"),
+            ("stack", f"{self.stack_bytes:,} bytes"),
+            ("instructions an image", f"{self.instructions:,}"),
+        )
+
+
+def host_compiler() -> list[str] | None:
+    """$CC, cc, gcc or clang, with the arguments that $CC may hold."""
+    given = shlex.split(os.environ.get("CC", ""))
+    for command in ([given] if given else []) + [["cc"], ["gcc"], ["clang"]]:
+        if shutil.which(command[0]):
+            return command
+    return None
+
+
+def version(command: list[str]) -> str:
+    """The first line of what a compiler says about itself."""
+    done = _run([command[0], "--version"])
+    return (done.stdout.decode(errors="replace").splitlines() or [command[0]])[0].strip()
+
+
+def run_on_host(compiler: list[str], folder: Path, pixels: bytes) -> bytes:
+    """Compile test.c, compare its vectors, and give the scores of these images.
+
+    Raises:
+        ExportError: it does not compile or run, or a byte of its own vectors differs.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        program = Path(temporary) / "run-test"
+        sources = [str(folder / name) for name in ("test.c", "net.c")]
+        done = _run([*compiler, *CFLAGS, *sources, "-o", str(program)])
+        if done.returncode != 0:
+            raise ExportError(f"{compiler[0]} does not compile the C code: {_error(done)}")
+        done = _run([str(program)])
+        if done.returncode != 0:
+            said = done.stdout.decode(errors="replace").strip().splitlines()
+            raise ExportError(f"the C code fails on vectors.h: {said[-1] if said else 'no output'}")
+        done = _run([str(program), "-"], pixels)
+        if done.returncode != 0:
+            raise ExportError(f"the C code does not run: exit code {done.returncode}")
+        return done.stdout
+
+
+def measure_on_cortex_m4(folder: Path) -> Measured | str:
+    """What the network takes on the simulated processor, or why that cannot be said here.
+
+    Raises:
+        ExportError: it runs there, and a byte of the scores differs.
+    """
+    arm, size, qemu = "arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm"
+    for program in (arm, size, qemu):
+        if shutil.which(program) is None:
+            return f"not measured: no {program}"
+    with tempfile.TemporaryDirectory() as temporary:
+        image, compiled = Path(temporary) / "image", Path(temporary) / "net.o"
+        link = ["-T", str(folder / "cortex-m4" / "link.ld"), "-I", str(folder)]
+        sources = [str(folder / "cortex-m4" / "main.c"), str(folder / "net.c")]
+        for command in (
+            [arm, *ARM_FLAGS, *link, *sources, "-o", str(image)],
+            [arm, *ARM_FLAGS, "-c", sources[1], "-o", str(compiled)],
+        ):
+            done = _run(command)
+            if done.returncode != 0:
+                return f"not measured: {arm} does not link it: {_error(done)}"
+        sections = _run([size, str(compiled)]).stdout.decode().splitlines()[-1].split()
+        done = _run([qemu, *QEMU_FLAGS, "-kernel", str(image)])
+    said = (done.stdout + done.stderr).decode(errors="replace")
+    found = {name: int(n) for name, n in re.findall(r"^(\w+) (\d+)$", said, re.M)}
+    if {"differ", "stack", "instructions"} - found.keys():
+        return f"not measured: {qemu} ended with exit code {done.returncode}: {_error(done)}"
+    if found["differ"]:
+        raise ExportError(f"on a Cortex-M4 {found['differ']} bytes of the scores differ")
+    text, data, bss = map(int, sections[:3])
+    return Measured(text + data, data + bss, found["stack"], found["instructions"], version([arm]))
+
+
+def _run(command: list[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(
+            command, input=given, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ExportError(
+            f"{Path(command[0]).name} did not end within {TIMEOUT_SECONDS} s"
+        ) from None
+    except OSError as error:
+        raise ExportError(f"{command[0]} does not run: {error.strerror}") from error
+
+
+def _error(done: subprocess.CompletedProcess[bytes]) -> str:
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    errors = [line for line in lines if "error" in line.lower()]
+    return " ".join((errors or lines or ["no message"])[0].split())[:200]

@@ -1,0 +1,87 @@
+"""Networks for the tests of exporters: with statistics of all kinds, and images to run them on."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from nas.candidates.architecture import Architecture
+from nas.candidates.layers import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    LearnedPool,
+    Linear,
+    MaxPool,
+    ReLU,
+    Residual,
+    Tied,
+)
+from nas.exporters.folding import graph_of
+from nas.exporters.quantize import quantize
+
+END = [LearnedPool(), Flatten(), Linear(3)]
+PAIR = Residual([Conv(6), BatchNorm(), ReLU(), Conv(6), BatchNorm()])
+
+# Every kind of layer, and what stands beside what in the search spaces.
+NETWORKS = {
+    "blocks": [Conv(6), BatchNorm(), ReLU(), Dropout(0.1), MaxPool(2), Conv(5, 1), *END],
+    "valid": [Conv(6, 5, "valid", bias=True), ReLU(), Conv(4, 2, "valid"), *END],
+    "average": [Conv(6), ReLU(), AvgPool(2), Conv(4), GlobalAvgPool(), Flatten()],
+    "average-3-drops-rest": [Conv(6), AvgPool(3), Flatten(), Linear(4), ReLU(), Linear(3)],
+    "wide-map-to-linear": [Conv(4), BatchNorm(), MaxPool(3), ReLU(), Flatten(), Linear(3)],
+    "features": [MaxPool(3), Flatten(), Residual([Linear(9), ReLU()]), Linear(3)],
+    "map-as-scores": [Conv(2), MaxPool(4), Flatten()],
+    "relu-before-norm": [Conv(6), ReLU(), BatchNorm(), Conv(6), BatchNorm(), BatchNorm(), *END],
+    "norm-first": [BatchNorm(), ReLU(), Conv(5), *END],
+    "residual": [Conv(6), BatchNorm(), ReLU(), PAIR, ReLU(), MaxPool(2), PAIR, *END],
+    "residual-of-relu": [Conv(6), Residual([ReLU(), Conv(6)]), Residual([BatchNorm()]), *END],
+    "residual-of-nothing": [Conv(6), Residual([Dropout(0.1)]), ReLU(), *END],
+    "separable": [
+        Conv(6), Residual([DepthwiseConv(5), BatchNorm(), ReLU(), Conv(6, 1)]),
+        DepthwiseConv(3, "valid"), BatchNorm(), *END,
+    ],
+    "tied": [Conv(6), BatchNorm(), ReLU(), Tied(3), MaxPool(2), Tied(2, 5), *END],
+    "tied-within-residual": [Conv(6), Residual([Tied(2), Conv(6)]), *END],
+    "one-channel": [DepthwiseConv(), BatchNorm(), Conv(1), ReLU(), *END],
+}  # fmt: skip
+
+
+def build(layers, shape=(1, 9, 9), seed=0):
+    """An architecture and its model, whose norms have factors of each sign, and none at all."""
+    torch.manual_seed(seed)
+    architecture = Architecture(shape, layers)
+    model = architecture.build().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.05, 2)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias, 0, 0.3)
+            module.weight.data[0] = 0
+    return architecture, model
+
+
+def images(num, shape=(1, 9, 9), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (num, *shape), dtype=torch.uint8, generator=generator)
+
+
+def mean_and_std(shape):
+    return (0.3, 0.4, 0.5)[: shape[0]], (0.3, 0.2, 0.25)[: shape[0]]
+
+
+def normalised(x):
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in mean_and_std(x.shape[1:]))
+    return (x.float() / 255 - mean) / std
+
+
+def integers(layers, shape=(1, 9, 9), seed=0):
+    """The network in integers, beside its graph and model."""
+    architecture, model = build(layers, shape, seed)
+    graph = graph_of(architecture, model)
+    return quantize(graph, images(64, shape, seed), *mean_and_std(shape)), graph, model

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from nas.errors import DataError, option
 
 MIN_PER_CLASS = 2  # one image to train on, one to validate on
+TEST_SHARE = 6  # where there are no test images, every sixth of each class is kept back
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class LabelledImages:
     classes: tuple[str, ...]
     flips: bool = False  # a mirrored image is still of its class
     notes: tuple[str, ...] = ()  # what the user should know, for example files that were unreadable
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of images and labels."""
+        return _sha256(self.images, self.labels)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,14 @@ class Dataset:
         """The same data set with every tensor on `device`."""
         tensors = ("images", "labels", "train_index", "valid_index")
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+
+def every_sixth(labels: Tensor) -> Tensor:
+    """bool (N,): the first, seventh, ... image of each class, which is kept back to test on."""
+    is_kept_back = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        is_kept_back[(labels == label).nonzero().flatten()[::TEST_SHARE]] = True
+    return is_kept_back
 
 
 def split(data: LabelledImages, valid_share: Fraction, seed: int) -> Dataset:
@@ -94,7 +109,7 @@ def split(data: LabelledImages, valid_share: Fraction, seed: int) -> Dataset:
         flips=data.flips,
         mean=mean,
         std=std,
-        sha256=_sha256(data.images, data.labels),
+        sha256=data.sha256,
         split_sha256=_sha256(train_index, valid_index),
     )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Limits
-from nas.data import NAMES, default_data_dir, load_training_images, split
+from nas.data import source_of, split
 from nas.errors import NasError, OverBudgetError, option, redact
 from nas.searching.config import SearchConfig, parse_share
 from nas.searching.events import Callback, Note, SearchEnded
@@ -48,11 +47,10 @@ class SearchSetup:
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         self.space = load_space(config.space)
-        self.images = load_training_images(
-            config.dataset, config.data_dir or default_data_dir(), config.image_size
-        )
-        self.data = split(self.images, valid_share, config.split_seed)
-        self.notes = list(self.images.notes)
+        self.source = source_of(config.dataset, config.test, config.data_dir, config.image_size)
+        images = self.source.training_images()
+        self.data = split(images, valid_share, config.split_seed)
+        self.notes = list(images.notes)
         other = passed_over(self.space) if config.space is None else None
         if other is not None:
             self.notes.append(
@@ -167,14 +165,13 @@ class SearchSetup:
             max_weight_bytes=limits.max_weight_bytes,
             max_activation_bytes=limits.max_activation_bytes,
             bits=limits.bits,
+            test_sha256=self.source.test_sha256,
         )
 
     def _data_facts(self) -> DataFacts:
         config, data = self.config, self.data
-        # A folder may have the name of a known data set: `./digits` is not `digits`.
-        is_folder = config.dataset is not None and config.dataset not in NAMES
         return DataFacts(
-            source=str(Path(config.dataset).resolve()) if is_folder else data.name,
+            source=self.source.record,
             image_size=config.image_size,
             valid_share=str(parse_share(config.valid_share)),
             split_seed=config.split_seed,
@@ -184,4 +181,6 @@ class SearchSetup:
             std=data.std,
             num_train=len(data.train_index),
             num_valid=len(data.valid_index),
+            test_source=self.source.test_record,
+            num_test=self.source.num_test,
         )

@@ -391,7 +391,7 @@ def training(name, data_dir, image_size=None):
     return split(source.training_images(), Fraction(1, 12), seed=0)
 
 
-def testing(name, data_dir):
+def images_to_test(name, data_dir):
     return source_of(name, data_dir=data_dir).test_images(training(name, data_dir))
 
 
@@ -460,7 +460,7 @@ def test_test_images_of_a_folder_are_those_of_its_test_folder(tmp_path):
     make_pets(tmp_path / "pets", "train")
     make_pets(tmp_path / "pets", "test", num=2, value=100)
     source = str(tmp_path / "pets")
-    test = testing(source, tmp_path / "data")
+    test = images_to_test(source, tmp_path / "data")
     assert test.images[:, 0, 0, 0].tolist() == [100, 101, 100, 101]
     assert test.labels.tolist() == [0, 0, 1, 1]
 
@@ -477,7 +477,7 @@ def test_test_images_of_a_folder_are_brought_to_the_size_of_the_search(tmp_path)
 def test_class_folders_alone_have_every_sixth_image_to_test_on(tmp_path):
     make_pets(tmp_path, "pets", num=8)
     source = str(tmp_path / "pets")
-    test = testing(source, tmp_path / "data")
+    test = images_to_test(source, tmp_path / "data")
     assert test.images[:, 0, 0, 0].tolist() == [9, 15, 9, 15]
 
 
@@ -491,7 +491,7 @@ def test_test_images_unlike_the_training_images_are_refused(tmp_path, changes):
     make_pets(tmp_path / "pets", "test", **changes)
     source = str(tmp_path / "pets")
     with pytest.raises(DataError, match="pets have other classes or another size"):
-        testing(source, tmp_path / "data")
+        images_to_test(source, tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_folder_without_test_images_is_refused_in_one_line(tmp_path):
     make_pets(tmp_path / "pets", "train")
     source = str(tmp_path / "pets")
     with pytest.raises(DataError, match="has no folder `test` with images to test on") as error:
-        testing(source, tmp_path / "data")
+        images_to_test(source, tmp_path / "data")
     assert "\n" not in str(error.value)
 
 

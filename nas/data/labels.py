@@ -51,7 +51,7 @@ def _plain(labels: NDArray[Any], what: str) -> NDArray[Any]:
     if kind == "O":
         if all(isinstance(label, str) for label in labels):
             kind = "U"
-        elif all(isinstance(label, int | np.integer) for label in labels):
+        elif all(isinstance(x, int | np.integer) and abs(x) < 2**63 for x in labels):
             kind = "i"
     if kind == "S":
         labels, kind = np.char.decode(labels, "utf-8", "replace"), "U"

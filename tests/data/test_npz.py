@@ -147,7 +147,7 @@ def test_what_is_no_npz_is_refused(tmp_path, content, message):
 def test_array_of_another_kind_of_file_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES)
     path = (tmp_path / "x.npy").rename(tmp_path / "x.npz")
-    with pytest.raises(DataError, match="is no .npz file of numpy"):
+    with pytest.raises(DataError, match=r"is no \.npz file of numpy"):
         source_of(path).training_images()
 
 
@@ -158,7 +158,7 @@ def test_damaged_array_is_named(save, tmp_path):
     data = bytearray((tmp_path / "photos.npz").read_bytes())
     data[offset : offset + 40] = bytes(40)
     (tmp_path / "photos.npz").write_bytes(data)
-    with pytest.raises(DataError, match="photos.npz: x cannot be read: "):
+    with pytest.raises(DataError, match=r"photos\.npz: x cannot be read: "):
         source_of(path).training_images()
 
 

@@ -65,7 +65,6 @@ def test_array_that_cannot_be_written_to_is_copied(recwarn):
         (pixels(20, 8, 8, 4), "images have shape (20, 8, 8, 4): give (N, C, H, W)"),
         (pixels(2, 3, 8, 8, 1), "images have shape (2, 3, 8, 8, 1): give (N, C, H, W)"),
         (pixels(0, 8, 8), "images have shape (0, 8, 8), which holds no pixel"),
-        (np.uint8(3), "images are a uint8"),
         (list(GREY), "images are a list: give a numpy array or a torch tensor, such as "
          "np.stack(images)"),
         (np.array(["a"]), "images are of type <U1: give uint8 from 0 to 255"),

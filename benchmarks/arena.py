@@ -25,7 +25,7 @@ from nas.candidates.architecture import Architecture
 from nas.candidates.candidate import Candidate
 from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
-from nas.data import load_training_images, split
+from nas.data import source_of, split
 from nas.errors import NasError
 from nas.metrics import EpochMetrics
 from nas.searching.config import SearchConfig
@@ -46,7 +46,7 @@ from nas.training.pool import WorkerPool
 EPOCHS = 9  # with rungs of 1 and 4
 TASK = Task((1, 8, 8), 10, 2_000, EPOCHS)
 FORK = get_context("fork")  # a child begins at once, with everything loaded
-DATA = split(load_training_images("digits", Path()), Fraction(1, 12), 0)
+DATA = split(source_of("digits", data_dir=Path()).training_images(), Fraction(1, 12), 0)
 RUNGS = tuple(rung for rung in (1, 4, 16) if 2 * rung <= EPOCHS)  # of a larger data set
 
 

@@ -17,7 +17,7 @@ from torchvision import transforms
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.recipe import Recipe
-from nas.data import Dataset, load_training_images, split
+from nas.data import Dataset, source_of, split
 from nas.spaces.task import Task
 from nas.training import TrainResult, engine, step, train
 from nas.training.augmentation import augment
@@ -38,7 +38,7 @@ def networks(number: int) -> list[Architecture]:
 
 def load(data_dir: Path, num_images: int) -> Dataset:
     """MNIST with an epoch of that many images, and validation images in proportion."""
-    images = load_training_images("mnist", data_dir)
+    images = source_of("mnist", data_dir=data_dir).training_images()
     data = split(images, Fraction(1, 12), seed=0)
     return replace(
         data,

@@ -37,7 +37,7 @@ from recorded_space import LEAST_SHARE, RandomTrial, start, suggest
 from torch import Tensor
 
 from nas.candidates.candidate import Candidate
-from nas.data import Dataset, load_training_images, split
+from nas.data import Dataset, source_of, split
 from nas.spaces.task import Task
 from nas.training.device import fastest_precision
 from nas.training.engine import Engine, evaluate
@@ -155,7 +155,7 @@ DATA: list[Dataset] = []  # in each process: to train on, and to measure the tru
 
 def prepare(data_dir: Path) -> None:
     torch.set_num_threads(1)
-    images = load_training_images("mnist", data_dir)
+    images = source_of("mnist", data_dir=data_dir).training_images()
     data = split(images, Fraction(1, 12), seed=0)
     used, rest = data.train_index[:NUM_TRAIN], data.train_index[NUM_TRAIN:]
     DATA[:] = [

@@ -51,13 +51,13 @@ def train_one(engine_name: str, seed: int, options: argparse.Namespace) -> dict[
     from arms import networks
 
     from nas.candidates.recipe import Recipe
-    from nas.data import load_test_images, load_training_images, split, with_test
+    from nas.data import source_of, split, with_test
     from nas.training import engine, train
 
     torch.set_num_threads(1)
-    images = load_training_images("mnist", options.data_dir)
+    images = source_of("mnist", data_dir=options.data_dir).training_images()
     data = split(images, Fraction(1, 12), seed=0)
-    test = load_test_images("mnist", options.data_dir, None, data)
+    test = source_of("mnist", data_dir=options.data_dir).test_images(data)
     tested = with_test(data, test)
     data = replace(tested, train_index=data.train_index[: options.images])
     recipe = Recipe(epochs=options.epochs, learning_rate=0.1, batch_size=64, augmentation=0.5)

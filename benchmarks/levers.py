@@ -45,7 +45,7 @@ from nas.candidates.layers import (
 )
 from nas.candidates.recipe import Recipe
 from nas.certification.statistics import compare, mean_of
-from nas.data import Dataset, load_training_images, split
+from nas.data import Dataset, source_of, split
 from nas.training.device import device_name, fastest_precision
 from nas.training.engine import Engine, per_image_loss
 
@@ -105,7 +105,7 @@ DATA: list[Dataset] = []  # in each process
 
 def prepare(data_dir: Path) -> None:
     torch.set_num_threads(1)
-    images = load_training_images("mnist", data_dir)
+    images = source_of("mnist", data_dir=data_dir).training_images()
     data = split(images, Fraction(1, 2), seed=0)
     assert len(data.train_index) == NUM_TRAIN
     DATA[:] = [data]

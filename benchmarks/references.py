@@ -25,7 +25,7 @@ import torch
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.certification.statistics import Mean, mean_of
-from nas.data import load_test_images, load_training_images, split, with_test
+from nas.data import source_of, split, with_test
 from nas.searching.running import versions
 from nas.spaces.loader import load_space
 from nas.spaces.random_trial import RandomTrial
@@ -81,9 +81,9 @@ def train(
     todo: list[tuple[str, str, int]], runs: list[dict[str, Any]], options: argparse.Namespace
 ) -> None:
     """Train what is to do, and store each training when it ends."""
-    images = load_training_images("mnist", options.data_dir)
+    images = source_of("mnist", data_dir=options.data_dir).training_images()
     data = split(images, Fraction(1, 12), seed=0)
-    test = load_test_images("mnist", options.data_dir, None, data)
+    test = source_of("mnist", data_dir=options.data_dir).test_images(data)
     device = choose_device(options.device)
     precision = choose_precision("auto", device)
     made = [candidate(recipe, name) for recipe, name, _ in todo]

@@ -39,7 +39,7 @@ from ways import ARMS, TASK, End, Meter, search
 
 from nas.candidates.candidate import Candidate
 from nas.certification.statistics import mean_of
-from nas.data import load_training_images, split
+from nas.data import source_of, split
 from nas.errors import DivergedError
 from nas.searching.samplers import derive_seed
 from nas.storage.counts import count_trials
@@ -96,7 +96,7 @@ STATE: dict[str, Any] = {}  # of each process: options and images
 def prepare(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    images = load_training_images("mnist", options.data_dir)
+    images = source_of("mnist", data_dir=options.data_dir).training_images()
     data = split(images, Fraction(1, 12), seed=0)
     used, rest = data.train_index[: options.images], data.train_index[options.images :]
     STATE["options"] = options

@@ -22,7 +22,7 @@ import torch
 
 from nas.candidates.recipe import Recipe
 from nas.certification.statistics import mean_of
-from nas.data import load_training_images, split
+from nas.data import source_of, split
 from nas.spaces.loader import load_space
 from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
@@ -80,7 +80,7 @@ def main() -> None:
         (name, seed) for seed in range(options.seeds) for name in RECIPES
         if (name, seed) not in done
     ]  # fmt: skip
-    images = load_training_images("mnist", options.data_dir)
+    images = source_of("mnist", data_dir=options.data_dir).training_images()
     data = split(images, Fraction(1, 12), seed=0)
     trial = RandomTrial(fixed={"reference": "slim"})
     slim = load_space("references").propose(trial, Task((1, 28, 28), 10, 20_000)).architecture

@@ -25,11 +25,10 @@ from nas.certification.records import Protocol, Run, read_runs
 from nas.data import (
     Dataset,
     LabelledImages,
-    check_test_images,
-    default_data_dir,
+    Source,
     into_folds,
-    load_test_images,
-    load_training_images,
+    is_in_memory,
+    source_of,
     split,
 )
 from nas.errors import DataError, NasError, StudyError, option, redact
@@ -248,6 +247,7 @@ def certify(
     protocol: Literal["honest", "watched"] = "honest",
     folds: int | None = None,
     dataset: Any = None,
+    test: Any = None,
     data_dir: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -268,7 +268,9 @@ def certify(
         folds: where images are few, `honest` decides on so many parts of all training images in
             place of the split of the search: each is measured once, by a network that was trained
             on the others.
-        dataset: the images of the study, where they cannot be found again by its record.
+        dataset: the images of the study, where they are not found again by its record: those from
+            Python, or a folder that was moved. Other images are refused.
+        test: the test images, where the study was given them from Python.
         callback: called with a line for each training that has ended.
 
     Raises:
@@ -293,12 +295,12 @@ def certify(
     for record in records:
         if record.candidate is None:
             raise NasError(f"trial {record.number} was never trained: {record.detail}")
-    data_dir = data_dir or default_data_dir()
-    check_test_images(data_facts.source, data_facts.classes)
-    data = _images_of(inside, data_facts, data_dir, dataset, callback)
+    source = _source_of(inside, data_facts, data_dir, dataset, test)
+    source.check_test(data_facts.classes)
+    data = _images_of(inside, source, callback)
 
     def load_test() -> LabelledImages:
-        images = load_test_images(data_facts.source, data_dir, data_facts.image_size, data)
+        images = source.test_images(data)
         for note in images.notes:
             callback(note)
         return images
@@ -336,6 +338,7 @@ def export(
     calibration: int = NUM_CALIBRATION,
     force: bool = False,
     dataset: Any = None,
+    test: Any = None,
     data_dir: Path | None = None,
     callback: Callable[[str], None] = print,
 ) -> Exported:
@@ -350,7 +353,7 @@ def export(
             them, or "all", which is what can be written here.
         calibration: how many training images, at most, set the ranges of int8.
         force: replace what an earlier export left there.
-        dataset: as in `certify`; without the images the export is checked on random ones.
+        dataset, test: as in `certify`; without the images the export is checked on random ones.
         callback: told of that, and of formats that "all" leaves out, in a line each.
 
     Raises:
@@ -373,8 +376,10 @@ def export(
         store = WeightsStore(inside, default_artifact_dir(trial.study.storage))
         weights = store.load(record.number)
     try:
-        data = _images_of(inside, facts, data_dir or default_data_dir(), dataset)
+        data = _images_of(inside, _source_of(inside, facts, data_dir, dataset, test))
     except DataError as error:
+        if dataset is not None:
+            raise
         for name in names:
             if FORMATS[name].NEEDS_IMAGES:
                 raise DataError(
@@ -561,21 +566,54 @@ def _predictions(
 ) -> Predictions:
     """What the network of a trial says of the validation images."""
     facts = study_data(study.optuna_study)
-    data = _images_of(study.optuna_study, facts, data_dir or default_data_dir(), dataset)
+    source = _source_of(study.optuna_study, facts, data_dir, dataset, is_tested=False)
+    data = _images_of(study.optuna_study, source, is_tested=False)
     index = data.valid_index
     return predict(study.trial(number), data.images[index], data.labels[index], data.classes)
 
 
-def _images_of(
+def _source_of(
     study: optuna.Study,
     facts: DataFacts,
-    data_dir: Path,
+    data_dir: Path | None,
     dataset: Any,
+    test: Any = None,
+    is_tested: bool = True,
+) -> Source:
+    """Where the images are that a study searched on; without `is_tested`, those to test on are left
+    out where they were given on their own.
+
+    Raises:
+        DataError: only Python has them, or they cannot be those.
+    """
+    records = {"dataset": facts.source, "test": facts.test_source if is_tested else None}
+    given = {"dataset": dataset, "test": test}
+    missing = [
+        f"{name}=..." for name, record in records.items()
+        if given[name] is None and record is not None and is_in_memory(record)
+    ]  # fmt: skip
+    if missing:
+        raise DataError(
+            f"study {study.study_name!r} searched on images that were given in Python: give the "
+            f"same again, from Python, with {' and '.join(missing)}"
+        )
+    if test is not None and facts.test_source is None:
+        raise DataError(
+            f"study {study.study_name!r} was given no images to test on: leave out {option('test')}"
+        )
+    found = {name: records[name] if value is None else value for name, value in given.items()}
+    return source_of(**found, data_dir=data_dir, image_size=facts.image_size, fit=facts.fit)
+
+
+def _images_of(
+    study: optuna.Study,
+    source: Source,
     say: Callable[[str], None] = lambda line: None,
+    is_tested: bool = True,
 ) -> Dataset:
     """The images a study searched on; raises DataError when they are gone or have changed."""
-    source = facts.source if dataset is None else dataset
-    images = load_training_images(source, data_dir, facts.image_size, facts.fit)
+    facts, before = study_data(study), study_facts(study)
+    images = source.training_images()
     for note in images.notes:
         say(note)
     if images.valid_index is not None:
@@ -585,10 +623,13 @@ def _images_of(
             f"{num_valid:,} to validate on, too"
         )
     data = split(images, parse_share(facts.valid_share), facts.split_seed)
-    before = study_facts(study)
-    if before is None or (data.sha256, data.split_sha256) != (
-        before.data_sha256,
-        before.split_sha256,
-    ):
-        raise DataError(f"{source} has changed since the search")
+    now = (data.sha256, data.split_sha256, data.classes)
+    is_same = before and now == (before.data_sha256, before.split_sha256, facts.classes)
+    is_same_test = not is_tested or (before and source.test_sha256 == before.test_sha256)
+    if not before or not is_same or not is_same_test:
+        which = "the test images" if is_same else "images or labels"
+        raise DataError(
+            f"{source.record} changed since the search: {which} are not those that study "
+            f"{study.study_name!r} had"
+        )
     return data

@@ -17,7 +17,7 @@ import pytest
 import nas
 from nas import api
 from nas.cli.main import COMMAND
-from nas.data import load_training_images, split
+from nas.data import source_of, split
 from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded
 from nas.spaces.loader import load_space
@@ -49,7 +49,7 @@ def test_search_certify_and_export_work_in_a_row(storage, tmp_path):
     (row,) = study.leaderboard()
     assert (row["number"], row["accuracy"], row["epochs"]) == (best.number, best.accuracy, 2)
 
-    data = split(load_training_images("digits", tmp_path), Fraction(1, 12), 0)
+    data = split(source_of("digits", data_dir=tmp_path).training_images(), Fraction(1, 12), 0)
     images, labels = data.images[data.valid_index], data.labels[data.valid_index]
     scores = best.model()(best.normalise(images))
     assert (scores.argmax(1) == labels).double().mean().item() == pytest.approx(best.accuracy)

@@ -63,8 +63,15 @@ FIELDS = {
         _field(LIMITS, "bits", None, "bits of one value, for the two limits in bytes"),
         _field(
             DATA, "dataset", "DATA",
-            "mnist, fashion-mnist, kmnist, cifar10, digits, or a folder of images with class "
-            "folders in it (default: mnist where it is at hand or can be downloaded, else digits)",
+            "mnist, fashion-mnist, kmnist, cifar10, digits, a folder of images with class folders "
+            "in it, or an .npz of images and labels (default: mnist where it is at hand or can be "
+            "downloaded, else digits)",
+            File(),
+        ),
+        _field(
+            DATA, "test", "FILE",
+            "for an .npz: another with the images to test on (default: those in it, else one sixth "
+            "of it)",
             File(),
         ),
         _field(

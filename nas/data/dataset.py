@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from nas.data.words import count
 from nas.errors import DataError, option
 
 MIN_PER_CLASS = 2  # one image to train on, one to validate on
+TEST_SHARE = 6  # where there are no test images, every sixth of each class is kept back
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class LabelledImages:
     valid_index: Tensor | None = None  # int64, images given to validate on; None holds some out
     kept_back: tuple[int, ...] = ()  # images of each class that are kept to test on, if any are
     preparation: Preparation | None = None  # of pictures in files
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of images and labels."""
+        return _sha256(self.images, self.labels)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,14 @@ class Dataset:
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
 
+def every_sixth(labels: Tensor) -> Tensor:
+    """bool (N,): the first, seventh, ... image of each class, which is kept back to test on."""
+    is_kept_back = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        is_kept_back[(labels == label).nonzero().flatten()[::TEST_SHARE]] = True
+    return is_kept_back
+
+
 def split(data: LabelledImages, valid_share: Fraction, seed: int) -> Dataset:
     """Hold out `valid_share` of each class for validation, chosen by `seed` alone.
 
@@ -92,7 +107,7 @@ def split(data: LabelledImages, valid_share: Fraction, seed: int) -> Dataset:
         flips=data.flips,
         mean=mean,
         std=std,
-        sha256=_sha256(data.images, data.labels),
+        sha256=data.sha256,
         split_sha256=_sha256(train_index, valid_index),
         preparation=data.preparation,
     )

@@ -48,7 +48,11 @@ class SearchConfig:
     came with nas."""
 
     dataset: Any = None
-    """The name of a data set, or a folder; None for MNIST, or else the digits."""
+    """The name of a data set, the path of a folder or an .npz, `(images, labels)` as arrays, or a
+    torch Dataset; None for MNIST, or else the digits."""
+    test: Any = None
+    """The images to test on, where `dataset` is arrays, a torch Dataset or an .npz: one of these,
+    too; None for those that it holds itself, or else one sixth of it, which is kept back."""
     data_dir: Path | None = None
     """Where data sets are kept and downloaded to; None for `$NAS_DATA_DIR`, else a cache folder."""
     image_size: int | None = None

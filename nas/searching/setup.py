@@ -10,7 +10,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Limits
-from nas.data import NAMES, default_data_dir, load_training_images, split
+from nas.data import NAMES, source_of, split
 from nas.errors import NasError, OverBudgetError, StudyError, option, redact
 from nas.searching.config import SearchConfig, parse_share
 from nas.searching.events import Callback, Note, SearchEnded
@@ -56,10 +56,12 @@ class SearchSetup:
         self.precision = choose_precision(config.precision, self.device)
         self.space = load_space(config.space)
         self.config = config = _as_before(config, self.space)
-        data_dir = config.data_dir or default_data_dir()
-        self.images = load_training_images(config.dataset, data_dir, config.image_size, config.fit)
-        self.data = split(self.images, valid_share, config.split_seed)
-        self.notes = list(self.images.notes)
+        self.source = source_of(
+            config.dataset, config.test, config.data_dir, config.image_size, config.fit
+        )
+        images = self.source.training_images()
+        self.data = split(images, valid_share, config.split_seed)
+        self.notes = list(images.notes)
         other = passed_over(self.space) if config.space is None else None
         if other is not None:
             self.notes.append(
@@ -175,14 +177,13 @@ class SearchSetup:
             max_weight_bytes=limits.max_weight_bytes,
             max_activation_bytes=limits.max_activation_bytes,
             bits=limits.bits,
+            test_sha256=self.source.test_sha256,
         )
 
     def _data_facts(self) -> DataFacts:
         config, data = self.config, self.data
-        # A folder may have the name of a known data set: `./digits` is not `digits`.
-        is_folder = config.dataset is not None and config.dataset not in NAMES
         return DataFacts(
-            source=str(Path(config.dataset).resolve()) if is_folder else data.name,
+            source=self.source.record,
             image_size=config.image_size,
             valid_share=str(parse_share(config.valid_share)),
             split_seed=config.split_seed,
@@ -193,6 +194,8 @@ class SearchSetup:
             num_train=len(data.train_index),
             num_valid=len(data.valid_index),
             preparation=data.preparation.to_json() if data.preparation else None,
+            test_source=self.source.test_record,
+            num_test=self.source.num_test,
         )
 
 

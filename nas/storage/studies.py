@@ -41,6 +41,7 @@ class StudyFacts:
     max_weight_bytes: int | None = None
     max_activation_bytes: int | None = None
     bits: int = 32
+    test_sha256: str | None = None  # of test images that are not found again by a name
 
     @property
     def limits(self) -> Budget:
@@ -56,6 +57,7 @@ class StudyFacts:
                 what = {
                     "space_sha256": "the text of the space file",
                     "data_sha256": f"the images of {option('dataset')}",
+                    "test_sha256": "the images to test on",
                     "split_sha256": f"{option('valid_share')} or {option('split_seed')}",
                 }
                 if fact.name in what:
@@ -69,7 +71,7 @@ class StudyFacts:
 class DataFacts:
     """Where a study's images came from and what they are, to get them again and to export."""
 
-    source: str  # the name of a data set, or the path of a folder
+    source: str  # the name of a data set, the path of a folder or .npz, or what Python gave
     image_size: int | None
     valid_share: str  # a fraction, such as 1/12
     split_seed: int
@@ -80,6 +82,8 @@ class DataFacts:
     num_train: int
     num_valid: int
     preparation: dict[str, Any] | None = None  # how files became images; None where none did
+    test_source: str | None = None  # the same of test images that were given on their own
+    num_test: int | None = None  # None where no file of theirs was opened
 
     @property
     def fit(self) -> Literal["stretch", "crop", "pad"] | None:

@@ -757,7 +757,7 @@ def test_certifying_on_a_device_that_is_not_here_is_refused(copied, refuse):
 def test_certifying_on_images_that_have_changed_is_refused(copied, refuse):
     study = open_study(open_storage(copied))
     study.set_user_attr("data_sha256", "0" * 64)
-    assert "digits has changed since the search" in refuse("certify")
+    assert "digits changed since the search" in refuse("certify")
 
 
 def test_certificate_is_printed_and_then_shown_with_the_study(copied, run):

@@ -24,8 +24,7 @@ from nas.data import (
     LabelledImages,
     catalog,
     default_data_dir,
-    load_test_images,
-    load_training_images,
+    source_of,
     split,
 )
 from nas.errors import DataError
@@ -123,7 +122,7 @@ def set_byte(path, offset, value):
 
 
 def test_digits_are_1493_images_of_every_class():
-    data = load_training_images("digits", Path("unused"))
+    data = source_of("digits", data_dir=Path("unused")).training_images()
     assert data.images.shape == (1493, 1, 8, 8)
     assert (data.images.dtype, data.labels.dtype) == (torch.uint8, torch.int64)
     assert data.classes == tuple("0123456789")
@@ -157,7 +156,7 @@ def test_digits_without_their_test_images_are_the_bundled_ones():
             left_out.add(pixels)
         seen[label] += 1
 
-    data = load_training_images("digits", Path("unused"))
+    data = source_of("digits", data_dir=Path("unused")).training_images()
     found = [tuple(pixels) for pixels in data.images.flatten(1).tolist()]
     assert len(left_out) == 304
     assert left_out.isdisjoint(found)
@@ -165,7 +164,7 @@ def test_digits_without_their_test_images_are_the_bundled_ones():
 
 
 def test_digits_need_no_data_folder(tmp_path, offline):
-    load_training_images("digits", tmp_path / "none")
+    source_of("digits", data_dir=tmp_path / "none").training_images()
     assert not (tmp_path / "none").exists()
     assert offline == []
 
@@ -175,17 +174,19 @@ def test_digits_need_no_data_folder(tmp_path, offline):
 
 def test_unknown_name_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(DataError) as error:
-        load_training_images("imagenet", tmp_path)
+        source_of("imagenet", data_dir=tmp_path).training_images()
     assert str(error.value) == (
-        "dataset 'imagenet' is neither a folder nor a known data set: "
+        "dataset 'imagenet' is neither a folder, nor an .npz, nor a known data set: "
         "mnist, fashion-mnist, kmnist, cifar10, digits"
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_named_data_set_has_its_own_size(tmp_path, name):
-    with pytest.raises(DataError, match=f"image_size is for folders of images, {name} has"):
-        load_training_images(name, tmp_path, image_size=16)
+    with pytest.raises(
+        DataError, match=f"image_size is for folders of images, those of {name} have"
+    ):
+        source_of(name, data_dir=tmp_path, image_size=16).training_images()
 
 
 def test_name_without_slash_is_a_folder_where_there_is_one(tmp_path, monkeypatch):
@@ -193,7 +194,7 @@ def test_name_without_slash_is_a_folder_where_there_is_one(tmp_path, monkeypatch
     for name in ("a", "b"):
         (tmp_path / "pets" / "train" / name).mkdir(parents=True)
         Image.new("L", (4, 4), 9).save(tmp_path / "pets" / "train" / name / "1.png")
-    assert load_training_images("pets", tmp_path / "data").classes == ("a", "b")
+    assert source_of("pets", data_dir=tmp_path / "data").training_images().classes == ("a", "b")
 
 
 # The data folder
@@ -235,7 +236,7 @@ def test_user_without_a_home_is_told_to_say_where_data_is(monkeypatch, tmp_path,
 
 
 def test_without_mnist_the_digits_are_taken_and_a_note_says_so(tmp_path, offline, capfd):
-    data = load_training_images(None, tmp_path)
+    data = source_of(None, data_dir=tmp_path).training_images()
     assert offline  # a download was tried
     assert (data.name, len(data.images)) == ("digits", 1493)
     (note,) = data.notes
@@ -246,7 +247,7 @@ def test_without_mnist_the_digits_are_taken_and_a_note_says_so(tmp_path, offline
 
 def test_failed_download_leaves_the_time_limit_of_sockets_alone(tmp_path):
     before = socket.getdefaulttimeout()
-    load_training_images(None, tmp_path)
+    source_of(None, data_dir=tmp_path).training_images()
     assert socket.getdefaulttimeout() == before
 
 
@@ -254,14 +255,14 @@ def test_failed_download_leaves_no_folder_behind(tmp_path, offline):
     (tmp_path / "mine").mkdir()
     for folder in (tmp_path / "a" / "b", tmp_path / "mine"):
         with pytest.raises(DataError, match="cannot be downloaded"):
-            load_training_images("kmnist", folder)
+            source_of("kmnist", data_dir=folder).training_images()
     assert [p.name for p in tmp_path.rglob("*")] == ["mine"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])
 def test_data_set_that_cannot_be_downloaded_is_one_line_of_what_to_do(tmp_path, name):
     with pytest.raises(DataError) as error:
-        load_training_images(name, tmp_path)
+        source_of(name, data_dir=tmp_path).training_images()
     assert str(error.value) == (
         f"{name} is not in {tmp_path} and cannot be downloaded: say where it is with data_dir "
         "or NAS_DATA_DIR, go online, or take dataset='digits'"
@@ -271,7 +272,7 @@ def test_data_set_that_cannot_be_downloaded_is_one_line_of_what_to_do(tmp_path, 
 def test_data_folder_that_cannot_be_made_is_one_line_too(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be downloaded: say where it is with data_dir"):
-        load_training_images("mnist", tmp_path / "file" / "data")
+        source_of("mnist", data_dir=tmp_path / "file" / "data").training_images()
 
 
 def test_command_line_says_where_mnist_could_come_from(tmp_path, monkeypatch, capsys):
@@ -288,7 +289,7 @@ def test_command_line_says_where_mnist_could_come_from(tmp_path, monkeypatch, ca
 
 
 def test_mnist_is_60000_images_of_28x28(mnist_dir, offline):
-    data = load_training_images("mnist", mnist_dir)
+    data = source_of("mnist", data_dir=mnist_dir).training_images()
     assert data.images.shape == (60000, 1, 28, 28)
     assert data.images.dtype == torch.uint8
     assert torch.bincount(data.labels).tolist() == [
@@ -300,14 +301,14 @@ def test_mnist_is_60000_images_of_28x28(mnist_dir, offline):
 
 
 def test_a_twelfth_of_mnist_is_exactly_5000_images(mnist_dir):
-    done = split(load_training_images("mnist", mnist_dir), Fraction(1, 12), seed=0)
+    done = split(source_of("mnist", data_dir=mnist_dir).training_images(), Fraction(1, 12), seed=0)
     assert (len(done.train_index), len(done.valid_index)) == (55000, 5000)
     share = torch.bincount(done.labels[done.valid_index]) / torch.bincount(done.labels)
     assert share.sub(1 / 12).abs().max() < 1 / 5421
 
 
 def test_mnist_is_taken_without_asking_where_it_is_at_hand(mnist_dir, offline):
-    data = load_training_images(None, mnist_dir)
+    data = source_of(None, data_dir=mnist_dir).training_images()
     assert (data.name, len(data.images)) == ("mnist", 60000)
     (note,) = data.notes
     assert f"searching on MNIST, in {mnist_dir}" in note
@@ -316,7 +317,7 @@ def test_mnist_is_taken_without_asking_where_it_is_at_hand(mnist_dir, offline):
 
 def test_test_images_of_mnist_are_never_opened(mnist_dir, opened):
     with opened() as paths:
-        load_training_images("mnist", mnist_dir)
+        source_of("mnist", data_dir=mnist_dir).training_images()
     names = [path.name for path in paths]
     assert TRAIN_IMAGES in names  # the recording works
     assert not [name for name in names if name.startswith("t10k")]
@@ -324,7 +325,7 @@ def test_test_images_of_mnist_are_never_opened(mnist_dir, opened):
 
 def test_test_images_of_cifar10_are_never_opened(made_up_cifar10, opened):
     with opened() as paths:
-        data = load_training_images("cifar10", made_up_cifar10)
+        data = source_of("cifar10", data_dir=made_up_cifar10).training_images()
     assert data.images.shape == (10, 3, 32, 32)
     names = [path.name for path in paths]
     assert "data_batch_1" in names
@@ -338,7 +339,7 @@ def test_images_in_a_test_folder_are_never_opened(tmp_path, opened):
             size = (4, 4) if part == "train" else (40, 40)  # no file is as long as one to train on
             Image.effect_noise(size, 99).save(tmp_path / "pets" / part / name / "1.png")
     with opened() as paths:
-        load_training_images(str(tmp_path / "pets"), tmp_path / "data")
+        source_of(str(tmp_path / "pets"), data_dir=tmp_path / "data").training_images()
     train_folder = tmp_path / "pets" / "train"
     assert {train_folder, train_folder / "a", train_folder / "a" / "1.png"} <= set(paths)
     test_folder = tmp_path / "pets" / "test"  # its files are listed, to be counted
@@ -354,7 +355,7 @@ def test_images_in_a_test_folder_are_never_opened(tmp_path, opened):
 def test_damaged_mnist_is_refused_whether_asked_for_or_not(copy_of_mnist, dataset, file, offset):
     set_byte(copy_of_mnist / RAW / file, offset, 9)
     with pytest.raises(DataError, match="damaged"):
-        load_training_images(dataset, copy_of_mnist)
+        source_of(dataset, data_dir=copy_of_mnist).training_images()
 
 
 @pytest.mark.parametrize("file", [TRAIN_IMAGES, TRAIN_LABELS])
@@ -367,7 +368,7 @@ def test_damaged_mnist_is_refused_whether_asked_for_or_not(copy_of_mnist, datase
 def test_mnist_with_a_damaged_header_is_refused(copy_of_mnist, file, offset, value):
     set_byte(copy_of_mnist / RAW / file, offset, value)
     with pytest.raises(DataError):
-        load_training_images(None, copy_of_mnist)
+        source_of(None, data_dir=copy_of_mnist).training_images()
 
 
 @pytest.mark.parametrize("size", [0, 3, 1000])
@@ -376,18 +377,23 @@ def test_mnist_cut_short_is_refused(copy_of_mnist, file, size):
     path = copy_of_mnist / RAW / file
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(DataError):
-        load_training_images(None, copy_of_mnist)
+        source_of(None, data_dir=copy_of_mnist).training_images()
 
 
 def test_copy_of_mnist_is_good_before_it_is_damaged(copy_of_mnist):
-    assert load_training_images(None, copy_of_mnist).name == "mnist"
+    assert source_of(None, data_dir=copy_of_mnist).training_images().name == "mnist"
 
 
 # Test images
 
 
 def training(name, data_dir, image_size=None):
-    return split(load_training_images(name, data_dir, image_size), Fraction(1, 12), seed=0)
+    source = source_of(name, data_dir=data_dir, image_size=image_size)
+    return split(source.training_images(), Fraction(1, 12), seed=0)
+
+
+def images_to_test(name, data_dir):
+    return source_of(name, data_dir=data_dir).test_images(training(name, data_dir))
 
 
 def like(*shape, classes):
@@ -413,7 +419,7 @@ def test_test_images_of_digits_are_the_304_that_no_search_sees(tmp_path):
     from sklearn.datasets import load_digits
 
     train = training("digits", tmp_path)
-    test = load_test_images("digits", tmp_path, None, train)
+    test = source_of("digits", data_dir=tmp_path).test_images(train)
     assert test.images.shape == (304, 1, 8, 8)
     assert (test.name, test.classes) == ("digits", train.classes)
     assert torch.bincount(test.labels).tolist() == [30, 31, 30, 31, 31, 31, 31, 30, 29, 30]
@@ -432,7 +438,7 @@ def test_test_images_of_digits_are_the_304_that_no_search_sees(tmp_path):
 
 def test_mnist_has_10000_test_images(mnist_dir, mnist_like, offline, opened):
     with opened() as paths:
-        test = load_test_images("mnist", mnist_dir, None, mnist_like)
+        test = source_of("mnist", data_dir=mnist_dir).test_images(mnist_like)
     assert (test.images.shape, test.images.dtype) == ((10000, 1, 28, 28), torch.uint8)
     assert torch.bincount(test.labels).tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009
@@ -444,7 +450,7 @@ def test_mnist_has_10000_test_images(mnist_dir, mnist_like, offline, opened):
 
 def test_test_images_of_cifar10_are_those_of_its_test_file(made_up_cifar10):
     train = training("cifar10", made_up_cifar10)
-    test = load_test_images("cifar10", made_up_cifar10, None, train)
+    test = source_of("cifar10", data_dir=made_up_cifar10).test_images(train)
     content = pickle.loads((made_up_cifar10 / "cifar-10-batches-py" / "test_batch").read_bytes())
     assert test.images.shape == (2, 3, 32, 32)
     assert test.images.flatten(1).numpy().tolist() == content["data"].tolist()
@@ -455,7 +461,7 @@ def test_test_images_of_a_folder_are_those_of_its_test_folder(tmp_path):
     make_pets(tmp_path / "pets", "train")
     make_pets(tmp_path / "pets", "test", num=2, value=100)
     source = str(tmp_path / "pets")
-    test = load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
+    test = images_to_test(source, tmp_path / "data")
     assert test.images[:, 0, 0, 0].tolist() == [100, 101, 100, 101]
     assert test.labels.tolist() == [0, 0, 1, 1]
 
@@ -465,14 +471,14 @@ def test_test_images_of_a_folder_are_brought_to_the_size_of_the_search(tmp_path)
     make_pets(tmp_path / "pets", "test", size=(6, 5))
     source = str(tmp_path / "pets")
     train = training(source, tmp_path / "data", 8)
-    test = load_test_images(source, tmp_path / "data", 8, train)
+    test = source_of(source, data_dir=tmp_path / "data", image_size=8).test_images(train)
     assert test.images.shape == (6, 1, 8, 8)
 
 
 def test_class_folders_alone_have_every_sixth_image_to_test_on(tmp_path):
     make_pets(tmp_path, "pets", num=8)
     source = str(tmp_path / "pets")
-    test = load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
+    test = images_to_test(source, tmp_path / "data")
     assert test.images[:, 0, 0, 0].tolist() == [9, 15, 9, 15]
 
 
@@ -491,7 +497,7 @@ def test_test_images_unlike_the_training_images_are_refused(tmp_path, changes, f
     make_pets(tmp_path / "pets", "test", **changes)
     source = str(tmp_path / "pets")
     with pytest.raises(DataError, match=fault):
-        load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
+        images_to_test(source, tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -502,7 +508,7 @@ def test_test_images_unlike_the_training_images_are_refused(tmp_path, changes, f
 )  # fmt: skip
 def test_test_images_of_another_data_set_are_refused(tmp_path, train):
     with pytest.raises(DataError, match="the test images of digits have other classes or another"):
-        load_test_images("digits", tmp_path, None, train)
+        source_of("digits", data_dir=tmp_path).test_images(train)
 
 
 def test_folder_without_test_images_is_refused_in_one_line(tmp_path):
@@ -511,7 +517,7 @@ def test_folder_without_test_images_is_refused_in_one_line(tmp_path):
     with pytest.raises(
         DataError, match="pets: there is no folder `test` with images to test on"
     ) as error:
-        load_test_images(source, tmp_path / "data", None, training(source, tmp_path / "data"))
+        images_to_test(source, tmp_path / "data")
     assert "\n" not in str(error.value)
 
 
@@ -521,7 +527,7 @@ def test_missing_test_images_that_cannot_be_downloaded_are_refused(
 ):
     (copy_of_mnist / RAW / file).unlink()
     with pytest.raises(DataError, match=r"mnist is not in .* and cannot be downloaded"):
-        load_test_images("mnist", copy_of_mnist, None, mnist_like)
+        source_of("mnist", data_dir=copy_of_mnist).test_images(mnist_like)
     assert offline
 
 
@@ -531,7 +537,7 @@ def test_test_images_cut_short_are_refused(copy_of_mnist, mnist_like, file, size
     path = copy_of_mnist / RAW / file
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(DataError):
-        load_test_images("mnist", copy_of_mnist, None, mnist_like)
+        source_of("mnist", data_dir=copy_of_mnist).test_images(mnist_like)
 
 
 @pytest.mark.parametrize(
@@ -544,7 +550,7 @@ def test_test_images_cut_short_are_refused(copy_of_mnist, mnist_like, file, size
 def test_damaged_test_images_are_refused(copy_of_mnist, mnist_like, file, offset, value):
     set_byte(copy_of_mnist / RAW / file, offset, value)
     with pytest.raises(DataError):
-        load_test_images("mnist", copy_of_mnist, None, mnist_like)
+        source_of("mnist", data_dir=copy_of_mnist).test_images(mnist_like)
 
 
 def test_help_names_every_data_set(capsys):

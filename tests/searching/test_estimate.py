@@ -14,7 +14,7 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.cli.main import main
-from nas.data import catalog
+from nas.data import published
 from nas.errors import DivergedError, InvalidCandidateError, SearchError
 from nas.searching import estimate
 from nas.searching.estimate import forecast, space_stats
@@ -403,9 +403,9 @@ def test_layers_with_weights_are_counted_within_composite_layers_as_well(
 
 
 def test_check_says_when_it_speaks_of_other_images_than_mnist(folder, steady, capsys, monkeypatch):
-    def load(*arguments):
-        raise catalog._NotAtHandError("not here")
+    def fetch(source):
+        raise published.NotAtHandError("not here")
 
-    monkeypatch.setattr(catalog, "_load_torchvision", load)
+    monkeypatch.setattr(published.Published, "fetch", fetch)
     assert main(["check", "--draws", "40", "--workers", "1", "--budget", "3k"]) == 0
     assert capsys.readouterr().out.count("searching on the bundled 8x8 digits") == 1

@@ -22,7 +22,7 @@ from nas.candidates.layers import (
 )
 from nas.candidates.recipe import Recipe
 from nas.certification.statistics import mean_of
-from nas.data import load_test_images, load_training_images, split, with_test
+from nas.data import source_of, split, with_test
 from nas.training import engine, train
 
 NUM_SEEDS = 10
@@ -37,9 +37,9 @@ RECIPE = Recipe(epochs=4, batch_size=32, learning_rate=0.1, augmentation=0.5)
 @pytest.fixture(scope="module")
 def digits():
     """Trained on every training digit, measured on the 304 others."""
-    images = load_training_images("digits", Path())
+    images = source_of("digits", data_dir=Path()).training_images()
     data = split(images, Fraction(1, 12), seed=0)
-    return with_test(data, load_test_images("digits", Path(), None, data))
+    return with_test(data, source_of("digits", data_dir=Path()).test_images(data))
 
 
 @pytest.mark.slow

@@ -1,0 +1,30 @@
+"""Where data sets are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from nas.errors import DataError, option
+
+DATA_DIR_VARIABLE = "NAS_DATA_DIR"
+
+
+def default_data_dir() -> Path:
+    """`$NAS_DATA_DIR`, else `nas/` in the user's cache folder.
+
+    Raises:
+        DataError: the user has no home, as some containers' have not.
+    """
+    given = os.environ.get(DATA_DIR_VARIABLE)
+    if given:
+        return Path(given)
+    try:  # some versions of platformdirs leave the ~ to whoever asks
+        return user_cache_path("nas", appauthor=False).expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            "this user has no home folder: say where data sets are kept with "
+            f"{option('data_dir')} or {DATA_DIR_VARIABLE}"
+        ) from error

@@ -68,7 +68,8 @@ def card(
         "## Input and output\n",
         f"- Input: {times(architecture.input_shape)} pixels of 8 bits, normalised by "
         f"mean {_numbers(facts.mean)} and standard deviation {_numbers(facts.std)} of 0 to 1.\n"
-        f"- Output: a score (logit) for each class, in this order: {classes}.\n",
+        + (f"- From files: {_text(origin.images)}.\n" if origin.images else "")
+        + f"- Output: a score (logit) for each class, in this order: {classes}.\n",
         "## Proof\n",
         f"When it was exported, on {num_checked:,} images:\n",
         "\n".join(f"- {_text(line)}" for result in results for line in result.proof.lines) + "\n",

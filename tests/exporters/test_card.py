@@ -16,11 +16,11 @@ from tests.exporters.networks import NETWORKS, build, images
 from tests.exporters.test_pytorch import HOSTILE
 
 
-def text_of(name="digits-5k", classes=("a", "b", "c"), results=None, **values):
+def text_of(name="digits-5k", classes=("a", "b", "c"), results=None, prepared=None, **values):
     architecture, model = build(NETWORKS["blocks"])
     x = images(10)
     facts = DataFacts(name, None, "1/12", 0, (1, 9, 9), classes, (0.3,), (0.2,), 100, 10)
-    made = Provenance(name, 7, name, 0.9876, 10, 19, 19, 42, {"nas": "0.1.0"})
+    made = Provenance(name, 7, name, 0.9876, 10, 19, 19, 42, {"nas": "0.1.0"}, prepared)
     subject = Subject(
         architecture, model, model.state_dict(), made, facts, x, model(x.float()), 2, x
     )
@@ -61,6 +61,11 @@ def test_body_says_counts_accuracy_certificate_classes_input_and_how_it_was_foun
         "AVR is not supported",
     ):  # fmt: skip
         assert words in body
+
+
+def test_card_says_how_files_become_images_where_they_did():
+    assert "- From files: grey, cropped.\n" in text_of(prepared="grey, cropped")
+    assert "From files" not in text_of()
 
 
 def test_without_a_certificate_the_card_says_so():

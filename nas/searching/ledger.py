@@ -338,7 +338,8 @@ class Ledger:
             self.study.tell(trial, score)
         else:
             record_reason(trial, reason, detail)
-            was_pruned = reason == Reason.STOPPED_BY_PRUNER
+            # Samplers do not learn from FAIL, and would propose what diverges again and again.
+            was_pruned = reason in (Reason.STOPPED_BY_PRUNER, Reason.DIVERGED)
             self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
         self.refresh()
 

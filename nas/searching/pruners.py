@@ -133,7 +133,8 @@ class SqueezedPruner(Pruner):
 
     def _is_there(self, trial: FrozenTrial, rung: float) -> bool:
         """Whether it came to a rung, with its whole schedule, and has not failed since."""
-        if rung not in trial.intermediate_values or trial.state == TrialState.FAIL:
+        has_failed = trial.state == TrialState.FAIL or reason_of(trial) == Reason.DIVERGED
+        if rung not in trial.intermediate_values or has_failed:
             return False
         pruner = stored(trial, "pruner")
         if pruner is not None:

@@ -43,7 +43,7 @@ def test_pruner_stops_a_weak_candidate_and_it_counts_as_trained(make_search, poo
     assert last.detail == f"after {last.epochs} of 9 epochs"
 
 
-def test_diverged_candidate_fails_with_its_reason_and_the_search_goes_on(make_search, pool):
+def test_diverged_candidate_is_pruned_with_its_reason_and_the_search_goes_on(make_search, pool):
     def score(num_params):
         if len(pool.jobs) == 1:
             raise DivergedError(2)
@@ -53,7 +53,7 @@ def test_diverged_candidate_fails_with_its_reason_and_the_search_goes_on(make_se
     search = make_search(fixed_space(5), trials=3)
     assert search.run().counts == {"diverged": 1, "trained": 2}
     first = search.ledger.study.trials[0]
-    assert first.state == TrialState.FAIL
+    assert first.state == TrialState.PRUNED  # so that samplers learn from it
     assert first.user_attrs["detail"] == "loss or weights not finite in epoch 2"
 
 

@@ -256,7 +256,7 @@ def test_candidate_that_diverges_ends_there_and_the_next_best_goes_on(make_searc
     assert (ended.counts["diverged"], ended.counts["trained"]) == (1, 1)
     assert epochs_of(pool) == [[1, 4, 19][: num_rungs + 1], [1, 4, 19]]
     (diverged,) = (r for r in read_trials(search.ledger.study) if r.outcome == Reason.DIVERGED)
-    assert diverged.state == TrialState.FAIL
+    assert diverged.state == TrialState.PRUNED
     assert len(diverged.rungs) == num_rungs
     assert diverged.train_seconds == pytest.approx(0.1 * max(num_rungs - 1, 0))
 

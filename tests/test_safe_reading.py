@@ -20,7 +20,10 @@ def could_run_code(source):
         elif isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Call):
-            is_allowed = any(keyword.arg == "allow_pickle" for keyword in node.keywords)
+            is_allowed = any(
+                keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False"
+                for keyword in node.keywords
+            )
             names = ["pickle"] if is_allowed else [ast.unparse(node.func)]
         if any(name in CALLS or name.split(".")[0] in MODULES for name in names):
             yield node.lineno
@@ -37,5 +40,6 @@ def test_calls_that_could_run_code_are_found():
     source = (
         "torch.load(p)\ntorch.hub.load('a', 'b')\nnp.load(p, allow_pickle=True)\nimport pickle\n"
         "from torch import load\nfrom pickle import loads\nnp.load(p)\njson.load(file)\n"
+        "np.load(p, allow_pickle=False)\n"
     )
     assert sorted(could_run_code(source)) == [1, 2, 3, 4, 5, 6]

@@ -17,7 +17,7 @@ from tests.reports.studies import make_study
 def url(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NAS_DATA_DIR", str(tmp_path / "nothing"))
-    monkeypatch.setattr("nas.data.catalog.DOWNLOAD_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("nas.data.published.DOWNLOAD_TIMEOUT_SECONDS", 0.01)
     url = f"sqlite:///{tmp_path}/s.db"
     storage = open_storage(url, create=True)
     for name in ("a", "b"):

@@ -116,7 +116,7 @@ def decode(layout: Layout, files: Files, wanted: Wanted, *, is_test: bool) -> De
         num_train=sum(path in train for path, _ in seen.readable),
         faults=seen.faults,
         remarks=seen.remarks,
-        twins=[] if is_test else twins(layout),
+        twins=twins(layout, is_test),
         num_deep=seen.num_deep,
         num_beyond=num_beyond,
         num_reshaped=sum(

@@ -9,12 +9,15 @@ from nas.data.layout import Layout
 from nas.data.words import count, some
 
 
-def twins(layout: Layout) -> list[str]:
-    """In words, files that are in two parts: a score on them says too much.
+def twins(layout: Layout, is_test: bool) -> list[str]:
+    """In words, files that are in two parts: a score on them says too much. Bytes are compared.
 
-    Their bytes are compared; no image to test on is decoded.
+    Args:
+        is_test: the images to test on are opened now: compare them with the others. Before, no
+            file of theirs is opened, and the others are compared among themselves.
     """
-    parts = [part for part in (layout.train, layout.valid, layout.test) if part is not None]
+    all_parts = (layout.train, layout.valid, layout.test if is_test else None)
+    parts = [part for part in all_parts if part is not None]
     by_size: dict[int, list[tuple[int, Path]]] = {}
     for i, part in enumerate(parts):
         for path, _ in part.files:
@@ -30,6 +33,8 @@ def twins(layout: Layout) -> list[str]:
                 found.setdefault((first[digest], i), []).append(path)
     notes = []
     for (i, k), paths in sorted(found.items()):
+        if is_test and parts[k] is not layout.test:
+            continue  # said when the search began
         names = some([path.relative_to(layout.folder).as_posix() for path in paths])
         which = "kept back to test on" if layout.is_flat else f"of {parts[k].name}"
         where = "trained on" if layout.is_flat else f"in {parts[i].name}"

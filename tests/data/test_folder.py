@@ -543,18 +543,25 @@ def test_files_in_two_parts_are_counted_and_named(tmp_path, cache):
     shutil.copy(root / "train" / "cats" / "1.png", root / "test" / "dogs" / "other.png")
     shutil.copy(root / "valid" / "dogs" / "2.png", root / "test" / "dogs" / "copy.png")
     shutil.copy(root / "train" / "dogs" / "2.png", root / "valid" / "dogs" / "copy.png")
-    notes = load_folder(root, cache).notes
-    assert notes[1:] == (
+    data = load_folder(root, cache)
+    notes = load_folder(root, cache, is_test=True, like=data.preparation).notes
+    assert data.notes[1:] == (
         "1 file of valid/ also in train/, byte for byte: valid/dogs/copy.png",
+    )  # no file to test on is opened before it has to be
+    assert [note for note in notes if "byte for byte" in note] == [
         "2 files of test/ also in train/, byte for byte: test/cats/copy.png, test/dogs/other.png",
         "1 file of test/ also in valid/, byte for byte: test/dogs/copy.png",
-    )
-    assert load_folder(root, cache).notes == notes
+    ]
+    assert load_folder(root, cache).notes == data.notes
+    assert load_folder(root, cache, is_test=True, like=data.preparation).notes == notes
 
 
 def test_files_kept_back_that_are_trained_on_as_well_are_named(images, cache):
     shutil.copy(images / "cats" / "1.png", images / "cats" / "0.png")
-    (note,) = load_folder(images, cache).notes[1:]
+    data = load_folder(images, cache)
+    assert len(data.notes) == 1
+    notes = load_folder(images, cache, is_test=True, like=data.preparation).notes
+    (note,) = (note for note in notes if "byte for byte" in note)
     said = "1 file kept back to test on also trained on, byte for byte: cats/0.png"
     assert note == said
 

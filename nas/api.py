@@ -416,6 +416,7 @@ def report(
     force: bool = False,
     storage: str | None = None,
     dataset: Any = None,
+    test: Any = None,
     data_dir: Path | None = None,
     callback: Callable[[str], None] = print,
 ) -> Path:
@@ -428,7 +429,7 @@ def report(
         studies: results or names; none: the study that was searched last.
         out: the file; a page that `nas` made is replaced.
         force: replace whatever file is there.
-        dataset: as in `certify`; without the images the page lacks the confusion matrix.
+        dataset, test: as in `certify`; without the images the page lacks the confusion matrix.
         callback: told of that in a line.
 
     Raises:
@@ -440,7 +441,7 @@ def report(
 
     def predict_validation(study: StudyResult, number: int) -> Predictions:
         try:
-            return _predictions(study, number, data_dir, dataset)
+            return _predictions(study, number, data_dir, dataset, test)
         except NasError as error:
             callback(f"{error}; the page of {study.name} has no confusion matrix")
             raise
@@ -460,6 +461,7 @@ def plot(
     force: bool = False,
     storage: str | None = None,
     dataset: Any = None,
+    test: Any = None,
     data_dir: Path | None = None,
 ) -> Path:
     """Draw one picture of a study.
@@ -471,7 +473,7 @@ def plot(
         kind: one of `PLOTS`: frontier, curves, spending, importance, network, confusion.
         out: a file that ends in .png or .svg; None: STUDY-KIND.svg here.
         force: replace a file that is there.
-        dataset: as in `certify`, for the confusion matrix.
+        dataset, test: as in `certify`, for the confusion matrix.
 
     Raises:
         NasError: no such kind, or there is nothing to draw yet, or the file cannot be written.
@@ -487,7 +489,7 @@ def plot(
     check_output(path, (".png", ".svg"), force)
     with storage_errors(result.storage):
         picture = PLOTS[kind](
-            result, lambda found, number: _predictions(found, number, data_dir, dataset)
+            result, lambda found, number: _predictions(found, number, data_dir, dataset, test)
         )
     picture.title += f", study {result.name}"
     write_output(path, png(picture) if path.suffix == ".png" else picture.svg().encode())
@@ -562,31 +564,24 @@ def _study(study: Study | None, storage: str | None) -> StudyResult:
 
 
 def _predictions(
-    study: StudyResult, number: int, data_dir: Path | None, dataset: Any
+    study: StudyResult, number: int, data_dir: Path | None, dataset: Any, test: Any
 ) -> Predictions:
     """What the network of a trial says of the validation images."""
-    facts = study_data(study.optuna_study)
-    source = _source_of(study.optuna_study, facts, data_dir, dataset, is_tested=False)
-    data = _images_of(study.optuna_study, source, is_tested=False)
+    inside = study.optuna_study
+    data = _images_of(inside, _source_of(inside, study_data(inside), data_dir, dataset, test))
     index = data.valid_index
     return predict(study.trial(number), data.images[index], data.labels[index], data.classes)
 
 
 def _source_of(
-    study: optuna.Study,
-    facts: DataFacts,
-    data_dir: Path | None,
-    dataset: Any,
-    test: Any = None,
-    is_tested: bool = True,
+    study: optuna.Study, facts: DataFacts, data_dir: Path | None, dataset: Any, test: Any
 ) -> Source:
-    """Where the images are that a study searched on; without `is_tested`, those to test on are left
-    out where they were given on their own.
+    """Where the images are that a study searched on.
 
     Raises:
         DataError: only Python has them, or they cannot be those.
     """
-    records = {"dataset": facts.source, "test": facts.test_source if is_tested else None}
+    records = {"dataset": facts.source, "test": facts.test_source}
     given = {"dataset": dataset, "test": test}
     missing = [
         f"{name}=..." for name, record in records.items()
@@ -606,10 +601,7 @@ def _source_of(
 
 
 def _images_of(
-    study: optuna.Study,
-    source: Source,
-    say: Callable[[str], None] = lambda line: None,
-    is_tested: bool = True,
+    study: optuna.Study, source: Source, say: Callable[[str], None] = lambda line: None
 ) -> Dataset:
     """The images a study searched on; raises DataError when they are gone or have changed."""
     facts, before = study_data(study), study_facts(study)
@@ -625,8 +617,7 @@ def _images_of(
     data = split(images, parse_share(facts.valid_share), facts.split_seed)
     now = (data.sha256, data.split_sha256, data.classes)
     is_same = before and now == (before.data_sha256, before.split_sha256, facts.classes)
-    is_same_test = not is_tested or (before and source.test_sha256 == before.test_sha256)
-    if not before or not is_same or not is_same_test:
+    if not before or not is_same or source.test_sha256 != before.test_sha256:
         which = "the test images" if is_same else "images or labels"
         raise DataError(
             f"{source.record} changed since the search: {which} are not those that study "

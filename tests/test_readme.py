@@ -52,12 +52,15 @@ def test_first_two_blocks_are_one_command_each_for_a_fresh_machine():
 
 @pytest.mark.slow
 def test_python_of_the_readme_runs(clone):
-    (example,) = (block for block in PYTHON_BLOCKS if "def suggest" not in block)
-    small = example.replace("trials=12, epochs=3", "trials=1, epochs=1, workers=1")
-    small = small.replace("top=3, seeds=5", "top=1, seeds=1, workers=1")
-    assert small.count("workers=1") == 2
-    exec(compile(small, "README.md", "exec"), {})
+    examples = [block for block in PYTHON_BLOCKS if "def suggest" not in block]
+    assert len(examples) == 2
+    for example in examples:
+        small = example.replace("trials=12, epochs=3", "trials=1, epochs=1, workers=1")
+        small = small.replace("top=3, seeds=5", "top=1, seeds=1, workers=1")
+        assert small.count("workers=1") == 2
+        exec(compile(small, "README.md", "exec"), {})
     assert (clone / "winner" / "network.py").is_file()
+    assert (clone / "own-winner" / "network.py").is_file()
 
 
 @pytest.mark.slow

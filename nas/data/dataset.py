@@ -13,12 +13,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from nas.data.layout import TEST_SHARE
 from nas.data.preparation import Preparation
 from nas.data.words import count
 from nas.errors import DataError, option
 
 MIN_PER_CLASS = 2  # one image to train on, one to validate on
-TEST_SHARE = 6  # where there are no test images, every sixth of each class is kept back
 
 
 @dataclass(frozen=True)

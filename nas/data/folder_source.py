@@ -16,7 +16,7 @@ class FolderSource(Source):
     """The pictures below a folder.
 
     Args:
-        folder: class folders, or `train/` and `test/` with class folders in them.
+        folder: class folders, or parts with class folders in them; see `nas.data.layout`.
         cache_dir: where decoded pictures are kept.
         image_size: pixels a side to which they are brought; None where all have one size.
         fit: how, where they have another shape; None stretches them.
@@ -47,8 +47,9 @@ class FolderSource(Source):
         return load_folder(self.folder, self.cache_dir, self.image_size, fit=self.fit)
 
     def read_test_images(self, train: Dataset) -> LabelledImages:
-        like = train.preparation
-        return load_folder(self.folder, self.cache_dir, self.image_size, True, like=like)
+        return load_folder(
+            self.folder, self.cache_dir, self.image_size, True, like=train.preparation
+        )
 
     def check_test(self, classes: tuple[str, ...]) -> None:
         _, test_classes = list_images(self.folder, is_test=True)

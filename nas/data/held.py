@@ -14,6 +14,7 @@ from torch import Tensor
 from nas.data.dataset import Dataset, LabelledImages, every_sixth
 from nas.data.labels import Classes
 from nas.data.source import Source
+from nas.data.words import some
 from nas.errors import DataError, option
 
 
@@ -25,6 +26,7 @@ class Pictures:
     labels: NDArray[Any]  # (N,), int64 or str
     names: tuple[str, ...] | None = None  # of the labels 0, 1, 2, ...
     notes: tuple[str, ...] = ()
+    num_valid: int = 0  # of these, the last ones, which are given to validate on
 
     def check(self, what: str) -> Pictures:
         """Itself; raises DataError when not every image has its label."""
@@ -85,38 +87,56 @@ class HeldSource(Source):
 
     @cached_property
     def _parts(self) -> tuple[LabelledImages, LabelledImages]:
-        """The images to train on, and those to test on."""
+        """The images to train and validate on, and those to test on."""
         found = self.read().check(self.what)
-        classes = Classes.of(found.labels, found.names, self.what)
+        images, num_train = found.images, len(found.images) - found.num_valid
+        classes = Classes.of(found.labels[:num_train], found.names, self.what)
         labels = classes.numbers(found.labels, self.what)
         notes = [*found.notes, *([classes.note] if classes.note else [])]
-        images = found.images
+        kept_back: tuple[int, ...] = ()
         test = self._read_given_test()
         if test is None:
-            is_test = every_sixth(labels)
-            notes.append(
-                f"{int(is_test.sum()):,} of {len(images):,} images, every sixth of each class, are "
-                f"kept back to test on; {option('test')} gives others"
+            is_test = every_sixth(labels[:num_train])
+            kept_back = tuple(
+                labels[:num_train][is_test].bincount(minlength=len(classes.names)).tolist()
             )
-            test_images, test_labels = images[is_test], labels[is_test]
-            images, labels = images[~is_test], labels[~is_test]
+            notes.append(
+                f"{sum(kept_back):,} of {num_train:,} images, every sixth of each class, are kept "
+                f"back to test on; {option('test')} gives others"
+            )
+            rest = torch.cat([~is_test, torch.ones(found.num_valid, dtype=torch.bool)])
+            test_images, test_labels = images[~rest], labels[~rest]
+            images, labels = images[rest], labels[rest]
         else:
             test_images = test.images
             test_labels = classes.numbers(test.labels, (self.test or self).what)
-            if test.names not in (None, classes.names):
-                raise DataError(
-                    f"the test images have other classes ({', '.join(test.names[:8])}) than those "
-                    f"to train on ({', '.join(classes.names[:8])}): bring them to the same"
-                )
-            if test_images.shape[1:] != images.shape[1:]:
-                shapes = [tuple(part.shape[1:]) for part in (test_images, images)]
-                raise DataError(
-                    f"the test images have (C, H, W) {shapes[0]}, those to train on {shapes[1]}: "
-                    "bring them to the same"
-                )
-        train = LabelledImages("", images, labels, classes.names, notes=tuple(notes))
+            self._check_alike(images, classes, test)
+        num_train = len(images) - found.num_valid
+        if found.num_valid:
+            sizes = labels[:num_train].bincount(minlength=len(classes.names))
+            if not sizes.all():
+                empty = classes.names[int(sizes.argmin())]
+                raise DataError(f"{self.what}: class {empty!r} has no image to train on")
+        train = LabelledImages(
+            "", images, labels, classes.names, notes=tuple(notes), kept_back=kept_back,
+            valid_index=torch.arange(num_train, len(images)) if found.num_valid else None,
+        )  # fmt: skip
         train = replace(train, name=self.name(train.sha256))
         return train, LabelledImages(train.name, test_images, test_labels, classes.names)
+
+    def _check_alike(self, images: Tensor, classes: Classes, test: Pictures) -> None:
+        """Raises DataError where the test images have other names of classes, or another size."""
+        if test.names is not None and test.names != classes.names:
+            raise DataError(
+                f"the test images have other classes ({some(test.names, 8)}) than those to train "
+                f"on ({some(classes.names, 8)}): bring them to the same"
+            )
+        if test.images.shape[1:] != images.shape[1:]:
+            shapes = [tuple(part.shape[1:]) for part in (test.images, images)]
+            raise DataError(
+                f"the test images have (C, H, W) {shapes[0]}, those to train on {shapes[1]}: "
+                "bring them to the same"
+            )
 
     def _read_given_test(self) -> Pictures | None:
         own = self.read_test()

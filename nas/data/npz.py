@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nas.data.held import HeldSource, Pictures
@@ -18,6 +20,7 @@ from nas.errors import DataError, one_line
 SUFFIX = ".npz"
 TRAIN_KEYS = (("images", "labels"), ("x", "y"), ("x_train", "y_train"),
               ("train_images", "train_labels"))  # fmt: skip
+VALID_KEYS = (("x_val", "y_val"), ("val_images", "val_labels"))
 TEST_KEYS = (("x_test", "y_test"), ("test_images", "test_labels"))
 NAMES_KEY = "classes"
 
@@ -30,20 +33,21 @@ class Npz(HeldSource):
         np.savez_compressed("photos.npz", images=images, labels=labels)
         nas.search(budget=20_000, dataset="photos.npz")
 
-    | images to train on | labels | images to test on | labels | as in |
-    | --- | --- | --- | --- | --- |
-    | `images` | `labels` | | | |
-    | `x` | `y` | | | |
-    | `x_train` | `y_train` | `x_test` | `y_test` | Keras |
-    | `train_images` | `train_labels` | `test_images` | `test_labels` | MedMNIST |
+    | images, labels to train on | to validate on | to test on |
+    | --- | --- | --- |
+    | `images`, `labels` | | |
+    | `x`, `y` | | |
+    | `x_train`, `y_train`, as in Keras | `x_val`, `y_val` | `x_test`, `y_test` |
+    | `train_images`, `train_labels`, as in MedMNIST | `val_...` | `test_...` |
 
-    Test images may stand beside any of the others. `classes` may hold the names of labels 0, 1, ...
+    Images to validate and to test on may be missing, and may stand beside any of the others.
+    `classes` may hold the names of labels 0, 1, ...
     A file given as `test` holds test images under any of these keys but those of training images.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, what: str) -> None:
         self.path = path
-        self.what = str(path)
+        self.what = f"{what} {path}"
         self.record = str(path.resolve())
 
     @classmethod
@@ -51,7 +55,9 @@ class Npz(HeldSource):
         if not isinstance(given.value, str | Path) or "://" in str(given.value):
             return None
         path = Path(given.value)
-        return cls(path) if path.suffix.lower() == SUFFIX and not path.is_dir() else None
+        return (
+            cls(path, given.what) if path.suffix.lower() == SUFFIX and not path.is_dir() else None
+        )
 
     def name(self, sha256: str) -> str:
         """The file's name without its suffix."""
@@ -61,10 +67,27 @@ class Npz(HeldSource):
         found = self._find(TRAIN_KEYS)
         if found is None:
             raise self._missing(TRAIN_KEYS)
-        used = {*found, *(self._find(TEST_KEYS) or ()), NAMES_KEY}
+        valid = self._find(VALID_KEYS)
+        used = {*found, *(valid or ()), *(self._find(TEST_KEYS) or ()), NAMES_KEY}
         others = sorted(self._keys - used)
-        notes = (f"not used of {self.path.name}: {', '.join(others)}",) if others else ()
-        return self._pictures(found, notes)
+        notes = [f"not used of {self.path.name}: {', '.join(others)}"] if others else []
+        train = self._pictures(found)
+        if valid is None:
+            return replace(train, notes=tuple(notes))
+        more = self._pictures(valid).check(f"{self.what}: {valid[0]}")
+        if more.images.shape[1:] != train.images.shape[1:] or (
+            more.labels.dtype.kind != train.labels.dtype.kind
+        ):
+            raise DataError(
+                f"{self.what}: {valid[0]} and {found[0]} have images of other shapes or labels of "
+                "other types: bring them to the same"
+            )
+        notes.append(f"the search validates on {valid[0]}, {len(more.images):,} images")
+        return Pictures(
+            torch.cat([train.check(self.what).images, more.images]),
+            np.concatenate([train.labels, more.labels]),
+            train.names, tuple(notes), len(more.images),
+        )  # fmt: skip
 
     def read_test(self) -> Pictures | None:
         found = self._find(TEST_KEYS)
@@ -77,12 +100,12 @@ class Npz(HeldSource):
             raise self._missing(allowed)
         return self._pictures(found)
 
-    def _pictures(self, keys: Keys, notes: tuple[str, ...] = ()) -> Pictures:
+    def _pictures(self, keys: Keys) -> Pictures:
         images, labels = (self._array(key) for key in keys)
         names = None
         if NAMES_KEY in self._keys:
             names = tuple(map(str, as_labels(self._array(NAMES_KEY), f"{self.what}: {NAMES_KEY}")))
-        return Pictures(as_images(images, self.what), as_labels(labels, self.what), names, notes)
+        return Pictures(as_images(images, self.what), as_labels(labels, self.what), names)
 
     def _find(self, pairs: tuple[Keys, ...]) -> Keys | None:
         """The one pair whose keys are there.

@@ -58,8 +58,22 @@ def test_columns_of_labels_and_validation_images_as_medmnist_has_them(save):
         val_labels=OTHER_LABELS[:, None], test_images=OTHERS, test_labels=OTHER_LABELS[:, None],
     )  # fmt: skip
     train, test = parts_of(source_of(path))
-    assert (len(train.images), len(test.images)) == (24, 6)
-    assert train.notes == ("not used of photos.npz: val_images, val_labels",)
+    assert (len(train.images), len(test.images)) == (30, 6)
+    assert train.notes == ("the search validates on val_images, 6 images",)
+    data = split(source_of(path).training_images(), Fraction(1, 4), seed=0)
+    assert np.array_equal(data.images[data.valid_index, 0].numpy(), OTHERS)
+
+
+def test_nothing_given_to_validate_on_is_kept_back_to_test_on(save):
+    path = save(x=IMAGES, y=LABELS, x_val=OTHERS, y_val=OTHER_LABELS)
+    train, test = parts_of(source_of(path))
+    assert (len(train.images), len(test.images)) == (26, 4)
+    assert np.array_equal(train.images[train.valid_index, 0].numpy(), OTHERS)
+
+
+def test_what_is_not_used_is_said(save):
+    path = save(x=IMAGES, y=LABELS, ids=LABELS)
+    assert source_of(path).training_images().notes[0] == "not used of photos.npz: ids"
 
 
 def test_names_of_classes_may_stand_in_the_file(save):
@@ -93,20 +107,27 @@ def test_arrays_may_be_tested_on_a_file_and_a_file_on_arrays(save):
          "as images, labels and as x, y: leave one pair"),
         ({"x": IMAGES, "y": LABELS, "x_test": OTHERS}, " has x_test without y_test; it has x, "
          "x_test, y"),
+        ({"x": IMAGES, "y": LABELS, "x_val": OTHERS[:, :5], "y_val": OTHER_LABELS}, ": x_val and x "
+         "have images of other shapes or labels of other types: bring them to the same"),
+        ({"x": IMAGES, "y": LABELS, "x_val": OTHERS, "y_val": OTHER_LABELS + 5}, ": no training "
+         "image has the label 5, 6"),
+        ({"x": IMAGES, "y": LABELS, "x_val": OTHERS, "y_val": LABELS}, ": x_val: 6 images, but 24 "
+         "labels"),
         ({"x": IMAGES, "y": LABELS[:9]}, ": 24 images, but 9 labels"),
         ({"x": IMAGES[:, 0], "y": LABELS}, ": images have shape (24, 9): give"),
         ({"x": IMAGES, "y": LABELS.astype(object)}, ": y holds Python objects, which are not read"),
         ({"x": IMAGES, "y": LABELS, "classes": np.array(["cat"])}, ": there are names for 1 "
          "classes"),
     ],
-    ids=["half a pair", "without names", "empty", "two pairs", "half a test pair", "labels",
-         "shape", "objects", "names"],
+    ids=["half a pair", "without names", "empty", "two pairs", "half a test pair",
+         "other size to validate on", "other classes to validate on", "labels to validate on",
+         "labels", "shape", "objects", "names"],
 )  # fmt: skip
 def test_file_that_cannot_be_searched_on_is_refused_in_one_line(save, arrays, message):
     path = save(**arrays)
     with pytest.raises(DataError) as error:
         source_of(path).training_images()
-    assert str(error.value).startswith(path + message)
+    assert str(error.value).startswith(f"dataset {path}{message}")
     assert "\n" not in str(error.value)
 
 
@@ -139,9 +160,8 @@ def test_what_is_no_npz_is_refused(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(DataError) as error:
         source_of(str(path)).training_images()
-    assert str(error.value) == str(path) + message or str(error.value).startswith(
-        str(path) + message
-    )
+    assert str(error.value).startswith(f"dataset {path}{message}")
+    assert "\n" not in str(error.value)
 
 
 def test_array_of_another_kind_of_file_is_refused(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import optuna
@@ -208,11 +209,13 @@ class WeightsStore:
         """Where a weights file stands: a renamed database finds it in the folder that has its old
         name, as the file's own name is not given twice."""
         here = self.artifact_dir / meta.artifact_id
-        if here.is_file():
-            return here
-        folders = self.artifact_dir.absolute().parent.glob(f"*{FOLDER_END}")
-        elsewhere = (folder / meta.artifact_id for folder in sorted(folders))
-        return next((path for path in elsewhere if path.is_file()), here)
+        paths = (here, *(folder / meta.artifact_id for folder in self._folders_beside))
+        return next((path for path in paths if path.is_file()), here)
+
+    @cached_property
+    def _folders_beside(self) -> list[Path]:
+        """Looked for once: most weights that a study knows of were deleted, and are nowhere."""
+        return sorted(self.artifact_dir.absolute().parent.glob(f"*{FOLDER_END}"))
 
 
 def fill(model: nn.Module, state_dict: dict[str, Tensor], whose: str) -> None:

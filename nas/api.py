@@ -21,7 +21,13 @@ from typing import Any, Literal
 import optuna
 
 from nas.certification.certify import Certification, shortlist
-from nas.certification.records import Protocol, Run, read_runs
+from nas.certification.records import (
+    Protocol,
+    Run,
+    certified_run,
+    last_certified,
+    read_runs,
+)
 from nas.data import (
     Dataset,
     LabelledImages,
@@ -34,6 +40,7 @@ from nas.data import (
 from nas.errors import DataError, NasError, StudyError, option, redact
 from nas.exporters.export import NUM_CALIBRATION, Exported, export_trial
 from nas.exporters.formats import FORMATS, parse_formats
+from nas.exporters.provenance import Certified
 from nas.exporters.verify import Verified, verify_export
 from nas.reports.certificates import certificate_lines
 from nas.reports.confusion import Predictions, predict
@@ -336,6 +343,7 @@ def export(
     *,
     format: str | Sequence[str] = "pytorch",
     calibration: int = NUM_CALIBRATION,
+    certified: bool = False,
     force: bool = False,
     dataset: Any = None,
     test: Any = None,
@@ -352,19 +360,21 @@ def export(
         format: `pytorch` (one file, with weights), `c` (int8 C99 in the folder's `c/`), several of
             them, or "all", which is what can be written here.
         calibration: how many training images, at most, set the ranges of int8.
+        certified: not the weights of the search, but those of the certificate's first seed, which
+            were trained on all training images; of a study, those of its certified trial.
         force: replace what an earlier export left there.
         dataset, test: as in `certify`; without the images the export is checked on random ones.
         callback: told of that, and of formats that "all" leaves out, in a line each.
 
     Raises:
         NasError: the folder cannot be made, the weights were not kept, the network or this machine
-            has no such format, or a check failed.
+            has no such format, the trial is not certified, or a check failed.
     """
     names, left_out = parse_formats(format)
     for line in left_out:
         callback(line)
     if isinstance(trial, StudyResult):
-        trial = trial.best
+        trial = trial.trial(last_certified(trial.optuna_study)) if certified else trial.best
     inside, record = trial.study.optuna_study, trial.record
     if record.candidate is None:
         raise NasError(f"trial {record.number} was never trained: {record.detail}")
@@ -374,7 +384,11 @@ def export(
     with storage_errors(trial.study.storage):
         facts = study_data(inside)
         store = WeightsStore(inside, default_artifact_dir(trial.study.storage))
-        weights = store.load(record.number)
+        if certified:
+            run, num_seeds = certified_run(inside, record.number)
+            weights = store.read(run.artifact_id or "")
+        else:
+            weights = store.load(record.number)
     try:
         data = _images_of(inside, _source_of(inside, facts, data_dir, dataset, test))
     except DataError as error:
@@ -392,6 +406,17 @@ def export(
         record, weights, facts, inside.study_name, data, folder, formats=names,
         calibration=calibration, search=study_facts(inside),
         certificate=certificate_lines(inside, record.number), force=force,
+        certified=_certified(run, num_seeds, facts) if certified else None,
+    )  # fmt: skip
+
+
+def _certified(run: Run, num_seeds: int, facts: DataFacts) -> Certified:
+    """What an export says of the training of a certificate."""
+    assert run.accuracy is not None
+    assert run.is_right is not None
+    return Certified(
+        run.accuracy, len(run.is_right), facts.num_train + facts.num_valid, run.seed, num_seeds,
+        run.versions,
     )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import nas
 from nas import api
@@ -21,6 +23,7 @@ from nas.data import source_of, split
 from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded
 from nas.spaces.loader import load_space
+from nas.storage.artifacts import WeightsStore, default_artifact_dir
 from nas.storage.studies import space_source
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +63,16 @@ def test_search_certify_and_export_work_in_a_row(storage, tmp_path):
     assert 0 < certified.runs[-1].accuracy <= 1
     assert any("the test images are opened" in line for line in lines)
 
+    run = certified.runs[-1]
+    done = nas.export(study, tmp_path / "certified", certified=True)
+    assert (done.provenance.trial, done.accuracy) == (best.number, None)
+    kept = WeightsStore(study.optuna_study, default_artifact_dir(storage)).read(run.artifact_id)
+    written = load_file(done.folder / "weights.safetensors")
+    assert all(torch.equal(written[name], tensor) for name, tensor in kept.items())
+    text = f"{run.accuracy:.2%} of 304 test images, trained on all 1,493 training images"
+    assert text in " ".join((done.folder / "network.py").read_text().split())
+    assert f"As exported: {text}" in (done.folder / "README.md").read_text()
+
     done = nas.export(best, tmp_path / "winner")
     assert done.folder == tmp_path / "winner"
     assert done.accuracy == pytest.approx(best.accuracy)
@@ -69,6 +82,14 @@ def test_search_certify_and_export_work_in_a_row(storage, tmp_path):
     assert nas.list_studies(storage=storage) == [study.name] == ["blocks-digits-2000"]
     assert nas.search(**QUICK, storage=storage, callback=events.append).best.number == best.number
     assert len(study.trials) == study.best.number + 1
+
+
+def test_export_of_certified_weights_needs_a_certificate(storage, tmp_path):
+    study = nas.search(**QUICK, storage=storage, callback=print)
+    for subject in (study, study.best):
+        with pytest.raises(nas.NasError, match=r"certif.+ nas\.certify\(study='blocks-digits-2000"):
+            nas.export(subject, tmp_path / "winner", certified=True)
+    assert not (tmp_path / "winner").exists()
 
 
 def suggest_one(trial, task):

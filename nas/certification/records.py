@@ -19,7 +19,7 @@ import numpy as np
 import optuna
 
 from nas.certification.statistics import Answers
-from nas.errors import StudyError, option
+from nas.errors import StudyError, command, option
 from nas.metrics import EpochMetrics, choice_order
 
 _PREFIX = "certificate"
@@ -71,6 +71,39 @@ def read_runs(study: optuna.Study, protocol: Protocol, trial: int) -> list[Run]:
     attrs = study.user_attrs
     runs = [_from_json(value) for name, value in attrs.items() if name.startswith(start)]
     return sorted(runs, key=lambda run: run.number)
+
+
+def certified_run(study: optuna.Study, trial: int) -> tuple[Run, int]:
+    """The first training of a trial's HONEST certificate, and of how many it is the first.
+
+    Not the best one: that would have been chosen by test images.
+
+    Raises:
+        StudyError: the certificate is not there, or not at its end.
+    """
+    runs = [run for run in read_runs(study, Protocol.HONEST, trial) if run.accuracy is not None]
+    if not runs:
+        raise StudyError(
+            f"trial {trial} of study {study.study_name!r} has no certificate: make one with "
+            f"{command('certify', study=study.study_name)}"
+        )
+    return runs[0], len(runs)
+
+
+def last_certified(study: optuna.Study) -> int:
+    """The trial that the test images were opened for last, under HONEST.
+
+    Raises:
+        StudyError: none is certified.
+    """
+    trials = certified_trials(study, Protocol.HONEST)
+    opened: list[int] = [t for opening in openings(study) for t in opening["trials"] if t in trials]
+    if not opened:
+        raise StudyError(
+            f"study {study.study_name!r} has no certified trial: certify its best with "
+            f"{command('certify', study=study.study_name)}"
+        )
+    return opened[-1]
 
 
 def certified_trials(study: optuna.Study, protocol: Protocol) -> list[int]:

@@ -33,6 +33,8 @@ FORM = "In which form"
         ),
         whole("calibration", 1, 10**9, 512, "N",
               "how many training images set the ranges of int8", FORM),
+        flag("certified", "take the weights of the certificate's first seed, which were trained on "
+             "all training images", FORM),
         DATA_DIR,
         STUDY,
         STORAGE,
@@ -51,23 +53,27 @@ def export(
     trial: int | str | None,
     format: str,
     calibration: int,
+    certified: bool,
     out: Path | None,
     force: bool,
     study: str | None,
     storage: str | None,
     data_dir: Path | None,
 ) -> int:
-    found = nas.load_study(study, storage=storage).trial(number_of(trial))
+    searched = nas.load_study(study, storage=storage)
+    number = number_of(trial)
     done = nas.export(
-        found, out, format=format, calibration=calibration, force=force, data_dir=data_dir,
+        searched if number is None else searched.trial(number), out, format=format,
+        calibration=calibration, certified=certified, force=force, data_dir=data_dir,
         callback=lambda line: print(f"nas: {line}", file=sys.stderr),
     )  # fmt: skip
-    what = "validation" if done.is_real else "random"
+    what, origin = "validation" if done.is_real else "random", done.provenance
     print(
-        f"exported trial {found.number} to {done.folder}: {done.num_params:,} parameters"
+        f"exported trial {origin.trial} to {done.folder}: {done.num_params:,} parameters"
         + (f", validation accuracy {done.accuracy:.2%}" if done.accuracy is not None else "")
-        + (f", trained for {found.record.schedule_text}" if found.record.is_short else "")
-        + f"; measured on {done.num_checked:,} {what} images"
+        + (f", {origin.certified.text}" if origin.certified else "")
+        + (f", trained for {origin.schedule}" if origin.is_short else "")
+        + f"; compared on {done.num_checked:,} {what} images"
     )
     print("\n".join(done.lines))
     return 0

@@ -184,9 +184,9 @@ def whole(
     return Option(f"--{name}", type=kind, default=default, metavar=metavar, help=text, group=group)
 
 
-def flag(name: str, text: str) -> Option:
+def flag(name: str, text: str, group: str = OUTPUT) -> Option:
     """An option of one verb that takes no value."""
-    return Option(f"--{name}", is_flag=True, help=text, group=OUTPUT)
+    return Option(f"--{name}", is_flag=True, help=text, group=group)
 
 
 def trial_argument(text: str) -> click.Argument:

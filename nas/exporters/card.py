@@ -126,6 +126,8 @@ def _table(subject: Subject, results: Sequence[Result]) -> str:
 
 def _accuracy(subject: Subject, results: Sequence[Result], certificate: Sequence[str]) -> str:
     lines = []
+    if subject.provenance.certified is not None:
+        lines.append(f"- As exported: {_text(subject.provenance.certified.text)}.")
     if subject.provenance.valid_accuracy is not None:
         lines.append(
             f"- In the search: {subject.provenance.valid_accuracy:.2%} of "
@@ -148,6 +150,7 @@ def _accuracy(subject: Subject, results: Sequence[Result], certificate: Sequence
 
 def _search(subject: Subject, search: StudyFacts | None) -> str:
     origin = subject.provenance
+    num_train = origin.certified.num_train if origin.certified else subject.facts.num_train
     lines = []
     if search is not None:
         words = [
@@ -157,7 +160,7 @@ def _search(subject: Subject, search: StudyFacts | None) -> str:
         ]  # fmt: skip
         lines.append(f"- Trial {origin.trial} of {_code(shlex.join(words))}.")
     lines += [
-        f"- Trained with seed {origin.seed} on {subject.facts.num_train:,} images of "
+        f"- Trained with seed {origin.seed} on {num_train:,} images of "
         f"{_code(origin.dataset)}; no test image was opened by the search.",
         "- Made with "
         + ", ".join(f"{plain(k)} {plain(v)}" for k, v in origin.versions.items())

@@ -21,7 +21,7 @@ from nas.exporters.card import Result, card
 from nas.exporters.contract import Expected, Subject
 from nas.exporters.formats import FORMATS
 from nas.exporters.manifest import NAME, write_sums
-from nas.exporters.provenance import Provenance
+from nas.exporters.provenance import Certified, Provenance
 from nas.exporters.verify import SPEC, VECTORS
 from nas.storage.artifacts import fill
 from nas.storage.studies import DataFacts, StudyFacts
@@ -51,6 +51,7 @@ class Exported:
     accuracy: float | None  # 0..1, of the network in floats on those images, when they are real
     results: tuple[Result, ...]  # one for each format
     notes: tuple[str, ...]  # what its user should know
+    provenance: Provenance
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -58,12 +59,18 @@ class Exported:
         lines: list[str] = []
         for result in self.results:
             lines += result.proof.lines
-            if result.accuracy is not None and result.format.NEEDS_IMAGES:  # it is not exact
-                lines.append(
-                    f"{result.name}: validation accuracy {result.accuracy:.2%} in "
-                    f"{result.format.NUMBERS}, {self.accuracy:.2%} in floats; labels that differ: "
-                    f"{result.num_other_labels:,} of {self.num_checked:,}"
+            if not result.format.NEEDS_IMAGES or not self.is_real:  # it is exact
+                continue
+            accuracies = ""
+            if result.accuracy is not None:
+                accuracies = (
+                    f"validation accuracy {result.accuracy:.2%} in {result.format.NUMBERS}, "
+                    f"{self.accuracy:.2%} in floats; "
                 )
+            lines.append(
+                f"{result.name}: {accuracies}labels that differ: {result.num_other_labels:,} of "
+                f"{self.num_checked:,}"
+            )
         return (*lines, *self.notes)
 
 
@@ -79,6 +86,7 @@ def export_trial(
     calibration: int = NUM_CALIBRATION,
     search: StudyFacts | None = None,
     certificate: Sequence[str] = (),
+    certified: Certified | None = None,
     force: bool = False,
 ) -> Exported:
     """Write a trial's network to a new folder; each format is proved before it appears there.
@@ -93,6 +101,8 @@ def export_trial(
         formats: names in `FORMATS`.
         calibration: how many training images set the ranges of integers, at most.
         search, certificate: for the card.
+        certified: the training of a certificate that the weights are of; None: of the search. It
+            has seen the validation images, so that no accuracy on these is told.
         force: replace what an earlier export left there.
 
     Raises:
@@ -119,8 +129,8 @@ def export_trial(
             "replace it"
         )
     chosen = _chosen(data, record.candidate.architecture, formats)
-    subject = _subject(record, state_dict, facts, study_name, data, chosen, calibration)
-    labels = None if data is None else data.labels[chosen]
+    subject = _subject(record, state_dict, facts, study_name, data, chosen, calibration, certified)
+    labels = None if data is None or certified else data.labels[chosen]
     best = subject.scores.argmax(1)
     results, vectors = [], {"images": subject.images[: subject.num_vectors].contiguous()}
     try:
@@ -155,7 +165,7 @@ def export_trial(
         raise ExportError(f"{option('out')} {out} cannot be written: {error}") from error
     return Exported(
         out, subject.architecture.num_params, len(subject.images), data is not None, accuracy,
-        tuple(results), notes,
+        tuple(results), notes, subject.provenance,
     )  # fmt: skip
 
 
@@ -167,19 +177,22 @@ def _subject(
     data: Dataset | None,
     chosen: Tensor,
     calibration: int,
+    certified: Certified | None,
 ) -> Subject:
     candidate = record.candidate
     assert candidate is not None
+    full = candidate.recipe.epochs
     provenance = Provenance(
         study=study_name,
         trial=record.number,
         dataset=Path(facts.source).name,
         valid_accuracy=record.valid_accuracy,
         num_valid=facts.num_valid,
-        epochs=record.result.epochs if record.result else record.epochs,
-        full_epochs=candidate.recipe.epochs,
-        seed=record.seed,
-        versions=record.versions,
+        epochs=full if certified else record.result.epochs if record.result else record.epochs,
+        full_epochs=full,
+        seed=certified.seed if certified else record.seed,
+        versions=certified.versions if certified else record.versions,
+        certified=certified,
         images=Preparation.from_json(facts.preparation).text if facts.preparation else None,
     )
     model = candidate.architecture.build()

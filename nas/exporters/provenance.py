@@ -12,6 +12,26 @@ from nas.storage.trials import epochs_text
 
 
 @dataclass(frozen=True)
+class Certified:
+    """A training of a certificate: of all training images, measured on test images at its end."""
+
+    accuracy: float  # 0..1
+    num_images: int  # test images
+    num_train: int
+    seed: int
+    num_seeds: int  # of the certificate; this is the first one, whatever it reached
+    versions: dict[str, str]
+
+    @property
+    def text(self) -> str:
+        return (
+            f"{self.accuracy:.2%} of {self.num_images:,} test images, trained on all "
+            f"{self.num_train:,} training images; the first of {self.num_seeds} "
+            f"seed{'s' if self.num_seeds > 1 else ''}"
+        )
+
+
+@dataclass(frozen=True)
 class Provenance:
     """The study and the training that a network comes from."""
 
@@ -25,14 +45,19 @@ class Provenance:
     seed: int | None
     versions: dict[str, str]
     images: str | None = None  # how files become images, in words; None where none did
+    certified: Certified | None = None  # where the weights are not those of the search
+
+    @property
+    def is_short(self) -> bool:
+        """Whether that schedule is shorter than the recipe's."""
+        return self.full_epochs is not None and (self.epochs or 0) < self.full_epochs
 
     @property
     def schedule(self) -> str:
         """For example `19 epochs`, or `a schedule of 7 of 19 epochs`."""
-        epochs, full = self.epochs or 0, self.full_epochs
-        if full is None or epochs >= full:
-            return f"{epochs:g} epochs"
-        return f"a schedule of {epochs_text(epochs, full)}"
+        if self.full_epochs is None or not self.is_short:
+            return f"{self.epochs or 0:g} epochs"
+        return f"a schedule of {epochs_text(self.epochs or 0, self.full_epochs)}"
 
 
 def title(architecture: Architecture) -> str:
@@ -51,7 +76,11 @@ def origin(architecture: Architecture, provenance: Provenance) -> list[str]:
         f"Parameters            {architecture.num_params:,}",
         f"Multiply-accumulates  {architecture.num_macs:,} an image",
     ]
-    if provenance.valid_accuracy is not None:
+    if provenance.certified is not None:
+        indent = " " * 22
+        text = f"{'Test accuracy':22}{provenance.certified.text}"
+        lines += textwrap.wrap(text, 96, subsequent_indent=indent)
+    elif provenance.valid_accuracy is not None:
         lines.append(
             f"Validation accuracy   {provenance.valid_accuracy:.2%} of {provenance.num_valid:,} "
             f"images held out, after {provenance.schedule}, seed {provenance.seed}"

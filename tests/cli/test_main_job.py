@@ -44,7 +44,7 @@ def test_search_show_and_export_work_in_a_row(folder, capsys):
     command = re.search(r"take it home: nas (.*)", out)[1]
     assert main(command.split()) == 0
     out = capsys.readouterr().out
-    assert "measured on 124 validation images" in out
+    assert "compared on 124 validation images" in out
     assert "images differ by at most" in out
     (exported,) = folder.glob("blocks-digits-3000-trial-*")
     check = "import sys; sys.modules['nas'] = None; import network; network.load()"

@@ -35,7 +35,7 @@ from typing import Any
 
 import optuna
 import torch
-from ways import ARMS, TASK, End, Meter, search
+from ways import ARMS, PRECISION, TASK, End, Meter, search
 
 from nas.candidates.candidate import Candidate
 from nas.certification.statistics import mean_of
@@ -156,7 +156,7 @@ def truth(candidate: Candidate, seed: int) -> float:
     few = replace(STATE["data"], valid_index=STATE["data"].valid_index[:100])  # nobody asks
     try:
         result = train(candidate.architecture, candidate.recipe, few, seed=seed,
-                       precision=torch.bfloat16)  # fmt: skip
+                       precision=PRECISION)  # fmt: skip
     except DivergedError:
         return 0.1
     model = candidate.architecture.build()

@@ -23,10 +23,12 @@ from nas.spaces.task import Task
 from nas.storage.ranking import best_trials
 from nas.storage.trials import Reason
 from nas.training import train
+from nas.training.device import fastest_precision
 from nas.training.messages import EpochDone, Failed, Job, Message, Trained
 
 TASK = Task((1, 28, 28), 10, 20_000)
 ARMS = ("plain", "random", "optuna", "blind", "nas")
+PRECISION = fastest_precision(torch.device("cpu"))
 PLAIN = str(Path(__file__).parent / "plain_space.py")
 
 End = tuple[int, float, Candidate]  # epochs so far, score, what was trained
@@ -58,7 +60,7 @@ class OneWorker:
     """In place of a pool of processes: trains here, an epoch with each call of `wait`."""
 
     device = torch.device("cpu")
-    precision = torch.bfloat16
+    precision = PRECISION
     num_workers = 1
 
     def __init__(self, data: Dataset, meter: Meter) -> None:
@@ -98,14 +100,26 @@ class OneWorker:
         return [*epochs, Trained(job.number, result)]
 
 
-def search(study: optuna.Study, arm: str, repeat: int, meter: Meter, data: Dataset) -> list[End]:
-    """Search in one of the ways; returns what was trained to its end, in that order."""
+def search(
+    study: optuna.Study,
+    arm: str,
+    repeat: int,
+    meter: Meter,
+    data: Dataset,
+    task: Task = TASK,
+    space_name: str = "blocks",
+) -> list[End]:
+    """Search in one of the ways; returns what was trained to its end, in that order.
+
+    Args:
+        task, space_name: of the arms that are `nas`; the others have those of 20,000 parameters.
+    """
     if arm == "optuna":
         return search_optuna(study, repeat, meter, data)
     settings = SearchConfig(budget=1, trials=10**6, max_rejected=10**6, seed=repeat)
     space = load_space(PLAIN)
     if arm in ("blind", "nas"):
-        space = load_space("blocks")
+        space = load_space(space_name)
         space = replace(space, start=None) if arm == "blind" else space
     else:
         sampler = "tpe" if arm == "plain" else "random"
@@ -121,9 +135,9 @@ def search(study: optuna.Study, arm: str, repeat: int, meter: Meter, data: Datas
                 ends.append((meter.num_epochs, record.valid_accuracy or 0.0, record.candidate))
 
     pool = OneWorker(data, meter)
-    pruner = make_pruner(settings.pruner, TASK.epochs, pool.num_train)
+    pruner = make_pruner(settings.pruner, task.epochs, pool.num_train)
     ledger = Ledger(study, settings, pruner, Path("/nonexistent/never-kept"))
-    Search(ledger, space, TASK, data, pool, observe, meter).run()  # type: ignore[arg-type]
+    Search(ledger, space, task, data, pool, observe, meter).run()  # type: ignore[arg-type]
     return ends
 
 
@@ -148,7 +162,7 @@ def search_optuna(study: optuna.Study, repeat: int, meter: Meter, data: Dataset)
         seed = derive_seed(repeat, trial.number, "training")
         try:
             result = train(candidate.architecture, candidate.recipe, data, seed=seed,
-                           precision=torch.bfloat16, on_epoch_end=on_epoch_end)  # fmt: skip
+                           precision=PRECISION, on_epoch_end=on_epoch_end)  # fmt: skip
         except DivergedError as error:
             raise optuna.TrialPruned from error
         if not result.is_finished:

@@ -142,6 +142,28 @@ def test_way_to_search_trains_as_many_epochs_as_it_is_given(arm, mnist_dir):
 
 
 @pytest.mark.slow
+def test_spaces_are_compared_under_a_budget(mnist_dir):
+    run_beside_benchmarks(
+        "import time\n"
+        "from argparse import Namespace\n"
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        "import spaces\n"
+        "options = Namespace(data_dir=Path(r'" + str(mnist_dir) + "'), images=300, trainings=1,\n"
+        "                    budget=1000, seeds=1)\n"
+        "spaces.prepare(options)\n"
+        "for name in ('data', 'truth'):\n"
+        "    few = spaces.STATE[name].valid_index[:200]\n"
+        "    spaces.STATE[name] = replace(spaces.STATE[name], valid_index=few)\n"
+        "runs = [spaces.run_space(space, 0, time.time() + 99) for space in ('tied', 'residual')]\n"
+        "assert all(0.3 < run['answers'][-1]['truth'] <= 1 for run in runs), runs\n"
+        "assert all(run['answers'][-1]['num_params'] < 1000 for run in runs)\n"
+        "assert spaces.run_space('tied', 1, 0.0) is None\n"
+        "assert any('ahead at the end' in line for line in spaces.table(runs, options))\n"
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(host_compiler() is None, reason="no C compiler (cc, gcc, clang)")
 def test_random_networks_of_every_space_compute_the_same_bytes_in_c():
     done = subprocess.run(

@@ -4,12 +4,18 @@
     study.best.accuracy
     nas.export(study.best, "winner")
 
-These names are the Python API, and what a search space file needs. They are loaded on first use, so
-that importing the package, and with it `nas --help`, does not load torch.
+These names are the Python API, and what a search space file needs. All but the layers are loaded on
+first use, so that importing the package, and with it `nas --help`, does not load torch.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from nas.candidates.layers import composite as _composite
+from nas.candidates.layers import plain as _plain
+from nas.candidates.layers.composite import *  # noqa: F403 - each layer is a public name
+from nas.candidates.layers.layer import Layer as Layer
+from nas.candidates.layers.plain import *  # noqa: F403 - the same
 
 __version__ = "0.1.0"
 
@@ -27,20 +33,6 @@ if TYPE_CHECKING:
     from nas.api import verify as verify
     from nas.candidates.architecture import Architecture as Architecture
     from nas.candidates.candidate import Candidate as Candidate
-    from nas.candidates.layers import AvgPool as AvgPool
-    from nas.candidates.layers import BatchNorm as BatchNorm
-    from nas.candidates.layers import Conv as Conv
-    from nas.candidates.layers import DepthwiseConv as DepthwiseConv
-    from nas.candidates.layers import Dropout as Dropout
-    from nas.candidates.layers import Flatten as Flatten
-    from nas.candidates.layers import GlobalAvgPool as GlobalAvgPool
-    from nas.candidates.layers import Layer as Layer
-    from nas.candidates.layers import LearnedPool as LearnedPool
-    from nas.candidates.layers import Linear as Linear
-    from nas.candidates.layers import MaxPool as MaxPool
-    from nas.candidates.layers import ReLU as ReLU
-    from nas.candidates.layers import Residual as Residual
-    from nas.candidates.layers import Tied as Tied
     from nas.candidates.recipe import Recipe as Recipe
     from nas.errors import NasError as NasError
     from nas.reports.results import list_studies as list_studies
@@ -71,15 +63,13 @@ _HOME = {
     "list_studies": "nas.reports.results",
     "load_study": "nas.reports.results",
 } | dict.fromkeys(
-    ("AvgPool", "BatchNorm", "Conv", "DepthwiseConv", "Dropout", "Flatten", "GlobalAvgPool",
-     "Layer", "LearnedPool", "Linear", "MaxPool", "ReLU", "Residual", "Tied"),
-    "nas.candidates.layers",
-) | dict.fromkeys(
     ("certify", "check", "dashboard", "export", "ladder", "plot", "report", "search", "verify"),
     "nas.api",
 )  # fmt: skip
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - a list of strings, built from one table
+__all__ = ["Layer", "__version__", *_HOME]  # noqa: PLE0604 - strings, built from one table
+__all__ += _plain.__all__
+__all__ += _composite.__all__
 
 
 def __getattr__(name: str) -> Any:

@@ -99,8 +99,19 @@ def test_values_held_at_once_are_those_of_input_and_output_or_of_one_in_place(la
     if isinstance(layer, Residual):
         pytest.skip("holds its input beside what its layers hold")
     both = math.prod(shape) + output.numel()
-    in_place = isinstance(layer, BatchNorm | ReLU | Dropout | Flatten)
-    assert layer.peak_values(shape) == (both // 2 if in_place else both)
+    assert layer.peak_values(shape) == (both // 2 if layer.is_in_place else both)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), [row for row in ROWS.values() if row[0].is_in_place], ids=str
+)
+def test_layer_that_works_in_place_makes_each_value_of_the_one_in_the_same_place(layer, shape):
+    module = layer.build(shape).eval()
+    x = torch.rand(1, *shape)
+    other = x.flatten().clone()
+    other[0] += 1
+    changed = module(other.view(x.shape)).flatten() != module(x).flatten()
+    assert changed.tolist() == [True] + [False] * (x.numel() - 1)
 
 
 @each_row

@@ -10,6 +10,7 @@ from nas.candidates.layers import LAYERS, BatchNorm, Conv, Flatten, Linear, ReLU
 from nas.errors import ExportError
 from nas.exporters import graph as g
 from nas.exporters.folding import graph_of
+from tests.candidates.test_layers import ROWS as LAYER_ROWS
 from tests.exporters.networks import END, NETWORKS, build, images, normalised
 from tests.odd_layers import TiedConv
 
@@ -26,10 +27,16 @@ def test_steps_make_the_scores_of_the_network(name, shape):
     assert torch.allclose(maps[max(maps)].flatten(1), model(x), atol=1e-4)
 
 
-def test_every_kind_of_layer_is_among_these_networks():
+def test_every_kind_of_layer_is_among_these_networks_or_refused_by_name():
     layers = [layer for network in NETWORKS.values() for layer in network]
     layers += [part for layer in layers for part in layer.parts]
-    assert {layer.kind for layer in layers} == set(LAYERS)
+    others = set(LAYERS) - {layer.kind for layer in layers}
+    rows = [row for row in LAYER_ROWS.values() if row[0].kind in others]
+    for layer, shape in rows:
+        architecture = Architecture(shape, [layer, *([Flatten()] if len(shape) == 3 else [])])
+        with pytest.raises(ExportError, match=f"^layer 1 .{layer.kind}. cannot"):
+            graph_of(architecture, architecture.build())
+    assert {layer.kind for layer, _ in rows} == others
 
 
 def test_norm_and_relu_behind_a_convolution_are_part_of_its_step():

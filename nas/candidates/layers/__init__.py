@@ -4,7 +4,7 @@ A layer is defined once, by the constructor call that makes its module (`Layer.c
 builds the module and writes it as source, so what is trained and what is exported cannot differ.
 Beside it stand the shape, the closed-form count of parameters and of multiply-accumulates.
 
-A new kind of layer is one class, its name in `LAYERS`, and one row in
+A new kind of layer is one class, its name in `__all__` of its file, and one row in
 tests/candidates/test_layers.py.
 
 Shapes leave out the batch: (C, H, W) channels, height, width of an image; (F,) features.
@@ -15,38 +15,22 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
-from nas.candidates.layers.composite import Residual, Tied
+from nas.candidates.layers import composite, plain
+from nas.candidates.layers.composite import *  # noqa: F403 - what its __all__ lists
 from nas.candidates.layers.layer import Call, Layer, Shape, image_shape
-from nas.candidates.layers.plain import (
-    AvgPool,
-    BatchNorm,
-    Conv,
-    DepthwiseConv,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    LearnedPool,
-    Linear,
-    MaxPool,
-    Padding,
-    ReLU,
-)
+from nas.candidates.layers.plain import *  # noqa: F403 - the same
 from nas.errors import InvalidCandidateError
 
-__all__ = [
-    "LAYERS", "AvgPool", "BatchNorm", "Call", "Conv", "DepthwiseConv", "Dropout", "Flatten",
-    "GlobalAvgPool", "Layer", "LearnedPool", "Linear", "MaxPool", "Padding", "ReLU", "Residual",
-    "Shape", "Tied", "image_shape", "layer_from_json",
-]  # fmt: skip
+__all__ = ["LAYERS", "Call", "Layer", "Shape", "image_shape", "layer_from_json"]
+__all__ += plain.__all__
+__all__ += composite.__all__
 
 # Closed: a specification read from a file or a database can name these and nothing else.
 LAYERS: dict[str, type[Layer]] = {
     layer.kind: layer
-    for layer in (
-        Conv, DepthwiseConv, BatchNorm, ReLU, Dropout, MaxPool, AvgPool, GlobalAvgPool, LearnedPool,
-        Flatten, Linear, Residual, Tied,
-    )
-}  # fmt: skip
+    for module in (plain, composite)
+    for layer in (getattr(module, name) for name in module.__all__)
+}
 
 
 def layer_from_json(data: Any, is_inside: bool = False) -> Layer:

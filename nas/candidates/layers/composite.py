@@ -12,6 +12,8 @@ from nas.candidates.layers.layer import Call, Layer, Shape, check_whole, image_s
 from nas.candidates.layers.plain import Conv, Dropout
 from nas.errors import InvalidCandidateError
 
+__all__ = ["Residual", "Tied"]
+
 
 @dataclass(frozen=True)
 class Residual(Layer):

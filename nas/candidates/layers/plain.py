@@ -10,6 +10,12 @@ from nas.candidates.layers.layer import Call, Layer, Shape, check_whole, image_s
 from nas.candidates.numbers import unboxed
 from nas.errors import InvalidCandidateError
 
+# In the order in which messages list them; each is a public name of nas.
+__all__ = [  # noqa: RUF022
+    "Conv", "DepthwiseConv", "BatchNorm", "ReLU", "Dropout", "MaxPool", "AvgPool", "GlobalAvgPool",
+    "LearnedPool", "Flatten", "Linear",
+]  # fmt: skip
+
 Padding = Literal["same", "valid"]
 
 

@@ -6,7 +6,11 @@ bfloat16. Everything is computed in float32; `load` and `store` turn one into th
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import sys
 from collections.abc import Callable
+from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -21,13 +25,34 @@ Floats = NDArray[np.float32]
 Values = NDArray[Any]  # float32, or uint16 that are the bits of bfloat16
 
 
-def compiled(function: Callable[..., Any]) -> Any:
-    """Decorator: machine code, made at the first call with such types and kept on disk."""
+SOURCE = hashlib.sha256(inspect.getsource(sys.modules[__name__]).encode()).hexdigest()
+
+
+def compiled(function: FunctionType) -> Any:
+    """Decorator: machine code, made at the first call with such types and kept on disk.
+
+    It is made anew when the file of the function has changed, or this one.
+    """
     options = {"error_model": "numpy", "nogil": True}
+    function = _with_closure(function, SOURCE)
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to keep compiled code in: compile in each process
         return njit(**options)(function)
+
+
+def _with_closure(function: FunctionType, value: Any) -> FunctionType:
+    """The function, with a value that it does not use in its closure.
+
+    numba finds kept code by the text of the function's file and by the values of its closure: what
+    the function calls in other files must be in one of them.
+    """
+    code = function.__code__.replace(co_freevars=(*function.__code__.co_freevars, "_kept_with"))
+    cells = (*(function.__closure__ or ()), CellType(value))
+    made = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)
+    made.__module__, made.__qualname__ = function.__module__, function.__qualname__
+    made.__doc__ = function.__doc__
+    return made
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -1,12 +1,17 @@
 """Activations as flat arrays: bfloat16 is rounded as torch does it, and no memory is copied."""
 
+import importlib
+import linecache
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numba import njit
 
+from nas.training.cpu import formats
 from nas.training.cpu.formats import dense, flat, load, store
 
 DTYPES = [torch.float32, torch.bfloat16]
@@ -150,3 +155,39 @@ def test_dense_of_anything_else_has_the_same_values_without_gaps(x):
     result = dense(x)
     assert torch.equal(result, x)
     assert torch.equal(torch.from_numpy(flat(result)), channels_last_order(x))
+
+
+KERNEL = """from formats_copy import compiled, helper
+
+@compiled
+def raised(x):
+    return helper(x)
+"""
+HELPER = """
+
+@njit
+def helper(x):
+    return x + {}
+"""
+
+
+def test_code_that_is_kept_is_made_anew_when_what_it_calls_has_changed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "raising.py").write_text(KERNEL)
+    text = Path(formats.__file__).read_text(encoding="utf-8")
+
+    def raised(by):
+        (tmp_path / "formats_copy.py").write_text(text + HELPER.format(by))
+        for name in ("formats_copy", "raising"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        kernel = importlib.import_module("raising").raised
+        return kernel(1.0), sum(kernel.stats.cache_hits.values())
+
+    try:
+        assert [raised(1), raised(1), raised(20)] == [(2.0, 0), (2.0, 1), (21.0, 0)]
+    finally:
+        for name in ("formats_copy", "raising"):
+            sys.modules.pop(name, None)

@@ -156,11 +156,13 @@ class TrialRunner:
                     self.handle(message)
         for running in list(self.running.values()):
             with suppress(Exception):  # each is closed, whatever happens to another
-                self._end(running, Reason.INTERRUPTED, "the search broke off", (), 0.0)
+                heard, detail = running.heard, "the search broke off"
+                self._end(running, Reason.INTERRUPTED, detail, heard, _seconds(heard))
 
     def _record(self, running: RunningTrial, message: Message) -> None:
         match message:
             case EpochDone(number, metrics):
+                running.heard.append(metrics)
                 num_images = round(min(running.schedules[0], 1) * self.pool.num_train)
                 self.pace.add(running.candidate, num_images, metrics.seconds)
                 self.callback(EpochEnded(number, metrics, running.schedules[0]))
@@ -176,6 +178,7 @@ class TrialRunner:
                 detail = f"after {len(result.history)} of {running.schedules[0]:.2g} epochs"
                 self._end(running, reason, detail, result.history, result.train_seconds)
             case Restarted(number, detail):
+                running.heard.clear()
                 self.callback(Note(f"trial {number} is trained again, alone: {detail}"))
             case Failed(_, detail, has_diverged=True):
                 self._fail(running, Reason.DIVERGED, message)
@@ -227,11 +230,12 @@ class TrialRunner:
         running.rungs.append(rung)
         running.seconds += rung.train_seconds
         running.schedules = running.schedules[1:]
+        running.heard.clear()
         self.pool.start(running.job(self.pool.num_train))  # to the worker that has just become idle
 
     def _fail(self, running: RunningTrial, reason: Reason, message: Failed) -> None:
-        seconds = sum(metrics.seconds for metrics in message.history)
-        self._end(running, reason, message.detail, message.history, seconds)
+        history = message.history
+        self._end(running, reason, message.detail, history, _seconds(history))
 
     def _end(
         self,
@@ -259,3 +263,7 @@ class TrialRunner:
                 is_best,
             )
         )
+
+
+def _seconds(history: Sequence[EpochMetrics]) -> float:
+    return sum(metrics.seconds for metrics in history)

@@ -10,6 +10,7 @@ import torch
 
 from nas import __version__
 from nas.candidates.candidate import Candidate
+from nas.metrics import EpochMetrics
 from nas.storage.trials import Rung, epochs_text
 from nas.training import TrainResult
 from nas.training.messages import Job
@@ -30,6 +31,9 @@ class RunningTrial:
     is_pruned: bool = False  # the pruner has stopped it
     is_short: bool = False  # a longer schedule is meant to follow, in another trial
     result: Rung | None = None  # of the best schedule that it has ended
+    heard: list[EpochMetrics] = field(default_factory=list)
+    """Epochs of this training, as they came: where the search breaks off, there is no other record
+    of them."""
 
     @property
     def is_full(self) -> bool:

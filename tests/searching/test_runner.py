@@ -120,6 +120,30 @@ def test_second_interrupt_closes_what_is_in_work(make_search, pool):
     assert (record.state, record.reason) == (TrialState.FAIL, Reason.INTERRUPTED)
 
 
+def test_search_that_breaks_off_twice_keeps_what_each_training_came_to(make_search):
+    num_calls = 0
+
+    def score(num_params):
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls in (3, 5):  # in the third epoch, and of the training after it in the second
+            raise KeyboardInterrupt
+        return 0.5
+
+    for _ in range(2):
+        search = make_search(trials=1, epochs=5, pool=FakePool(1, score))
+        with pytest.raises(KeyboardInterrupt):
+            search.run()
+    search = make_search(trials=1, epochs=5, pool=FakePool(1, score))
+    search.run()
+    records = [record for record in read_trials(search.ledger.study) if record.history]
+    assert [record.outcome for record in records] == ["interrupted", "interrupted", "trained"]
+    assert [[m.epoch for m in record.history] for record in records] == [
+        [1, 2], [1], [1, 2, 3, 4, 5],
+    ]  # fmt: skip
+    assert [record.train_seconds for record in records] == pytest.approx([0.02, 0.01, 0.1])
+
+
 def test_candidate_lost_to_an_error_does_not_use_up_a_trial(make_search, pool):
     def score(num_params):
         if len(pool.jobs) == 1:

@@ -16,6 +16,7 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.errors import DivergedError
+from nas.metrics import EpochMetrics
 from nas.searching import pruners
 from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, Note, TrialEnded, TrialStarted
@@ -25,7 +26,7 @@ from nas.spaces.task import Task
 from nas.storage.counts import count_trained
 from nas.storage.ranking import best_trials
 from nas.storage.trials import Reason, Rung, read_trials
-from nas.training.messages import Restarted
+from nas.training.messages import EpochDone, Restarted
 from tests.fakes import FakePool, LocalPool, make_space, search_in, train_alone
 
 EPOCHS = 19  # with FIRST_RUNG images the schedules have 1, 4 and 19 epochs
@@ -287,6 +288,26 @@ def test_interrupted_candidate_is_recorded_so_and_taken_up_once_more(make_search
     assert {job.seed for job in again.jobs} == {job.seed for job in pool.jobs}
     last = read_trials(search.ledger.study)[-1]
     assert (last.outcome, last.continues, len(last.rungs)) == ("trained", 0, 2)
+
+
+@pytest.mark.parametrize("num_rungs", [0, 1, 2])
+def test_search_that_breaks_off_keeps_the_epochs_of_the_last_schedule_alone(make_search, num_rungs):
+    class BreakingPool(FakePool):
+        def _train(self, job):
+            if len(self.jobs) > num_rungs:
+                yield EpochDone(job.number, EpochMetrics(1, 9.0, 9.0, 0.0, 0.01))
+                yield Restarted(job.number, "out of memory")
+                yield EpochDone(job.number, EpochMetrics(1, 1.0, 1.0, 0.5, 0.01))
+                raise KeyboardInterrupt
+            yield from super()._train(job)
+
+    search = make_search(BreakingPool(), trials=1)
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    record = read_trials(search.ledger.study)[-1]
+    assert record.outcome == "interrupted"
+    assert [m.train_loss for m in record.history] == [1.0]
+    assert len(record.rungs) == num_rungs
 
 
 def test_interrupt_between_two_schedules_ends_the_candidate_before_the_next(make_search):

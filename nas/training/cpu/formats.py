@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable
 from types import CellType, FunctionType
 from typing import Any
 

@@ -15,7 +15,7 @@ import optuna
 
 from nas.storage.artifacts import default_artifact_dir
 from nas.storage.database import open_storage
-from nas.storage.internals import set_study_system_attr, storage_of
+from nas.storage.internals import set_study_system_attr, study_system_attrs
 
 PRIVATE = "process:"  # how attributes begin that name a machine
 
@@ -36,7 +36,7 @@ def bring(source: str, name: str, target: str) -> int:
     copy = optuna.create_study(
         study_name=name, storage=open_storage(target, create=True), directions=study.directions
     )
-    attributes = storage_of(study).get_study_system_attrs(study._study_id)
+    attributes = study_system_attrs(study)
     for key, value in attributes.items():
         set_study_system_attr(copy, key, value)
     for key, value in study.user_attrs.items():

@@ -11,7 +11,7 @@ from nas.data.digits import Digits
 from nas.data.folder_source import FolderSource
 from nas.data.held import HeldSource
 from nas.data.npz import Npz
-from nas.data.places import default_data_dir
+from nas.data.places import default_data_dir, in_home
 from nas.data.preparation import Fit
 from nas.data.published import SETS, NotAtHandError, Published
 from nas.data.source import Given, Source
@@ -47,7 +47,7 @@ def source_of(
     Raises:
         DataError: no such data set, or something that is none.
     """
-    data_dir = default_data_dir() if data_dir is None else data_dir
+    data_dir = default_data_dir() if data_dir is None else in_home(data_dir)
     given = Given(dataset, option("dataset"), data_dir, image_size, fit)
     if dataset is None and (image_size, fit) != (None, None):
         raise _has_its_size("the default data set", image_size)

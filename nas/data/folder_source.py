@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nas.data.dataset import Dataset, LabelledImages
 from nas.data.folder import list_images, load_folder
+from nas.data.places import in_home
 from nas.data.preparation import Fit
 from nas.data.source import Given, Source
 from nas.errors import DataError
@@ -37,7 +38,7 @@ class FolderSource(Source):
     def of(cls, given: Given) -> Source | None:
         if not isinstance(given.value, str | Path) or "://" in str(given.value):
             return None
-        text, path = str(given.value), Path(given.value)
+        text, path = str(given.value), in_home(given.value)
         is_path = isinstance(given.value, Path) or "/" in text or os.sep in text
         if not is_path and not path.is_dir():
             return None

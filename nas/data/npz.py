@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nas.data.held import HeldSource, Pictures
 from nas.data.labels import as_labels
 from nas.data.pixels import as_images
+from nas.data.places import in_home
 from nas.data.source import Given, Source
 from nas.errors import DataError, one_line
 
@@ -54,7 +55,7 @@ class Npz(HeldSource):
     def of(cls, given: Given) -> Source | None:
         if not isinstance(given.value, str | Path) or "://" in str(given.value):
             return None
-        path = Path(given.value)
+        path = in_home(given.value)
         return (
             cls(path, given.what) if path.suffix.lower() == SUFFIX and not path.is_dir() else None
         )

@@ -1,4 +1,4 @@
-"""Where data sets are kept."""
+"""Where data sets are: paths as people write them, and the folder they are kept in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from nas.errors import DataError, option
 DATA_DIR_VARIABLE = "NAS_DATA_DIR"
 
 
+def in_home(path: str | Path) -> Path:
+    """The path, with the user's home folder for a `~`.
+
+    No shell expands it in a variable's value, behind a `=` or in Python.
+    """
+    return Path(os.path.expanduser(path))
+
+
 def default_data_dir() -> Path:
     """`$NAS_DATA_DIR`, else `nas/` in the user's cache folder.
 
@@ -20,7 +28,7 @@ def default_data_dir() -> Path:
     """
     given = os.environ.get(DATA_DIR_VARIABLE)
     if given:
-        return Path(given)
+        return in_home(given)
     try:  # some versions of platformdirs leave the ~ to whoever asks
         return user_cache_path("nas", appauthor=False).expanduser()
     except RuntimeError as error:

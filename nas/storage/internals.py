@@ -32,7 +32,12 @@ def set_study_system_attr(study: optuna.Study, name: str, value: Any) -> None:
 
 def study_system_attr(study: optuna.Study, name: str) -> Any:
     """An attribute of a study that dashboards do not print; None where there is none."""
-    return study._storage.get_study_system_attrs(study._study_id).get(name)
+    return study_system_attrs(study).get(name)
+
+
+def study_system_attrs(study: optuna.Study) -> dict[str, Any]:
+    """All attributes of a study that dashboards do not print."""
+    return study._storage.get_study_system_attrs(study._study_id)
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:

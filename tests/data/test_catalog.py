@@ -197,6 +197,23 @@ def test_name_without_slash_is_a_folder_where_there_is_one(tmp_path, monkeypatch
     assert source_of("pets", data_dir=tmp_path / "data").training_images().classes == ("a", "b")
 
 
+def test_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(Path(__file__).parent)
+    for name in "ab":
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for grey in range(6):
+            Image.new("L", (4, 4), grey).save(tmp_path / "pets" / name / f"{grey}.png")
+    images = np.arange(12 * 16, dtype=np.uint8).reshape(12, 4, 4)
+    np.savez(tmp_path / "pets.npz", images=images, labels=np.arange(12) % 2)
+    found = source_of("~/pets", data_dir="~/data")
+    assert found.record == str(tmp_path / "pets")
+    assert found.training_images().images.shape == (10, 1, 4, 4)
+    assert {path.name for path in tmp_path.iterdir()} >= {"data", "pets"}
+    found = source_of("~/pets.npz", test="~/pets.npz")
+    assert (found.record, found.test_record) == (str(tmp_path / "pets.npz"),) * 2
+
+
 # The data folder
 
 
@@ -213,6 +230,9 @@ def test_data_folder_is_what_the_environment_says(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
     monkeypatch.setenv("NAS_DATA_DIR", "/data")
     assert default_data_dir() == Path("/data")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("NAS_DATA_DIR", "~/data")
+    assert default_data_dir() == Path("/home/somebody/data")
     monkeypatch.setenv("NAS_DATA_DIR", "")
     assert default_data_dir() == Path("/caches/nas")
 

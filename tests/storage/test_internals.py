@@ -79,6 +79,14 @@ def study(request, tmp_path):
     return optuna.create_study(storage=storage, sampler=RandomSampler(0))
 
 
+def test_attributes_of_a_study_that_dashboards_do_not_print_are_read_back(study):
+    before = internals.study_system_attrs(study)
+    internals.set_study_system_attr(study, "nas:space_source", "text")
+    assert internals.study_system_attr(study, "nas:space_source") == "text"
+    assert internals.study_system_attr(study, "nas:other") is None
+    assert internals.study_system_attrs(study) == before | {"nas:space_source": "text"}
+
+
 def test_storage_of_a_study_is_the_one_it_was_made_in():
     storage = InMemoryStorage()
     assert internals.storage_of(optuna.create_study(storage=storage)) is storage

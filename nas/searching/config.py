@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nas.candidates.budget import LARGEST_BUDGET, LARGEST_LIMIT
 from nas.errors import NasError, option
@@ -16,6 +16,7 @@ SamplerName = Literal["auto", "tpe", "gp", "random"]
 FitName = Literal["stretch", "crop", "pad"]
 PrunerName = Literal["squeezed", "median", "none"]
 PrecisionName = Literal["auto", "bf16", "fp32"]
+Bits = Literal[32, 16, 8, 4]
 
 LONGEST_SECONDS = 366 * 24 * 3600
 RANGES = {
@@ -25,9 +26,8 @@ RANGES = {
     "seed": (0, 2**32 - 1), "workers": (1, 1024),
 }  # fmt: skip
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "bits": (32, 16, 8, 4), "sampler": ("auto", "tpe", "gp", "random"),
-    "pruner": ("squeezed", "median", "none"), "precision": ("auto", "bf16", "fp32"),
-    "fit": ("stretch", "crop", "pad"),
+    "bits": get_args(Bits), "sampler": get_args(SamplerName), "pruner": get_args(PrunerName),
+    "precision": get_args(PrecisionName), "fit": get_args(FitName),
 }  # fmt: skip
 
 
@@ -70,7 +70,7 @@ class SearchConfig:
     """The most bytes that all parameters may take."""
     max_activation_bytes: int | None = None
     """The most bytes of values held at once for an image."""
-    bits: int = 32
+    bits: Bits = 32
     """Of one value, for the two limits in bytes."""
 
     epochs: int = 19

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 
 from nas import __version__
 from nas.cli.main import COMMAND, main
+from nas.exporters.formats import FORMATS
 from nas.storage.database import open_storage
 from nas.storage.studies import open_or_create_study, open_study, study_data, study_facts
 from nas.storage.trials import Reason, record_rejection
@@ -673,7 +674,7 @@ def test_weights_that_were_swapped_are_not_exported(copied, refuse, cwd):
 def test_formats_that_do_not_exist_are_refused(copied, refuse):
     line = refuse("export", "--format", "pytroch")
     assert "--format 'pytroch' is none: did you mean pytorch?" in line
-    assert "there are pytorch, c, or all alone" in refuse("export", "--format", "")
+    assert f"there are {', '.join(FORMATS)}, or all alone" in refuse("export", "--format", "")
     assert "is no whole number" in refuse("export", "--calibration", "0")
 
 

@@ -177,7 +177,7 @@ def test_unknown_name_is_refused_with_the_known_ones(tmp_path):
         source_of("imagenet", data_dir=tmp_path).training_images()
     assert str(error.value) == (
         "dataset 'imagenet' is neither a folder, nor an .npz, nor a known data set: "
-        "mnist, fashion-mnist, kmnist, cifar10, digits"
+        + ", ".join(NAMES)
     )
 
 

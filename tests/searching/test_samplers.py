@@ -18,7 +18,7 @@ from optuna.samplers import (
 )
 from optuna.trial import TrialState
 
-from nas.searching.config import SearchConfig
+from nas.searching.config import CHOICES, SearchConfig
 from nas.searching.pruners import FIRST_RUNG, SqueezedPruner, make_pruner
 from nas.searching.samplers import (
     STUCK,
@@ -33,7 +33,7 @@ from nas.spaces.task import Task
 from nas.storage.trials import Reason, read_trials, record_reason
 from tests.fakes import FakePool, make_space, search_in, suggest
 
-NAMES = ["auto", "tpe", "gp", "random"]
+NAMES = CHOICES["sampler"]
 
 
 def test_seeds_differ_by_study_trial_and_purpose():

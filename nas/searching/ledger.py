@@ -27,11 +27,11 @@ from nas.searching.samplers import SeededSampler, derive_seed
 from nas.searching.timetable import Timetable
 from nas.storage.artifacts import WeightsStore
 from nas.storage.counts import count_trained, count_trials
-from nas.storage.database import FileGuard
 from nas.storage.internals import fixed_params, storage_of
 from nas.storage.leases import Lease, index_of, is_retry
 from nas.storage.ranking import best_trial, find_promoted_from, is_better, ranked
 from nas.storage.spool import ResultSpool
+from nas.storage.sqlite_file import FileGuard
 from nas.storage.trials import (
     PROMOTED_FROM,
     REJECTED,

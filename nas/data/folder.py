@@ -1,7 +1,7 @@
 """A folder of pictures as a data set: decoded once, then read from a cache.
 
-`nas.data.layout` decides which files are trained on, validated on and tested on; `nas.data.picture`
-reads one of them; `nas.data.preparation` brings all to one shape.
+`nas.data.decision` decides which files are trained on, validated on and tested on;
+`nas.data.picture` reads one of them; `nas.data.preparation` brings all to one shape.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 
 from nas.data.dataset import LabelledImages
+from nas.data.decision import read_layout
 from nas.data.decoding import Decoded, Files, Wanted, decode
-from nas.data.layout import Layout, read_layout
+from nas.data.layout import Layout
 from nas.data.picture import DECODER, has_heif
 from nas.data.preparation import DEFAULT_FIT, Fit, Preparation
 from nas.data.twins import size_and_time

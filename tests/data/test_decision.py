@@ -6,7 +6,8 @@ import unicodedata
 
 import pytest
 
-from nas.data.layout import read_layout, role_of
+from nas.data.decision import read_layout
+from nas.data.roles import role_of
 from nas.errors import DataError
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))

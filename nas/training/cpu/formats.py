@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
+from collections.abc import Callable
 from types import CellType, FunctionType
 from typing import Any
 
@@ -27,7 +28,7 @@ Values = NDArray[Any]  # float32, or uint16 that are the bits of bfloat16
 SOURCE = hashlib.sha256(inspect.getsource(sys.modules[__name__]).encode()).hexdigest()
 
 
-def compiled(function: FunctionType) -> Any:
+def compiled(function: Callable[..., Any]) -> Any:
     """Decorator: machine code, made at the first call with such types and kept on disk.
 
     It is made anew when the file of the function has changed, or this one.
@@ -40,12 +41,13 @@ def compiled(function: FunctionType) -> Any:
         return njit(**options)(function)
 
 
-def _with_closure(function: FunctionType, value: Any) -> FunctionType:
+def _with_closure(function: Callable[..., Any], value: Any) -> FunctionType:
     """The function, with a value that it does not use in its closure.
 
     numba finds kept code by the text of the function's file and by the values of its closure: what
     the function calls in other files must be in one of them.
     """
+    assert isinstance(function, FunctionType)
     code = function.__code__.replace(co_freevars=(*function.__code__.co_freevars, "_kept_with"))
     cells = (*(function.__closure__ or ()), CellType(value))
     made = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)

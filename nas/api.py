@@ -53,7 +53,7 @@ from nas.reports.report import PLOTS, report_page
 from nas.reports.results import StudyResult, TrialResult, list_studies, load_study
 from nas.searching.config import FIELDS, SearchConfig, parse_share
 from nas.searching.estimate import CheckResult, forecast, foresee, space_stats
-from nas.searching.events import Callback
+from nas.searching.events import Callback, Note
 from nas.searching.setup import SearchSetup
 from nas.searching.stop import StopRequest
 from nas.searching.warm_start import proposals_from
@@ -260,7 +260,7 @@ def certify(
     precision: str = "auto",
     workers: int | None = None,
     storage: str | None = None,
-    callback: Callable[[str], None] = print,
+    callback: Callback | None = None,
     stop: StopRequest | None = None,
 ) -> CertifyResult:
     """Train the best trials again with fresh seeds; every check runs before the first training.
@@ -278,7 +278,8 @@ def certify(
         dataset: the images of the study, where they are not found again by its record: those from
             Python, or a folder that was moved. Other images are refused.
         test: the test images, where the study was given them from Python.
-        callback: called with a line for each training that has ended.
+        callback: called with a `Note` for each training that has ended, and with `CertifyProgress`
+            meanwhile; None shows them as `nas certify` does.
 
     Raises:
         NasError: a trial is not there or was never trained, or its images are gone.
@@ -304,23 +305,27 @@ def certify(
             raise NasError(f"trial {record.number} was never trained: {record.detail}")
     source = _source_of(inside, data_facts, data_dir, dataset, test)
     source.check_test(data_facts.classes)
-    data = _images_of(inside, source, callback)
-
-    def load_test() -> LabelledImages:
-        images = source.test_images(data)
-        for note in images.notes:
-            callback(note)
-        return images
 
     def make_pool(images: Dataset) -> WorkerPool:
         most = len(records) * max(seeds, 1 if folds is None else folds)
         return WorkerPool(images, chosen, number_format, min(num_workers, most))
 
     best = None
-    with storage_errors(result.storage), stop or StopRequest() as stop:
+    with _shown(callback) as show, storage_errors(result.storage), stop or StopRequest() as stop:
+
+        def say(line: str) -> None:
+            show(Note(line))
+
+        def load_test() -> LabelledImages:
+            images = source.test_images(data)
+            for note in images.notes:
+                say(note)
+            return images
+
+        data = _images_of(inside, source, say)
         weights = WeightsStore(inside, default_artifact_dir(result.storage))
         certification = Certification(
-            inside, records, seeds, facts.seed, data, load_test, make_pool, weights, callback, stop,
+            inside, records, seeds, facts.seed, data, load_test, make_pool, weights, show, stop,
             into_folds(data, folds, data_facts.split_seed) if folds else (),
         )  # fmt: skip
         try:

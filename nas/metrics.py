@@ -20,6 +20,25 @@ class EpochMetrics:
     seconds: float  # of this epoch, training and validation
 
 
+def decimals(num_images: int | None) -> int:
+    """Decimals of an accuracy in percent that mean something: a last digit below one image's worth
+    does not, and past two the images are never enough.
+
+    >>> decimals(21), decimals(124), decimals(5_000)
+    (0, 1, 2)
+    """
+    return 2 if num_images is None or num_images > 1_000 else int(num_images > 100)
+
+
+def percent(share: float, num_images: int | None) -> str:
+    """A share of so many images; None where it is not known how many.
+
+    >>> percent(20 / 21, 21), percent(0.9962, 5_000)
+    ('95%', '99.62%')
+    """
+    return f"{share:.{decimals(num_images)}%}"
+
+
 def choice_order(
     accuracies: Sequence[float], losses: Sequence[float], num_images: int
 ) -> list[int]:

@@ -21,7 +21,7 @@ from nas import api
 from nas.cli.main import COMMAND
 from nas.data import source_of, split
 from nas.searching.config import SearchConfig
-from nas.searching.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded
+from nas.searching.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded
 from nas.spaces.loader import load_space
 from nas.storage.artifacts import WeightsStore, default_artifact_dir
 from nas.storage.studies import space_source
@@ -57,8 +57,9 @@ def test_search_certify_and_export_work_in_a_row(storage, tmp_path):
     scores = best.model()(best.normalise(images))
     assert (scores.argmax(1) == labels).double().mean().item() == pytest.approx(best.accuracy)
 
-    lines = []
-    certified = nas.certify(study, top=1, seeds=1, workers=1, callback=lines.append)
+    events = []
+    certified = nas.certify(study, top=1, seeds=1, workers=1, callback=events.append)
+    lines = [event.text for event in events if isinstance(event, Note)]
     assert certified.best.number == best.number
     assert 0 < certified.runs[-1].accuracy <= 1
     assert any("the test images are opened" in line for line in lines)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import optuna
 from torch import Tensor, nn
 
+from nas.certification.progress import Progress
 from nas.certification.records import (
     Protocol,
     Run,
@@ -29,6 +30,8 @@ from nas.certification.records import (
 from nas.certification.statistics import Answers
 from nas.data import Dataset, LabelledImages, whole, with_test
 from nas.errors import SearchError, StudyError
+from nas.metrics import percent
+from nas.searching.events import Callback, Note
 from nas.searching.running import versions
 from nas.searching.samplers import derive_seed
 from nas.searching.stop import StopRequest
@@ -37,7 +40,7 @@ from nas.storage.ranking import best_trials, no_network
 from nas.storage.trials import TrialRecord
 from nas.training import TrainResult, per_image_loss
 from nas.training.device import device_name
-from nas.training.messages import Failed, Job
+from nas.training.messages import EpochDone, Failed, Job, StepsDone
 from nas.training.pool import WorkerPool, train_all
 
 
@@ -79,7 +82,7 @@ class Certification:
         load_test: reads the test images; called once, when they are opened.
         make_pool: workers on some images.
         weights: keeps what is trained until the test images are opened.
-        say: told in a line of each training that ended.
+        callback: told in a `Note` of each training that ended, and of how far others have come.
         stop: asked between trainings and before each step.
         folds: the training images cut into parts in as many ways, each part once to validate on;
             where there are some, they decide in place of the split of the search.
@@ -95,7 +98,7 @@ class Certification:
         load_test: Callable[[], LabelledImages],
         make_pool: Callable[[Dataset], WorkerPool],
         weights: WeightsStore,
-        say: Callable[[str], None],
+        callback: Callback,
         stop: StopRequest,
         folds: Sequence[Dataset] = (),
     ) -> None:
@@ -108,7 +111,9 @@ class Certification:
         self.load_test = load_test
         self.make_pool = make_pool
         self.weights = weights
-        self.say = say
+        self.callback = callback
+        candidates = [record.candidate for record in records if record.candidate is not None]
+        self.progress = Progress(callback, candidates)
         self.stop = stop
 
     def run_honest(self) -> TrialRecord | None:
@@ -124,9 +129,11 @@ class Certification:
         if self.folds:
             check_num_folds(self.study, len(self.folds))
             for fold, data in enumerate(self.folds):
-                self._train(Protocol.FOLDS, self.records, data, [fold])
+                num_later = len(self.records) * (len(self.folds) - 1 - fold)
+                num_last = num_later + self.num_seeds
+                self._train(Protocol.FOLDS, self.records, data, [fold], num_last)
         elif len(self.records) > 1:
-            self._train(Protocol.VALIDATION, self.records, self.data)
+            self._train(Protocol.VALIDATION, self.records, self.data, num_last=self.num_seeds)
         if self.stop():
             return None
         if len(self.records) > 1 and not self.folds:
@@ -138,6 +145,9 @@ class Certification:
             return None
         self._open_test(best)
         return best
+
+    def say(self, line: str) -> None:
+        self.callback(Note(line))
 
     def _say_full(self) -> None:
         for record in self.records:
@@ -208,14 +218,30 @@ class Certification:
         records: Sequence[TrialRecord],
         data: Dataset,
         numbers: Sequence[int] = (),
+        num_last: int = 0,
     ) -> None:
-        """Do what is to be done under a protocol; of all runs, or of those numbers."""
+        """Do what is to be done under a protocol; of all runs, or of those numbers.
+
+        Args:
+            num_last: trainings that are to come after these.
+        """
         todo = self._todo(protocol, records, numbers)
+        num_asked = len(numbers or range(self._num_of(protocol))) * len(records)
+        self.progress.expect(num_asked - len(todo), num_last)
         if not todo or self.stop():
             return
+        jobs = [task.job(i) for i, task in enumerate(todo)]
+        runs = [self._run_text(protocol, task, "/") for task in todo]
         with self.make_pool(data) as pool:
             where = device_name(pool.device, pool.precision)
-            for message in train_all(pool, [task.job(i) for i, task in enumerate(todo)], self.stop):
+            self.progress.begin(
+                jobs, runs, len(data.train_index), len(data.valid_index), pool.num_workers
+            )
+
+            def told(message: StepsDone | EpochDone) -> None:
+                self.progress.heard(todo[message.number].record.number, message)
+
+            for message in train_all(pool, jobs, self.stop, told):
                 task = todo[message.number]
                 if isinstance(message, Failed):
                     raise SearchError(
@@ -223,6 +249,7 @@ class Certification:
                     )
                 if message.result.is_finished:
                     self._record(protocol, task, message.result, data, where)
+                    self.progress.ended(task.record.number, message.number)
 
     def _record(
         self, protocol: Protocol, task: _Task, result: TrainResult, data: Dataset, where: str
@@ -240,12 +267,16 @@ class Certification:
                 result.history, round(result.train_seconds, 3), where, versions(), artifact_id,
             ),
         )  # fmt: skip
-        score = "trained" if accuracy is None else f"{accuracy:.2%}"
+        score = "trained" if accuracy is None else percent(accuracy, len(data.valid_index))
         self.say(
-            f"trial {task.record.number}, {'fold' if protocol == Protocol.FOLDS else 'seed'} "
-            f"{task.number + 1} of {self._num_of(protocol)}: {score}, "
+            f"trial {task.record.number}, {self._run_text(protocol, task, ' of ')}: {score}, "
             f"{result.train_seconds:.0f} s"
         )
+
+    def _run_text(self, protocol: Protocol, task: _Task, of: str) -> str:
+        """For example `seed 3 of 5`."""
+        what = "fold" if protocol == Protocol.FOLDS else "seed"
+        return f"{what} {task.number + 1}{of}{self._num_of(protocol)}"
 
     def _open_test(self, record: TrialRecord) -> None:
         """Measure what was trained on the test images; no training is measured twice."""

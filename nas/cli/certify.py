@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -12,6 +12,9 @@ from nas.cli.command import Option, verb
 from nas.cli.go_on import go_on
 from nas.cli.options import DATA_DIR, DEVICE, METHOD, STORAGE, STUDY, whole
 from nas.cli.values import Whole
+
+if TYPE_CHECKING:  # it loads Optuna
+    from nas.searching.events import Event
 
 
 @verb(
@@ -57,23 +60,25 @@ def certify(
     workers: int | None,
 ) -> int:
     found = nas.load_study(study, storage=storage)
+    from nas.reports.live import make_display
     from nas.reports.tables import certificate_report, print_report
     from nas.searching.stop import StopRequest
 
     has_report = False
 
-    def say(line: str) -> None:
+    def tell(event: Event) -> None:
         nonlocal has_report
         has_report = True
-        print(line, flush=True)
+        show(event)
 
     stop = StopRequest()
     try:
-        nas.certify(
-            found, trials=trials, top=top, seeds=seeds, protocol=protocol, folds=folds,
-            data_dir=data_dir,
-            device=device, precision=precision, workers=workers, callback=say, stop=stop,
-        )  # fmt: skip
+        with make_display(False, False) as show:
+            nas.certify(
+                found, trials=trials, top=top, seeds=seeds, protocol=protocol, folds=folds,
+                data_dir=data_dir, device=device, precision=precision, workers=workers,
+                callback=tell, stop=stop,
+            )  # fmt: skip
         has_report = True
     finally:  # on an error, too, what was measured is shown
         if has_report:

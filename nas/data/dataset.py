@@ -64,6 +64,13 @@ class Dataset:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @property
+    def largest_share(self) -> float:
+        """Of the validation images the share that is of their most frequent class, 0..1: what a
+        network reaches that always says that class."""
+        counts = self.labels[self.valid_index].bincount()
+        return counts.max().item() / len(self.valid_index)
+
     def to(self, device: torch.device) -> Dataset:
         """The same data set with every tensor on `device`."""
         tensors = ("images", "labels", "train_index", "valid_index")

@@ -1,4 +1,5 @@
-"""What a running search shows: a live display on a terminal, one line a trial in a pipe, or JSON.
+"""What a running search or certification shows: a live display on a terminal, one line a training
+in a pipe, or JSON.
 
 Each display is called with every event; as a context manager it sets itself up and tidies up.
 """
@@ -6,23 +7,36 @@ Each display is called with every event; as a context manager it sets itself up 
 from __future__ import annotations
 
 import json
-import statistics
 import time
 from collections import Counter
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from nas.errors import sanitize
+from nas.metrics import percent
+from nas.reports.console import PlainConsole
+from nas.reports.lines import (
+    counts_parts,
+    duration_text,
+    epoch_text,
+    plan_text,
+    start_text,
+    summary_text,
+    trial_text,
+)
 from nas.searching.events import (
+    CertifyProgress,
     EpochEnded,
+    EpochProgress,
     Event,
     Note,
     PlanMade,
+    ScheduleEnded,
     SearchEnded,
     SearchStarted,
     TrialEnded,
@@ -30,68 +44,80 @@ from nas.searching.events import (
     to_json,
 )
 from nas.storage.counts import PROMOTED, count_trained
-from nas.storage.trials import TRAINED, Reason, epochs_text
-
-_BAR_WIDTH = 20
+from nas.storage.trials import TRAINED, Reason
 
 
 class JsonDisplay(AbstractContextManager["JsonDisplay"]):
     """One JSON object a line on standard output, and nothing else there."""
 
     def __call__(self, event: Event) -> None:
-        print(json.dumps(to_json(event)), flush=True)
+        if not isinstance(event, EpochProgress | CertifyProgress):  # of which there are too many
+            print(json.dumps(to_json(event)), flush=True)
 
     def __exit__(self, *error: object) -> None:
         pass
 
 
 class PlainDisplay(AbstractContextManager["PlainDisplay"]):
-    """One plain line for each trial, for pipes and files; with `is_quiet` the summary alone."""
+    """One plain line for each training, for pipes and files; with `is_quiet` the summary alone."""
 
     def __init__(self, is_quiet: bool = False) -> None:
         self.is_quiet = is_quiet
+        self._start: SearchStarted | None = None
         self._has_shown_epoch = False
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, SearchStarted):
+            self._start = event
         if isinstance(event, SearchEnded):
-            self.print(summary_text(event))
-        elif self.is_quiet:
-            return
-        elif isinstance(event, Note):
-            self.print(event.text)
-        elif isinstance(event, SearchStarted):
-            self.print(start_text(event))
-        elif isinstance(event, PlanMade):
-            self.print(plan_text(event))
-        elif isinstance(event, TrialEnded):
-            self.print(trial_text(event))
-        elif isinstance(event, EpochEnded) and not self._has_shown_epoch:
-            # The first line of a long training may be minutes away: show that it lives.
-            self._has_shown_epoch = True
-            metrics = event.metrics
-            self.print(
-                f"trial {event.trial}: first epoch took {metrics.seconds:.1f} s, "
-                f"validation accuracy {metrics.valid_accuracy:.2%}"
-            )
+            self.print(summary_text(event, self._start))
+        elif not self.is_quiet:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        num_valid = self._start.num_valid if self._start else None
+        match event:
+            case Note():
+                self.print(event.text)
+            case SearchStarted():
+                self.print(start_text(event))
+            case PlanMade():
+                self.print(plan_text(event))
+            case TrialEnded():
+                self.print(trial_text(event, num_valid))
+            case EpochEnded() if not self._has_shown_epoch:
+                self._has_shown_epoch = True
+                self.print(epoch_text(event, num_valid))
 
     def print(self, text: str) -> None:
-        print(text, flush=True)
+        print(sanitize(text), flush=True)
 
     def __exit__(self, *error: object) -> None:
         pass
 
 
+@dataclass
+class _Training:
+    """What is known of a training in work."""
+
+    name: str  # `trial 3`, or `trial 3, seed 1/5`
+    epochs: float  # of its schedule
+    num_params: int | None = None
+    done: float = 0.0  # epochs
+    score: float | None = None  # after the last epoch that has ended
+
+
 class LiveDisplay(AbstractContextManager["LiveDisplay"]):
-    """The trial in work, the best so far and the counts, redrawn in place on a terminal."""
+    """The trainings in work, the best so far, counts and the time left, redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._start: SearchStarted | None = None
-        self._deadline: float | None = None
-        self._running: dict[int, tuple[TrialStarted, EpochEnded | None]] = {}
+        self._certify: CertifyProgress | None = None
+        self._end: float | None = None  # when all is likely to be over, by the monotonic clock
+        self._running: dict[object, _Training] = {}
         self._counts = Counter[str]()
-        self._best = ""
-        self._trial_seconds: list[float] = []
+        self._best: list[str] = []
         # Last, for it draws at once.
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
 
@@ -105,69 +131,138 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self._start = self._certify = None
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
         match event:
             case Note():
-                self.console.print(Text(event.text))
+                self._print(event.text)
             case SearchStarted():
-                self.console.print(Text(start_text(event)))
+                self._print(start_text(event))
                 self._begin(event)
             case PlanMade():
-                self.console.print(Text(plan_text(event)))
+                self._print(plan_text(event))
             case TrialStarted():
-                self._running[event.trial] = (event, None)
+                name = f"trial {event.trial}"
+                self._running[event.trial] = _Training(name, event.epochs, event.num_params)
                 if event.continues is not None:
                     self._counts[Reason.STOPPED_BY_PRUNER] -= 1
                     self._counts[PROMOTED] += 1
+            case EpochProgress():
+                self._go_on(event.trial, event.epochs_done, event.epochs)
+                self._foresee(event.seconds_left)
             case EpochEnded():
-                self._running[event.trial] = (self._running[event.trial][0], event)
+                done = min(event.metrics.epoch, event.epochs)
+                self._go_on(event.trial, done, event.epochs, event.metrics.valid_accuracy)
+            case ScheduleEnded():
+                if event.is_best:
+                    self._note_best(event.trial, event.valid_accuracy, event.num_params)
             case TrialEnded():
                 self._end_trial(event)
+            case CertifyProgress():
+                self._certify_on(event)
             case SearchEnded():
-                self._start = None
-                self._live.stop()
-                self.console.print(Text(summary_text(event)))
+                start = self._start
+                self._stop()
+                self._print(summary_text(event, start))
+
+    def _print(self, text: str, style: str = "") -> None:
+        self.console.print(Text(sanitize(text), style))
 
     def _begin(self, event: SearchStarted) -> None:
         self._start = event
         self._counts.update(event.counts)
-        if event.seconds_left is not None:
-            self._deadline = time.monotonic() + event.seconds_left
-        if event.best_accuracy is not None:
-            self._best = f"{event.best_accuracy:.2%} (trial {event.best_trial})"
+        self._foresee(event.seconds_left)
+        if event.best_accuracy is not None and event.best_trial is not None:
+            self._note_best(event.best_trial, event.best_accuracy, None)
+
+    def _foresee(self, seconds_left: float | None) -> None:
+        if seconds_left is not None:
+            self._end = time.monotonic() + seconds_left
+
+    def _go_on(self, trial: int, done: float, epochs: float, score: float | None = None) -> None:
+        if (training := self._running.get(trial)) is not None:
+            training.done, training.epochs = done, epochs
+            training.score = training.score if score is None else score
+
+    def _note_best(self, trial: int, accuracy: float, num_params: int | None) -> None:
+        self._best = [self._percent(accuracy), f"trial {trial}"]
+        if num_params is not None:
+            self._best.append(f"{num_params:,} parameters")
 
     def _end_trial(self, event: TrialEnded) -> None:
         self._counts[str(event.reason or TRAINED)] += 1
         self._running.pop(event.trial, None)
         if event.is_best and event.valid_accuracy is not None:
-            self._best = (
-                f"{event.valid_accuracy:.2%} with {event.num_params:,} parameters "
-                f"(trial {event.trial})"
-            )
+            self._note_best(event.trial, event.valid_accuracy, event.num_params)
         if event.train_seconds is not None:  # others were turned away, and are only counted
-            self._trial_seconds.append(event.train_seconds)
-            self.console.print(Text(trial_text(event), "bold" if event.is_best else ""))
+            num_valid = self._start.num_valid if self._start else None
+            self._print(trial_text(event, num_valid), "bold" if event.is_best else "")
+
+    def _certify_on(self, event: CertifyProgress) -> None:
+        self._certify = event
+        self._foresee(event.seconds_left)
+        key = event.trial, event.run
+        if event.has_ended:
+            self._running.pop(key, None)
+        else:
+            name = f"trial {event.trial}, {event.run}"
+            self._running[key] = _Training(name, event.epochs, done=event.epochs_done)
+
+    def _percent(self, accuracy: float) -> str:
+        return percent(accuracy, self._start.num_valid if self._start else None)
 
     def _render(self) -> Group:
-        if self._start is None:
+        if self._start is None and self._certify is None:
             return Group()
-        lines = [trial_line(*pair, self._start.max_params) for pair in self._running.values()]
-        lines.append(f"best   {self._best or 'none yet'}")
-        lines.append(f"trials {counts_text(self._counts)}    {self._time_left()}")
+        width = self.console.width
+        lines = [
+            fitted(width, "now    " + each.name, *self._parts(each))
+            for each in list(self._running.values())  # another thread draws
+        ]
+        if self._certify is not None:
+            done = f"done   {self._certify.num_ended} of {self._certify.num_trainings} trainings"
+            lines.append(fitted(width, done, self._time_left()))
+        if self._start is not None:
+            best = self._best or ["none yet"]
+            lines.append(fitted(width, f"best   {best[0]}", *best[1:]))
+            trained = f"trials {count_trained(self._counts)} of {self._start.trials} trained"
+            others = counts_parts(Counter({n: c for n, c in self._counts.items() if n != TRAINED}))
+            lines.append(fitted(width, trained, self._time_left(), *others))
         return Group(*(Text(line, "cyan", no_wrap=True, overflow="ellipsis") for line in lines))
 
+    def _parts(self, training: _Training) -> list[str]:
+        done = f"{training.done:.2f}" if training.epochs < 1 else f"{training.done:.1f}"
+        parts = [f"epoch {done}/{training.epochs:.2g}"]
+        if training.score is not None:
+            parts.append(self._percent(training.score))
+        if training.num_params is not None and self._start is not None:
+            budget = self._start.max_params
+            parts.append(f"{training.num_params:,} of {budget:,} parameters")
+        return parts
+
     def _time_left(self) -> str:
-        assert self._start is not None
-        guesses = []
-        if self._trial_seconds:
-            num_left = max(self._start.trials - count_trained(self._counts), 0)
-            seconds = num_left * statistics.mean(self._trial_seconds)
-            guesses.append(seconds / self._start.workers)
-        if self._deadline is not None:
-            guesses.append(max(self._deadline - time.monotonic(), 0))
-        return f"about {duration_text(min(guesses))} left" if guesses else ""
+        if self._end is None:
+            return ""
+        return f"{duration_text(max(self._end - time.monotonic(), 0))} left"
+
+
+def fitted(width: int, *parts: str) -> str:
+    """As many of the parts as a line has room for, the first in any case.
+
+    >>> fitted(20, "trial 3", "epoch 2/19", "99.1%")
+    'trial 3  epoch 2/19'
+    """
+    line, *others = [part for part in parts if part]
+    for part in others:
+        if len(line) + 2 + len(part) > width:
+            break
+        line += f"  {part}"
+    return line
 
 
 def make_display(is_json: bool, is_quiet: bool) -> JsonDisplay | PlainDisplay | LiveDisplay:
@@ -178,108 +273,3 @@ def make_display(is_json: bool, is_quiet: bool) -> JsonDisplay | PlainDisplay | 
     if is_quiet or not console.is_terminal:
         return PlainDisplay(is_quiet)
     return LiveDisplay(console)
-
-
-class PlainConsole(Console):
-    """Shows names as they are: neither rich nor the terminal takes them for commands."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, highlight=False, **options)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(sanitize(text), **options)
-
-
-def start_text(event: SearchStarted) -> str:
-    verb = "new" if event.is_new else "continuing"
-    text = (
-        f"{verb} study {event.study}: space {event.space} on {event.dataset} "
-        f"({event.num_train:,} images to train on, {event.num_valid:,} to validate), "
-        f"{event.budget}, up to {event.epochs} epochs, {event.workers} at a time on {event.device}"
-    )
-    if not event.is_new:
-        text += f"\nso far: {counts_text(Counter(event.counts))}"
-    return text
-
-
-def plan_text(plan: PlanMade) -> str:
-    """For example `10 min: about 8 candidates, the best for 7 of 19 epochs`."""
-    seconds = plan.seconds_left
-    time = f"{seconds:.0f} s" if seconds < 120 else duration_text(seconds)
-    if not plan.longest_epochs:
-        return (
-            f"{time}: too short to train anything here, where an epoch takes about "
-            f"{duration_text(plan.epoch_seconds)}"
-        )
-    if not plan.num_candidates:
-        return f"{time}: no new candidates, the best for {_epochs(plan)}"
-    candidates = "candidate" if plan.num_candidates == 1 else "candidates"
-    return f"{time}: about {plan.num_candidates} {candidates}, the best for {_epochs(plan)}"
-
-
-def _epochs(plan: PlanMade) -> str:
-    if plan.longest_epochs == plan.epochs:
-        return f"all {plan.epochs} epochs"
-    return epochs_text(plan.longest_epochs, plan.epochs)
-
-
-def trial_line(trial: TrialStarted, epoch: EpochEnded | None, max_params: int) -> str:
-    """A candidate in work, with its parameters as a bar."""
-    filled = round(_BAR_WIDTH * min(trial.num_params / max_params, 1))
-    bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
-    number, epochs, score = 0, trial.epochs, None
-    if epoch:
-        number, epochs, score = epoch.metrics.epoch, epoch.epochs, epoch.metrics.valid_accuracy
-    return (
-        f"now    trial {trial.trial}  epoch {number}/{epochs:.2g}  {bar} {trial.num_params:,} "
-        f"of {max_params:,} parameters" + (f"  {score:.2%}" if score is not None else "")
-    )
-
-
-def trial_text(event: TrialEnded) -> str:
-    parts = [f"trial {event.trial}:"]
-    if event.valid_accuracy is not None:
-        parts.append(f"{event.valid_accuracy:.2%}")
-    if event.num_params is not None and event.reason != Reason.OVER_BUDGET:
-        parts.append(f"{event.num_params:,} parameters")
-    if event.train_seconds is not None:
-        parts.append(f"{event.train_seconds:.1f} s")
-    if event.reason is not None:
-        parts.append(f"{event.reason} ({event.detail})")
-    elif event.detail:
-        parts.append(event.detail)
-    if event.is_best:
-        parts.append("best so far")
-    return "  ".join(parts)
-
-
-def summary_text(event: SearchEnded) -> str:
-    lines = [f"search ended: {event.why}", f"trials: {counts_text(Counter(event.counts))}"]
-    if event.best_trial is None:
-        lines.append("no network yet: no candidate has come to the end of a schedule")
-    else:
-        best = (
-            f"best: trial {event.best_trial}, validation accuracy {event.best_accuracy:.2%}, "
-            f"{event.best_num_params:,} parameters"
-        )
-        if event.best_schedule:
-            best += f", trained for {event.best_schedule}"
-        lines.append(best)
-    return "\n".join(lines)
-
-
-def counts_text(counts: Counter[str]) -> str:
-    """For example `12 trained, 3 stopped by pruner, 40 over budget`."""
-    order = [TRAINED, Reason.STOPPED_BY_PRUNER, PROMOTED, *Reason]
-    names = sorted(
-        (name for name in counts if counts[name]),
-        key=lambda name: (order.index(name) if name in order else len(order), name),
-    )
-    return ", ".join(f"{counts[name]:,} {name}" for name in names) or "none yet"
-
-
-def duration_text(seconds: float) -> str:
-    minutes = seconds / 60
-    if minutes < 1:
-        return f"{seconds:.0f} s" if seconds >= 0.5 else "under 1 s"
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -14,7 +14,7 @@ from nas.errors import StudyError
 from nas.reports.axes import Entry, Scale, frame, legend, mark_point, percent, thousands
 from nas.reports.frontier import pareto, points_of
 from nas.reports.importance import Importance
-from nas.reports.live import duration_text
+from nas.reports.lines import duration_text
 from nas.reports.picture import (
     SERIES,
     SHAPES,

@@ -25,7 +25,7 @@ from nas.reports.certificates import (
 from nas.reports.comparison import differing_facts, verdict
 from nas.reports.confusion import Predictions, confusion_plot
 from nas.reports.importance import importance_of
-from nas.reports.live import counts_text, duration_text
+from nas.reports.lines import counts_text, duration_text
 from nas.reports.network_drawing import network_drawing
 from nas.reports.page import HtmlPage
 from nas.reports.picture import Picture

@@ -20,8 +20,9 @@ from nas.certification.records import Protocol
 from nas.errors import option
 from nas.metrics import EpochMetrics
 from nas.reports.certificates import certificate_tables, measured_runs, spread
+from nas.reports.console import PlainConsole
 from nas.reports.frontier import Point, best_under, curves_drawing, drawing, points_of
-from nas.reports.live import PlainConsole, counts_text, duration_text, plan_text
+from nas.reports.lines import counts_text, duration_text, plan_text
 from nas.reports.results import StudyResult, TrialResult
 from nas.reports.sketch import Drawn
 from nas.storage.counts import count_trials

@@ -111,17 +111,36 @@ def forecast(
         """Epochs until all are trained in full, and until the search is likely to end."""
         each = pruner.rung_epochs(candidate.recipe.epochs)
         most = sum(each) * math.ceil(num_trials / num_workers)
-        work = 0.0
-        for rung, epochs in enumerate(each):
-            kept = GOING_ON * num_trials / (LOWEST_KEPT * KEPT ** (rung - 1))
-            work += epochs * min(max(kept, FINISHED) if rung else num_trials, num_trials)
-        # One worker trains the schedules of the last candidate while the others have nothing to do.
-        likely = work / num_workers + (1 - 1 / num_workers) * sum(each)
-        return most, min(likely, most)
+        return most, min(epochs_left(each, num_trials, num_workers), most)
 
     each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
     most, likely = (statistics.mean(seconds(c, climbs(c)[i]) for c in candidates) for i in range(2))
     return Forecast(num_trials, each, most, likely)
+
+
+def epochs_left(
+    rung_epochs: Sequence[float],
+    num_trials: int,
+    num_workers: int,
+    longest: Sequence[float] = (),
+    in_work: float = 0.0,
+) -> float:
+    """Epochs, one after another, until a search is likely to end.
+
+    Args:
+        rung_epochs: of each training of a candidate, see `Pruner.rung_epochs`.
+        num_trials: candidates that are to be trained in all.
+        longest: epochs of the longest schedule that each has ended that was trained.
+        in_work: epochs that the trainings in work have behind them.
+    """
+    work = 0.0
+    for rung, epochs in enumerate(rung_epochs):
+        kept = GOING_ON * num_trials / (LOWEST_KEPT * KEPT ** (rung - 1))
+        wanted = min(max(kept, FINISHED) if rung else num_trials, num_trials)
+        work += epochs * max(wanted - sum(done >= epochs for done in longest), 0)
+    work = max(work - in_work, 0)
+    # One worker trains the schedules of the last candidate while the others have nothing to do.
+    return work / num_workers + (1 - 1 / num_workers) * min(sum(rung_epochs), work)
 
 
 @dataclass(frozen=True)

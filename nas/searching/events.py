@@ -34,6 +34,7 @@ class SearchStarted:
     best_trial: int | None
     best_accuracy: float | None
     seconds_left: float | None  # until the time limit
+    largest_share: float | None = None  # of the validation images, of their most frequent class
 
     @property
     def is_new(self) -> bool:
@@ -63,6 +64,27 @@ class TrialStarted:
 
 
 @dataclass(frozen=True)
+class EpochProgress:
+    """A training goes on; of each worker about twice a second. Not among the lines of `--json`."""
+
+    trial: int
+    epochs_done: float  # of the schedule it is in now, for example 0.4
+    epochs: float  # of that schedule
+    seconds_left: float | None  # until the search is likely to end; None before that can be told
+
+
+@dataclass(frozen=True)
+class ScheduleEnded:
+    """A training has come to its end, and the trial goes on with a longer one."""
+
+    trial: int
+    epochs: float  # of the schedule that has ended
+    valid_accuracy: float  # 0..1
+    num_params: int
+    is_best: bool
+
+
+@dataclass(frozen=True)
 class EpochEnded:
     trial: int
     metrics: EpochMetrics
@@ -81,6 +103,23 @@ class TrialEnded:
 
 
 @dataclass(frozen=True)
+class CertifyProgress:
+    """A certification goes on: of each worker about twice a second, and when a training ends."""
+
+    trial: int
+    run: str  # which of its trainings: `seed 3/5`
+    epochs_done: float
+    epochs: int  # equal to `epochs_done` when it has ended
+    num_ended: int  # trainings, with those of earlier calls
+    num_trainings: int  # that are to be in the end
+    seconds_left: float | None  # until all have ended; None before that can be told
+
+    @property
+    def has_ended(self) -> bool:
+        return self.epochs_done >= self.epochs
+
+
+@dataclass(frozen=True)
 class SearchEnded:
     study: str
     reason: Reason | None  # the time limit, or interrupted; None when it came to its own end
@@ -93,7 +132,10 @@ class SearchEnded:
     seconds_needed: float | None = None  # where the time was too short for anything
 
 
-Event = Note | SearchStarted | PlanMade | TrialStarted | EpochEnded | TrialEnded | SearchEnded
+Event = (
+    Note | SearchStarted | PlanMade | TrialStarted | EpochProgress | EpochEnded | ScheduleEnded
+    | TrialEnded | SearchEnded | CertifyProgress
+)  # fmt: skip
 Callback = Callable[[Event], None]
 
 

@@ -45,6 +45,7 @@ from nas.storage.trials import (
     record_rejection,
     record_result,
     record_training,
+    result_of,
     stored,
     was_shortened,
 )
@@ -82,6 +83,7 @@ class Ledger:
         self.timetable: Timetable | None = None  # where there is a time limit
         self.step: Step | None = None  # what the timetable says comes next
         self.promotion: FrozenTrial | None = None  # the stopped trial that goes on next
+        self._longest: list[float] | None = None  # see `longest_schedules`
         self.is_exhausted = False  # no more candidates will come
         self.weights = WeightsStore(study, artifact_dir)
         self.lease = Lease(study)
@@ -100,6 +102,7 @@ class Ledger:
         """
         self._file.check()
         self.progress = count_trials(self.study)
+        self._longest = None
         trials = self._trials  # no fewer than the counts are of
         if self.timetable is not None:
             num_new = max(self.config.trials - self._num_begun, 0) if not self.is_exhausted else 0
@@ -155,6 +158,19 @@ class Ledger:
     def num_trained(self) -> int:
         """How many candidates had their training."""
         return count_trained(self.progress.counts)
+
+    @property
+    def longest_schedules(self) -> Sequence[float]:
+        """Epochs of the longest schedule that each candidate has ended."""
+        if self._longest is None:
+            found: dict[str, float] = {}
+            for trial in self._trials:
+                result = result_of(trial)
+                if result is not None:
+                    mark = str(trial.user_attrs.get("fingerprint", trial.number))
+                    found[mark] = max(found.get(mark, 0.0), result.epochs)
+            self._longest = list(found.values())
+        return self._longest
 
     @property
     def counts(self) -> dict[str, int]:

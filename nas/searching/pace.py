@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections import deque
 
 from nas.candidates.candidate import Candidate
 from nas.searching.planning import FORWARD_SHARE
 
 REMEMBERED = 20  # epochs: the machine may have become slower, or faster
+
+
+class StepClock:
+    """How long an epoch of one training takes, as far as its steps can tell."""
+
+    def __init__(self) -> None:
+        self.epochs = 0.0  # done
+        self.epoch_seconds: float | None = None
+        self._first: tuple[float, float] | None = None  # when, and the epochs done by then
+
+    def heard(self, epochs: float) -> None:
+        """The training has come so far, in epochs of its schedule."""
+        now, self.epochs = time.monotonic(), epochs
+        # The first steps make things ready, and say nothing of how long the others take.
+        if self._first is None:
+            self._first = now, epochs
+        elif epochs > self._first[1]:
+            self.epoch_seconds = (now - self._first[0]) / (epochs - self._first[1])
 
 
 class Pace:

@@ -13,7 +13,16 @@ from optuna.exceptions import UpdateFinishedTrialError
 from nas.candidates.candidate import Candidate
 from nas.errors import SearchError, StorageFailedError
 from nas.metrics import EpochMetrics
-from nas.searching.events import Callback, EpochEnded, Note, TrialEnded, TrialStarted
+from nas.searching.events import (
+    Callback,
+    EpochEnded,
+    EpochProgress,
+    Note,
+    ScheduleEnded,
+    TrialEnded,
+    TrialStarted,
+)
+from nas.searching.foresight import Foresight
 from nas.searching.ledger import STORAGE_FAILURES, Ledger
 from nas.searching.pace import Pace
 from nas.searching.planning import Step
@@ -22,7 +31,7 @@ from nas.searching.stop import StopRequest
 from nas.storage.trials import SQUEEZED_INTO, Reason
 from nas.training import EndAfter, TrainResult
 from nas.training.device import device_name
-from nas.training.messages import EpochDone, Failed, Message, Restarted, Trained
+from nas.training.messages import EpochDone, Failed, Message, Restarted, StepsDone, Trained
 from nas.training.pool import POLL_SECONDS, WorkerPool
 
 MAX_ERRORS_IN_A_ROW = 3
@@ -49,6 +58,7 @@ class TrialRunner:
         self.pace = Pace(pool.num_valid)  # of every epoch
         self.device = device_name(pool.device, pool.precision)
         self.running: dict[int, RunningTrial] = {}  # by the number of the trial
+        self.foresight = Foresight(ledger, self.pace, pool, stop)
         self.num_errors = 0  # in a row
         self._unheard: deque[Message] = deque()
 
@@ -161,8 +171,15 @@ class TrialRunner:
 
     def _record(self, running: RunningTrial, message: Message) -> None:
         match message:
+            case StepsDone(number, epochs):
+                running.came_to(epochs)
+                left = self.foresight.seconds_left(self.running.values())
+                self.callback(
+                    EpochProgress(number, running.clock.epochs, running.schedules[0], left)
+                )
             case EpochDone(number, metrics):
                 running.heard.append(metrics)
+                running.came_to(metrics.epoch)
                 num_images = round(min(running.schedules[0], 1) * self.pool.num_train)
                 self.pace.add(running.candidate, num_images, metrics.seconds)
                 self.callback(EpochEnded(number, metrics, running.schedules[0]))
@@ -227,10 +244,16 @@ class TrialRunner:
                 running, reason, detail, result.history, result.train_seconds, is_best=is_best
             )
             return
+        is_best = running.result == rung and self.ledger.is_best(running)
+        num_params = running.candidate.architecture.num_params
+        self.callback(
+            ScheduleEnded(
+                running.trial.number, rung.epochs, rung.valid_accuracy, num_params, is_best
+            )
+        )
         running.rungs.append(rung)
         running.seconds += rung.train_seconds
-        running.schedules = running.schedules[1:]
-        running.heard.clear()
+        running.begin(running.schedules[1:])
         self.pool.start(running.job(self.pool.num_train))  # to the worker that has just become idle
 
     def _fail(self, running: RunningTrial, reason: Reason, message: Failed) -> None:

@@ -11,6 +11,7 @@ import torch
 from nas import __version__
 from nas.candidates.candidate import Candidate
 from nas.metrics import EpochMetrics
+from nas.searching.pace import StepClock
 from nas.storage.trials import Rung, epochs_text
 from nas.training import TrainResult
 from nas.training.messages import Job
@@ -34,6 +35,7 @@ class RunningTrial:
     heard: list[EpochMetrics] = field(default_factory=list)
     """Epochs of this training, as they came: where the search breaks off, there is no other record
     of them."""
+    clock: StepClock = field(default_factory=StepClock)  # of the first of `schedules`
 
     @property
     def is_full(self) -> bool:
@@ -49,6 +51,15 @@ class RunningTrial:
     def schedule_text(self) -> str:
         """How much of the full schedule this one is, for example `1 of 19 epochs`."""
         return epochs_text(self.schedules[0], self.candidate.recipe.epochs)
+
+    def begin(self, schedules: tuple[float, ...]) -> None:
+        """Go on with the next training."""
+        self.schedules, self.clock = schedules, StepClock()
+        self.heard.clear()
+
+    def came_to(self, epochs: float) -> None:
+        """The worker says how far the training has come, in epochs of the images it is given."""
+        self.clock.heard(epochs * min(self.schedules[0], 1))
 
     def rung(self, result: TrainResult) -> Rung:
         """What a training with its first schedule came to."""

@@ -139,6 +139,7 @@ class Search:
                 best_trial=best.number if best else None,
                 best_accuracy=best.valid_accuracy if best else None,
                 seconds_left=self.stop.seconds_left,
+                largest_share=self.data.largest_share,
             )
         )
 

@@ -196,6 +196,7 @@ class SearchSetup:
             preparation=data.preparation.to_json() if data.preparation else None,
             test_source=self.source.test_record,
             num_test=self.source.num_test,
+            largest_share=data.largest_share,
         )
 
 

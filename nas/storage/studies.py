@@ -84,6 +84,7 @@ class DataFacts:
     preparation: dict[str, Any] | None = None  # how files became images; None where none did
     test_source: str | None = None  # the same of test images that were given on their own
     num_test: int | None = None  # None where no file of theirs was opened
+    largest_share: float | None = None  # of validation images, of their most frequent class
 
     @property
     def fit(self) -> Literal["stretch", "crop", "pad"] | None:

@@ -71,6 +71,7 @@ class CapturedEngine(Engine):
             with LAUNCHING:
                 (self._many_steps if num_steps > 1 else self._one_step)()
             num_left -= num_steps
+            self.num_steps += num_steps
         return self._loss_sum.item() / self.num_batches
 
     def shorten(self, epochs_done: int, epochs: int) -> None:

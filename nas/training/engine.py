@@ -65,7 +65,7 @@ class Engine:
         self.rates = learning_rates(recipe, self.num_batches * recipe.epochs)
         self.step = Step(network, self.optimizer, data, recipe, precision, self.generator)
         self.evaluation = Evaluation(self.model, data, EVALUATION_BATCH)
-        self.num_steps = 0  # done
+        self.num_steps = 0  # done, or on their way to the device
 
     def draw_order(self) -> Tensor:
         """The train images of the next epoch as (batches, images) of their indices.

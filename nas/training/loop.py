@@ -47,6 +47,7 @@ def train(
     precision: torch.dtype | None = None,
     on_epoch_end: Callable[[EpochMetrics], bool | EndAfter] = lambda metrics: False,
     should_stop: Callable[[], bool] = lambda: False,
+    on_step: Callable[[float], None] = lambda epochs: None,
 ) -> TrainResult:
     """Train a new network on `data`, on the device where `data` lives.
 
@@ -63,6 +64,7 @@ def train(
             schedule end sooner, but not before the next epoch.
         should_stop: asked before each step on a CPU, every few on a GPU; True stops at once, in the
             middle of an epoch.
+        on_step: told before each of those steps how many epochs are done, for example 0.4.
 
     Raises:
         DivergedError: loss or weights are no longer finite.
@@ -80,10 +82,15 @@ def train(
         closing(make_engine(architecture, recipe, data, seed, precision)) as engine,
     ):
         epoch, num_epochs = 0, recipe.epochs
+
+        def is_told_to_stop() -> bool:
+            on_step(engine.num_steps / engine.num_batches)
+            return should_stop()
+
         while epoch < num_epochs:
             epoch += 1
             epoch_started = time.perf_counter()
-            train_loss = engine.train_epoch(should_stop)
+            train_loss = engine.train_epoch(is_told_to_stop)
             if train_loss is None:
                 is_stopped = True
                 break

@@ -28,6 +28,14 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class StepsDone:
+    """A training goes on, and has come so far; the worker waits for nothing."""
+
+    number: int
+    epochs: float  # of this training, for example 0.4
+
+
+@dataclass(frozen=True)
 class EpochDone:
     """An epoch is over; the worker waits for `WorkerPool.answer`."""
 
@@ -62,4 +70,4 @@ class Restarted:
     detail: str
 
 
-Message = EpochDone | Trained | Failed | Restarted
+Message = StepsDone | EpochDone | Trained | Failed | Restarted

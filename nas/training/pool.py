@@ -1,6 +1,6 @@
 """The processes that train candidates. They know nothing of studies.
 
-    start(Job) ... wait() -> EpochDone -> answer(stop?) ... -> Trained or Failed
+    start(Job) ... wait() -> StepsDone ... EpochDone -> answer(stop?) ... -> Trained or Failed
 
 A worker first says that it is ready: the time that it takes to start is no silence.
 
@@ -33,13 +33,22 @@ from nas.data import Dataset
 from nas.errors import DataError
 from nas.metrics import EpochMetrics
 from nas.training import EndAfter
-from nas.training.messages import EpochDone, Failed, Job, Message, Ready, Restarted, Trained
+from nas.training.messages import (
+    EpochDone,
+    Failed,
+    Job,
+    Message,
+    Ready,
+    Restarted,
+    StepsDone,
+    Trained,
+)
 from nas.training.worker import work
 
 JOIN_SECONDS = 5  # that a worker is given to end by itself
 POLL_SECONDS = 0.2  # how soon a signal or the time limit is noticed while all workers train
 WORKERS_ON_CUDA = 4
-SILENCE_SECONDS = 3600.0  # without an epoch, after which a training is taken to hang
+SILENCE_SECONDS = 3600.0  # without a step, after which a training is taken to hang
 GAP_SECONDS = 60.0  # between two calls of `wait`: this process stood still, and they perhaps too
 
 # glibc reads these when a process starts. By default it hands every large tensor back to the
@@ -196,7 +205,7 @@ class WorkerPool:
         if hung is None:
             return []
         hung.process.kill()
-        return self._bury(hung, f"it hung: no epoch in {SILENCE_SECONDS:,.0f} s")
+        return self._bury(hung, f"it hung: no step in {SILENCE_SECONDS:,.0f} s")
 
     def _receive(self, worker: _Worker) -> list[Message]:
         assert worker.job is not None
@@ -208,6 +217,8 @@ class WorkerPool:
         if isinstance(message, Ready):
             worker.is_ready = True
             return []
+        if isinstance(message, StepsDone):
+            return [message]
         if isinstance(message, EpochDone):
             worker.history.append(message.metrics)
             return [message]
@@ -267,11 +278,15 @@ class WorkerPool:
 
 
 def train_all(
-    pool: WorkerPool, jobs: Iterable[Job], stop: Callable[[], bool] = lambda: False
+    pool: WorkerPool,
+    jobs: Iterable[Job],
+    stop: Callable[[], bool] = lambda: False,
+    told: Callable[[StepsDone | EpochDone], None] = lambda message: None,
 ) -> Iterator[Trained | Failed]:
     """Train every job to its end; yields what became of each when it ends, until told to stop.
 
-    After `stop` no job is begun, and those in work end as `Trained`, unfinished.
+    `told` hears how far each has come. After `stop` no job is begun, and those in work end as
+    `Trained`, unfinished.
     """
     waiting, num_running = deque(jobs), 0
     while num_running or (waiting and not stop()):
@@ -283,7 +298,10 @@ def train_all(
             pool.stop()
         for message in pool.wait(POLL_SECONDS):
             match message:
+                case StepsDone():
+                    told(message)
                 case EpochDone(number, _):
+                    told(message)
                     pool.answer(number, stop=False)
                 case Trained() | Failed():
                     num_running -= 1

@@ -1,7 +1,7 @@
 """A process that trains candidates, one at a time on each of its connections.
 
-parent: Job ...                 bool or EndAfter ...
-worker:         EpochDone ...            ... -> Trained or Failed
+parent: Job ...                             bool or EndAfter ...
+worker:         StepsDone ... EpochDone ...            ... -> Trained or Failed
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +24,9 @@ from nas.errors import DivergedError, one_line
 from nas.metrics import EpochMetrics
 from nas.training import EndAfter, train
 from nas.training.cuda import release_memory
-from nas.training.messages import EpochDone, Failed, Job, Ready, Trained
+from nas.training.messages import EpochDone, Failed, Job, Ready, StepsDone, Trained
+
+STEPS_SECONDS = 0.5  # between two words of steps: they are for people, and for the watch on hanging
 
 
 def work(
@@ -59,11 +62,12 @@ def work(
 
 def _serve(connection: Connection, data: Dataset, precision: torch.dtype, stop: Any) -> None:
     torch.set_num_threads(1)  # counts for this thread alone
+    steps = _StepReporter(connection)
     try:
         connection.send(Ready())
         while True:
             job: Job = connection.recv()
-            answer = _train(job, connection, data, precision, stop)
+            answer = _train(job, connection, data, precision, stop, steps)
             release_memory(data.images.device)
             connection.send(answer)
     except (EOFError, OSError):  # the parent wants no more, or is gone
@@ -73,8 +77,27 @@ def _serve(connection: Connection, data: Dataset, precision: torch.dtype, stop: 
         os._exit(1)  # a thread that ends alone would keep the parent waiting
 
 
+class _StepReporter:
+    """Tells the parent of steps, but not of each: a clock is read, and rarely more."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.next_time = time.monotonic() + STEPS_SECONDS
+
+    def __call__(self, number: int, epochs: float) -> None:
+        now = time.monotonic()
+        if now >= self.next_time:
+            self.connection.send(StepsDone(number, epochs))
+            self.next_time = now + STEPS_SECONDS
+
+
 def _train(
-    job: Job, connection: Connection, data: Dataset, precision: torch.dtype, stop: Any
+    job: Job,
+    connection: Connection,
+    data: Dataset,
+    precision: torch.dtype,
+    stop: Any,
+    steps: _StepReporter,
 ) -> Trained | Failed:
     def on_epoch_end(metrics: EpochMetrics) -> bool | EndAfter:
         connection.send(EpochDone(job.number, metrics))
@@ -90,6 +113,7 @@ def _train(
             precision=precision,
             on_epoch_end=on_epoch_end,
             should_stop=lambda: bool(stop.value),
+            on_step=lambda epochs: steps(job.number, epochs),
         )
     except DivergedError as error:
         return Failed(job.number, str(error), has_diverged=True)

@@ -26,6 +26,7 @@ from nas.certification.records import (
 from nas.data import into_folds, whole, with_test
 from nas.errors import DataError, SearchError, StudyError
 from nas.reports.certificates import certificate_tables
+from nas.searching.events import Note
 from nas.storage.artifacts import WeightsStore
 from nas.storage.database import open_storage
 from nas.storage.ranking import find_trial
@@ -85,7 +86,7 @@ def prepare(folder, trials=(0, 1), num_seeds=2, stop_after=None, pool=LocalPool,
     each time that it loads the test images, how many trainings were stored by then.
     """
     study = study_in(folder)
-    lines, pools, seen = [], [], []
+    lines, pools, seen, progress = [], [], [], []
 
     def load_test():
         seen.append({p: len(all_runs(study, p)) for p in Protocol})
@@ -94,6 +95,12 @@ def prepare(folder, trials=(0, 1), num_seeds=2, stop_after=None, pool=LocalPool,
     def make_pool(data):
         pools.append(data)
         return pool(data)
+
+    def tell(event):
+        if isinstance(event, Note):
+            lines.append(event.text)
+        else:
+            progress.append(event)
 
     parts = {
         "data": make_tiny_data(),
@@ -107,10 +114,11 @@ def prepare(folder, trials=(0, 1), num_seeds=2, stop_after=None, pool=LocalPool,
         num_seeds,
         study_seed=0,
         weights=WeightsStore(study, folder / "artifacts"),
-        say=lines.append,
+        callback=tell,
         **parts | options,
     )
     certification.lines, certification.pools, certification.seen = lines, pools, seen
+    certification.told = progress
     return certification
 
 
@@ -192,6 +200,32 @@ def test_folds_that_were_broken_off_go_on_and_another_number_of_them_is_refused(
     other = prepare(folder, folds=into_folds(data, 4, seed=0))
     with pytest.raises(StudyError, match=r"folds was 3 in study 's', now it is 4: give 3"):
         other.run_honest()
+
+
+# Progress
+
+
+def test_each_training_is_told_of_until_all_have_ended(certified):
+    ends = [event for event in certified.told if event.has_ended]
+    assert [(e.trial, e.run) for e in ends] == [
+        (0, "seed 1/2"), (1, "seed 1/2"), (0, "seed 2/2"), (1, "seed 2/2"),
+        (1, "seed 1/2"), (1, "seed 2/2"),
+    ]  # fmt: skip
+    assert [e.num_ended for e in ends] == [1, 2, 3, 4, 5, 6]
+    assert {e.num_trainings for e in certified.told} == {6}
+    meanwhile = [event for event in certified.told if not event.has_ended]
+    assert {(e.epochs_done, e.epochs) for e in meanwhile} == {(1, 2)}
+    assert ends[-1].seconds_left == 0
+    assert ends[0].seconds_left > 0
+
+
+def test_trainings_of_an_earlier_call_count_as_ended(folder):
+    prepare(folder, stop_after=1).run_honest()
+    again = prepare(folder)
+    again.run_honest()
+    ends = [event for event in again.told if event.has_ended]
+    assert [e.num_ended for e in ends] == [2, 3, 4, 5, 6]
+    assert {e.num_trainings for e in again.told} == {6}
 
 
 # Honest

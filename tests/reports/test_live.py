@@ -11,18 +11,15 @@ import pytest
 from rich.console import Console
 
 from nas.metrics import EpochMetrics
-from nas.reports.live import (
-    JsonDisplay,
-    LiveDisplay,
-    PlainDisplay,
-    counts_text,
-    duration_text,
-    make_display,
-)
+from nas.reports.lines import counts_text, duration_text
+from nas.reports.live import JsonDisplay, LiveDisplay, PlainDisplay, make_display
 from nas.searching.events import (
+    CertifyProgress,
     EpochEnded,
+    EpochProgress,
     Note,
     PlanMade,
+    ScheduleEnded,
     SearchEnded,
     SearchStarted,
     TrialEnded,
@@ -33,13 +30,14 @@ from nas.storage.trials import Reason
 
 STARTED = SearchStarted(
     "s", "blocks", "digits", 1369, 124, "cpu", 1, 20000, "fewer than 20,000 of some", 3, 19,
-    {}, None, None, 60.0,
+    {}, None, None, 60.0, 0.113,
 )  # fmt: skip
 STORY = [
     Note("a note with [brackets]"),
     STARTED,
     TrialEnded(0, Reason.OVER_BUDGET, "too many", 25000, None, None, False),
     TrialStarted(1, 12345, 10**6, 19, "sgd 0.1"),
+    EpochProgress(1, 0.4, 19, 50.0),
     EpochEnded(1, EpochMetrics(1, 0.5, 0.4, 0.91, 2.5), 19),
     EpochEnded(1, EpochMetrics(2, 0.4, 0.3, 0.93, 2.5), 19),
     TrialEnded(1, None, "", 12345, 0.93, 5.0, True),
@@ -72,7 +70,7 @@ def test_plain_display_prints_one_line_a_trial(capsys):
     trials = [line for line in lines if line.startswith("trial ") and "first epoch" not in line]
     assert len(trials) == 2
     assert trials[0] == "trial 0:  over budget (too many)"
-    assert "93.00%" in trials[1]
+    assert "93.0%" in trials[1]
     assert "12,345 parameters" in trials[1]
     assert "best so far" in trials[1]
     assert sum("first epoch" in line for line in lines) == 1
@@ -87,9 +85,12 @@ def test_start_says_what_a_network_may_cost(capsys):
 
 
 def test_duplicate_is_shown_with_the_score_it_was_told_with_and_is_never_the_best(capsys):
-    PlainDisplay()(TrialEnded(3, Reason.DUPLICATE, "trial 1 is the same", 12345, 0.93, None, False))
+    display = PlainDisplay()
+    display(STARTED)
+    capsys.readouterr()
+    display(TrialEnded(3, Reason.DUPLICATE, "trial 1 is the same", 12345, 0.93, None, False))
     line = capsys.readouterr().out.rstrip()
-    assert line == "trial 3:  93.00%  12,345 parameters  duplicate (trial 1 is the same)"
+    assert line == "trial 3:  93.0%  12,345 parameters  duplicate (trial 1 is the same)"
 
 
 def test_quiet_display_prints_the_summary_alone(capsys):
@@ -97,7 +98,9 @@ def test_quiet_display_prints_the_summary_alone(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "search ended: done"
     assert lines[1] == "trials: 1 trained, 1 over budget"
-    assert lines[2].startswith("best: trial 1, validation accuracy 93.00%")
+    assert lines[2].startswith(
+        "best: trial 1, validation accuracy 93.0% (largest class 11%), 12,345 parameters"
+    )
 
 
 def test_live_display_shows_trial_budget_best_counts_and_time_left():
@@ -105,14 +108,17 @@ def test_live_display_shows_trial_budget_best_counts_and_time_left():
     console = Console(file=out, force_terminal=True, width=100, markup=False, highlight=False)
     display = LiveDisplay(console)
     with display:
-        for event in STORY[:6]:
+        for event in STORY[:7]:
             display(event)
         with console.capture() as capture:
             console.print(display._render())
         frame = capture.get()
-        for event in STORY[6:]:
+        for event in STORY[7:]:
             display(event)
-    for words in ("trial 1", "epoch 2/19", "12,345 of 20,000", "93.00%", "1 over budget", "left"):
+    for words in (
+        "trial 1", "epoch 2.0/19", "12,345 of 20,000", "93.0%", "0 of 3 trained", "1 over budget",
+        "left",
+    ):  # fmt: skip
         assert words in frame
     text = out.getvalue()
     assert "best so far" in text
@@ -127,19 +133,55 @@ def test_live_display_counts_a_candidate_that_was_promoted_once():
         for event in (*STORY[:4], stopped, replace(STORY[3], trial=2, continues=1)):
             display(event)
         assert display._counts == {"over budget": 1, "stopped by pruner": 0, "promoted": 1}
-        display(replace(STORY[6], trial=2))
+        display(replace(STORY[7], trial=2))
     assert count_trained(display._counts) == 1
 
 
-def test_live_display_fits_a_narrow_terminal():
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=40, color_system=None)
+def screen(width, *events):
+    """What the display draws after these events."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
     display = LiveDisplay(console)
-    for event in STORY[1:6]:
+    for event in events:
         display(event)
     with console.capture() as capture:
         console.print(display._render())
-    assert max(len(line) for line in capture.get().splitlines()) <= 40
+    return capture.get()
+
+
+MNIST = replace(STARTED, dataset="mnist", num_valid=5_000, trials=50, seconds_left=None)
+MOMENTS = {
+    "inside the first epoch": [
+        MNIST, replace(STORY[3], trial=0, num_params=19_964, epochs=1),
+        EpochProgress(0, 0.4, 1, 1_234.0),
+    ],
+    "two at a time, one in a part of an epoch, after a first rung": [
+        MNIST, replace(STORY[3], trial=22, num_params=19_964, epochs=1),
+        EpochEnded(22, EpochMetrics(1, 0.5, 0.4, 0.9812, 30.0), 1),
+        ScheduleEnded(22, 1, 0.9812, 19_964, True),
+        EpochProgress(22, 0.2, 4, None),
+        replace(STORY[3], trial=23, num_params=9_964, epochs=0.27),
+        EpochProgress(23, 0.13, 0.27, 7_300.0),
+        *(TrialEnded(n, Reason.STOPPED_BY_PRUNER, "", 9, 0.9, None, False) for n in range(50, 61)),
+        *(TrialEnded(n, Reason.OVER_BUDGET, "", 9, None, None, False) for n in range(200, 240)),
+    ],
+    "a certification": [
+        CertifyProgress(22, "seed 3/5", 4.2, 19, 7, 20, 3_000.0),
+        CertifyProgress(17, "seed 4/5", 0.3, 19, 7, 20, 3_000.0),
+        CertifyProgress(9, "seed 2/5", 19, 19, 7, 20, 3_000.0),
+    ],
+}  # fmt: skip
+
+
+def test_live_display_on_terminals_of_several_widths(golden, monkeypatch):
+    monkeypatch.setattr("nas.reports.live.time.monotonic", lambda: 0.0)
+    parts = []
+    for width in (120, 80, 40):
+        for name, events in MOMENTS.items():
+            drawn = screen(width, *events)
+            assert max(len(line) for line in drawn.splitlines()) <= width
+            assert "…" not in drawn
+            parts.append(f"{name}, {width} columns\n\n{drawn}\n")
+    golden("live", "".join(parts))
 
 
 def test_display_follows_the_options_and_the_terminal(monkeypatch):

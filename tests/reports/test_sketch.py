@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from nas.reports.console import PlainConsole
 from nas.reports.frontier import curves_drawing, drawing, points_of
-from nas.reports.live import PlainConsole
 from nas.reports.sketch import Drawn
 from nas.reports.tables import leaderboard
 from nas.storage.ranking import best_trials

@@ -186,6 +186,16 @@ def test_shortened_schedule_falls_from_where_it_is_to_nearly_nothing(tiny_archit
     assert rest[-1] < 0.05 * rest[0]
 
 
+def test_steps_are_told_in_epochs_and_change_nothing(tiny_architecture, tiny_data):
+    told = []
+    result = train(tiny_architecture, QUICK, tiny_data, seed=0, on_step=told.append)
+    num_steps = len(tiny_data.train_index) // QUICK.batch_size
+    expected = [step / num_steps for step in range(num_steps * QUICK.epochs)]
+    assert told == pytest.approx(expected)
+    plain = train(tiny_architecture, QUICK, tiny_data, seed=0)
+    assert [m.valid_loss for m in result.history] == [m.valid_loss for m in plain.history]
+
+
 def test_should_stop_ends_the_training_inside_an_epoch(tiny_architecture, tiny_data):
     answers = iter([False, False, True])
     heard = []

@@ -20,7 +20,7 @@ from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linea
 from nas.candidates.recipe import Recipe
 from nas.training import pool as pool_module
 from nas.training import train
-from nas.training.messages import EpochDone, Failed, Job, Restarted, Trained
+from nas.training.messages import EpochDone, Failed, Job, Restarted, StepsDone, Trained
 from nas.training.pool import WORKERS_ON_CUDA, WorkerPool, default_workers
 from tests.fakes import train_alone
 from tests.odd_layers import CrashingConv, GreedyConv
@@ -44,18 +44,20 @@ def make_pool(tiny_data):
 
 
 def talk(pool, stop_after=None):
-    """Everything the workers say until all are idle; each epoch is answered."""
+    """What the workers say of epochs until all are idle; each of these is answered."""
     said = []
     while pool.num_idle < pool.num_workers:
         for message in pool.wait(60):
-            said.append(message)
+            if not isinstance(message, StepsDone):
+                said.append(message)
             if isinstance(message, EpochDone):
                 pool.answer(message.number, message.metrics.epoch == stop_after)
     return said
 
 
 def next_message(pool):
-    (message,) = pool.wait(60)
+    while isinstance(message := pool.wait(60)[0], StepsDone):
+        pass
     return message
 
 
@@ -168,6 +170,33 @@ class Clock:
         monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
+def test_worker_says_how_far_it_has_come_inside_of_an_epoch(tiny_data, tiny_architecture):
+    again = tiny_data.train_index.repeat(1000)
+    data = replace(tiny_data, train_index=again)  # an epoch of 180,000 images
+    with WorkerPool(data, CPU, torch.float32, 1) as pool:
+        pool.start(Job(3, tiny_architecture, RECIPE, seed=0))
+        said = [message for _ in range(2) for message in pool.wait(60)]
+        assert [type(message) for message in said] == [StepsDone, StepsDone]
+        assert [message.number for message in said] == [3, 3]
+        assert 0 <= said[0].epochs < said[1].epochs < 1
+        pool.stop()
+        assert isinstance(talk(pool)[-1], Trained)
+
+
+def test_epoch_that_lasts_longer_than_any_silence_is_no_fault(
+    tiny_data, tiny_architecture, monkeypatch
+):
+    monkeypatch.setattr(pool_module, "SILENCE_SECONDS", 50.0)
+    data = replace(tiny_data, train_index=tiny_data.train_index.repeat(2000))
+    with WorkerPool(data, CPU, torch.float32, 1) as pool:
+        clock = Clock(monkeypatch)
+        pool.start(Job(0, tiny_architecture, RECIPE, seed=0))
+        for _ in range(3):
+            said = pool.wait(60)
+            assert [type(message) for message in said] == [StepsDone]
+            clock.now += 40
+
+
 @pytest.mark.slow
 def test_training_that_hangs_is_ended_and_costs_its_own_candidate(
     make_pool, tiny_architecture, monkeypatch
@@ -194,7 +223,7 @@ def test_training_that_hangs_is_ended_and_costs_its_own_candidate(
         while not any(message.number == 1 for message in said):
             said += hear()
         failed = [message for message in said if isinstance(message, Failed)]
-    assert [(m.number, m.detail) for m in failed] == [(0, "it hung: no epoch in 100 s")]
+    assert [(m.number, m.detail) for m in failed] == [(0, "it hung: no step in 100 s")]
     assert failed[0].history  # the epochs before
     assert pool.num_idle == 1
     pool.start(Job(2, tiny_architecture, RECIPE, seed=0))

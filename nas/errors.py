@@ -110,6 +110,16 @@ def command(verb: str, **options: object) -> str:
     return f"nas {' '.join([verb, *given])}" if _is_shell else f"nas.{verb}({', '.join(given)})"
 
 
+def count(number: int, noun: str) -> str:
+    """A number of things, the noun in singular or plural.
+
+    >>> count(1, "file"), count(2000, "file"), count(2, "study"), count(2, "class")
+    ('1 file', '2,000 files', '2 studies', '2 classes')
+    """
+    plural = {"study": "studies", "class": "classes"}.get(noun, f"{noun}s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def one_line(error: BaseException) -> str:
     """An error's class and text on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
@@ -123,6 +133,33 @@ def sanitize(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
+
+
+_SUBSTITUTES = {
+    "█": "#", "░": ".", "│": "|", "└": "+", "─": "-", "●": "o", "·": ".", "±": "+-", "×": "x",
+    "…": "...", "–": "-", "—": "-", "’": "'", "“": '"', "”": '"', "→": "->",
+}  # fmt: skip
+
+
+def substitute(text: str, encoding: str | None) -> str:
+    """The text with what an encoding lacks in other characters, at the worst a question mark.
+
+    >>> substitute("99.3 ± 0.1 ●", "ascii"), substitute("Katze 猫", "cp1252")
+    ('99.3 +- 0.1 o', 'Katze ?')
+    """
+
+    def shown(character: str) -> str:
+        try:
+            character.encode(encoding or "ascii")
+        except UnicodeEncodeError:
+            return _SUBSTITUTES.get(character, "?")
+        return character
+
+    try:
+        text.encode(encoding or "ascii")
+    except UnicodeEncodeError:
+        return "".join(map(shown, text))
+    return text
 
 
 def redact(text: str) -> str:

@@ -10,7 +10,7 @@ import shlex
 import pytest
 from sqlalchemy import make_url
 
-from nas.errors import command, named_for_shell, one_line, option, redact, sanitize
+from nas.errors import command, named_for_shell, one_line, option, redact, sanitize, substitute
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,17 @@ def test_options_are_named_as_python_or_a_shell_takes_them():
             assert (option("max_macs"), option("bits", 8)) == ("--max-macs", "--bits 8")
             assert option("force", True) == "--force"
             assert command("search", budget=9, quiet=True) == "nas search --budget 9 --quiet"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "shown"),
+    [
+        ("utf-8", "99 ± 1 ● 猫", "99 ± 1 ● 猫"),
+        ("cp1252", "99 ± 1 ● 猫", "99 ± 1 o ?"),
+        ("ascii", "99 ± 1 ● 猫 █░│└─", "99 +- 1 o ? #.|+-"),
+        (None, "é", "?"),
+        ("utf-8", "name-\udcff", "name-?"),
+    ],
+)
+def test_what_an_encoding_lacks_has_a_substitute(encoding, text, shown):
+    assert substitute(text, encoding) == shown

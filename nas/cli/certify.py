@@ -15,6 +15,7 @@ from nas.cli.values import Whole
 
 if TYPE_CHECKING:  # it loads Optuna
     from nas.searching.events import Event
+from nas.cli.say import say, say_first
 
 
 @verb(
@@ -59,6 +60,7 @@ def certify(
     precision: str,
     workers: int | None,
 ) -> int:
+    say_first("certify", f"study {study}" if study else "the study searched last")
     found = nas.load_study(study, storage=storage)
     from nas.reports.live import make_display
     from nas.reports.tables import certificate_report, print_report
@@ -84,5 +86,5 @@ def certify(
         if has_report:
             print_report(certificate_report(found.optuna_study))
     if stop.exit_code:
-        print(go_on(), flush=True)
+        say(go_on())
     return stop.exit_code

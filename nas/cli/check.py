@@ -11,6 +11,7 @@ from nas.searching.config import SearchConfig
 
 if TYPE_CHECKING:  # it loads torch
     from nas.searching.estimate import CheckResult
+from nas.cli.say import say, say_first
 
 
 @verb(
@@ -25,11 +26,12 @@ if TYPE_CHECKING:  # it loads torch
 )
 def check(draws: int, **fields: Any) -> int:
     config = SearchConfig(**fields)
+    say_first("check", str(config.dataset or "MNIST"))
     from nas.reports.tables import forecast_report, print_report, stats_report
 
     def show(found: CheckResult) -> None:
         for note in found.notes:
-            print(note)
+            say(note)
         print_report(stats_report(found))
 
     found = nas.check(config, draws=draws, callback=show)

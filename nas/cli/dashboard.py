@@ -5,6 +5,7 @@ from __future__ import annotations
 import nas
 from nas.cli.command import verb
 from nas.cli.options import STORAGE, flag, whole
+from nas.cli.say import say
 
 
 @verb(
@@ -22,6 +23,6 @@ from nas.cli.options import STORAGE, flag, whole
 def dashboard(storage: str | None, port: int, expose: bool) -> int:
     nas.dashboard(
         storage=storage, port=port, expose=expose,
-        callback=lambda line: print(f"{line} (Ctrl-C ends)", flush=True),
+        callback=lambda line: say(f"{line} (Ctrl-C ends)"),
     )  # fmt: skip
     return 0

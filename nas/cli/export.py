@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import nas
@@ -17,6 +16,7 @@ from nas.cli.options import (
     trial_argument,
     whole,
 )
+from nas.cli.say import say
 from nas.cli.values import Folder
 
 FORM = "In which form"
@@ -65,15 +65,15 @@ def export(
     done = nas.export(
         searched if number is None else searched.trial(number), out, format=format,
         calibration=calibration, certified=certified, force=force, data_dir=data_dir,
-        callback=lambda line: print(f"nas: {line}", file=sys.stderr),
+        callback=lambda line: say(f"nas: {line}", is_error=True),
     )  # fmt: skip
     what, origin = "validation" if done.is_real else "random", done.provenance
-    print(
+    say(
         f"exported trial {origin.trial} to {done.folder}: {done.num_params:,} parameters"
-        + (f", validation accuracy {done.accuracy:.2%}" if done.accuracy is not None else "")
+        + (f", validation accuracy {done.accuracy_text}" if done.accuracy_text else "")
         + (f", {origin.certified.text}" if origin.certified else "")
         + (f", trained for {origin.schedule}" if origin.is_short else "")
         + f"; compared on {done.num_checked:,} {what} images"
     )
-    print("\n".join(done.lines))
+    say("\n".join(done.lines))
     return 0

@@ -8,6 +8,7 @@ import nas
 from nas.cli.command import Option, verb
 from nas.cli.go_on import go_on
 from nas.cli.options import LIMITS, flag, search_options
+from nas.cli.say import say, say_first
 from nas.cli.values import Counts
 from nas.searching.config import RANGES, parse_seconds
 
@@ -26,6 +27,7 @@ from nas.searching.config import RANGES, parse_seconds
     ["nas ladder --budgets 1k,5k,20k --timeout 1h", "nas ladder --dataset digits --trials 10"],
 )  # fmt: skip
 def ladder(budgets: tuple[int, ...], quiet: bool, **fields: Any) -> int:
+    say_first("ladder", str(fields["dataset"] or "MNIST"))
     from nas.reports.live import make_display
     from nas.reports.tables import ladder_report, print_report
     from nas.searching.stop import StopRequest
@@ -35,7 +37,7 @@ def ladder(budgets: tuple[int, ...], quiet: bool, **fields: Any) -> int:
         found = nas.ladder(budgets, callback=summary if quiet else None, stop=stop, **fields)
     print_report(ladder_report(found.points, found.budgets))
     if found.is_cut:
-        print(go_on(), flush=True)
+        say(go_on())
     if stop.exit_code:
         return stop.exit_code
     return 0 if found.points else 1

@@ -28,7 +28,7 @@ from nas.cli.show import show
 from nas.cli.spaces import spaces
 from nas.cli.studies import studies
 from nas.cli.verify import verify
-from nas.errors import NasError, named_for_shell, redact, sanitize
+from nas.errors import NasError, named_for_shell, redact, sanitize, substitute
 
 VERBS = (
     search, check, ladder, spaces, show, studies, report, plot, export, verify, certify, dashboard,
@@ -37,7 +37,7 @@ COMPLETION_VARIABLE = "_NAS_COMPLETE"
 
 
 class _Output:
-    """Standard output that knows why it cannot be written any more."""
+    """Standard output that knows why it cannot be written any more, and takes every character."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -45,7 +45,7 @@ class _Output:
 
     def write(self, text: str) -> int:
         with self._watch():
-            return self.stream.write(text)
+            return self.stream.write(substitute(text, self.stream.encoding))
 
     def flush(self) -> None:
         with self._watch():

@@ -9,6 +9,7 @@ import click
 import nas
 from nas.cli.command import Option, verb
 from nas.cli.options import DATA_DIR, OUTPUT, STORAGE, STUDY, flag
+from nas.cli.say import say
 from nas.cli.values import Folder
 
 KINDS = ("frontier", "curves", "spending", "importance", "network", "confusion")
@@ -43,5 +44,5 @@ def plot(
     storage: str | None,
     data_dir: Path | None,
 ) -> int:
-    print(f"wrote {nas.plot(study, kind, out, force=force, storage=storage, data_dir=data_dir)}")
+    say(f"wrote {nas.plot(study, kind, out, force=force, storage=storage, data_dir=data_dir)}")
     return 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import nas
 from nas.cli.command import Option, verb
 from nas.cli.options import DATA_DIR, OUTPUT, STORAGE, STUDIES, flag
+from nas.cli.say import say
 from nas.cli.values import Folder
 
 
@@ -34,7 +34,7 @@ def report(
 ) -> int:
     path = nas.report(
         *study, out=out, force=force, storage=storage, data_dir=data_dir,
-        callback=lambda line: print(f"nas: {line}", file=sys.stderr),
+        callback=lambda line: say(f"nas: {line}", is_error=True),
     )  # fmt: skip
-    print(f"wrote {path}: {path.stat().st_size / 1000:,.0f} kB, to be opened in any browser")
+    say(f"wrote {path}: {path.stat().st_size / 1000:,.0f} kB, to be opened in any browser")
     return 0

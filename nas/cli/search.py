@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import sys
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ import nas
 from nas.cli.command import verb
 from nas.cli.go_on import go_on
 from nas.cli.options import flag, search_options
+from nas.cli.say import say, say_first
 from nas.errors import redact
 from nas.searching.config import SearchConfig
 
@@ -33,6 +33,8 @@ def search(json: bool, quiet: bool, **fields: Any) -> int:
     if json and quiet:
         raise click.UsageError("--quiet is not allowed with --json", click.get_current_context())
     config = SearchConfig(**fields)
+    if not (json or quiet):
+        say_first("search", str(config.dataset or "MNIST"))
     from nas.reports.live import make_display
     from nas.searching.stop import StopRequest
 
@@ -44,15 +46,15 @@ def search(json: bool, quiet: bool, **fields: Any) -> int:
     is_plain = not (json or quiet)
     if stop.exit_code:
         # Not among JSON lines or a bare summary, but to be seen all the same.
-        print(go_on(), file=sys.stdout if is_plain else sys.stderr, flush=True)
+        say(go_on(), is_error=not is_plain)
     elif is_plain and (ended.best_trial is None or ended.best_schedule):
         minutes = None if ended.seconds_needed is None else math.ceil(ended.seconds_needed / 60)
-        print(go_on(minutes), flush=True)
+        say(go_on(minutes))
     if ended.best_trial is not None and is_plain:
         where = f" --study {shlex.quote(study.name)}"
         if config.storage is not None:
             where += f" --storage {shlex.quote(redact(config.storage))}"
-        print(f"look at it: nas show best{where}\ntake it home: nas export{where}", flush=True)
+        say(f"look at it: nas show best{where}\ntake it home: nas export{where}")
     if stop.exit_code:
         return stop.exit_code
     return 0 if ended.best_trial is not None else 1

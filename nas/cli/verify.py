@@ -8,6 +8,7 @@ import click
 
 import nas
 from nas.cli.command import verb
+from nas.cli.say import say
 from nas.cli.values import Folder
 
 
@@ -24,9 +25,9 @@ from nas.cli.values import Folder
 )  # fmt: skip
 def verify(folder: Path) -> int:
     done = nas.verify(folder)
-    print("\n".join(done.lines))
+    say("\n".join(done.lines))
     proved = [name for name in done.formats if name not in done.not_run]
-    print(
+    say(
         f"{done.folder} is what was exported: {done.num_params:,} parameters, "
         f"{done.num_files:,} files by their SHA-256"
         + (f", {' and '.join(proved)} on {done.num_vectors:,} stored images" if proved else "")

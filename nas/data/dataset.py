@@ -15,8 +15,7 @@ from torch import Tensor
 
 from nas.data.layout import TEST_SHARE
 from nas.data.preparation import Preparation
-from nas.data.words import count
-from nas.errors import DataError, option
+from nas.errors import DataError, count, option
 
 MIN_PER_CLASS = 2  # one image to train on, one to validate on
 

@@ -9,8 +9,8 @@ from typing import NoReturn
 from nas.data.layout import TEST_SHARE, Layout, Part
 from nas.data.roles import Role, role_of
 from nas.data.tree import Folder, looks_like_picture, read_tree
-from nas.data.words import count, given, some
-from nas.errors import DataError, option
+from nas.data.words import given, some
+from nas.errors import DataError, count, option
 
 Classes = dict[str, list[Folder]]  # folders by the class that their pictures are of
 
@@ -218,8 +218,8 @@ class _Decision:
 
     def _leave_out_files(self, folder: Folder) -> None:
         if folder.files:
-            count = f"{len(folder.files):,} file{'s' * (len(folder.files) != 1)}"
-            self.notes.append(f"{count} in no class folder left out: {self._list(folder.files)}")
+            left_out = count(len(folder.files), "file")
+            self.notes.append(f"{left_out} in no class folder left out: {self._list(folder.files)}")
 
     def _refuse_twice(self, parts: Sequence[Folder]) -> NoReturn:
         self._refuse(

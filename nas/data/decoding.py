@@ -18,8 +18,8 @@ from nas.data.layout import Layout
 from nas.data.picture import Picture, UnreadableError, read_picture
 from nas.data.preparation import DEFAULT_FIT, Fit, Preparation
 from nas.data.twins import twins
-from nas.data.words import count, given, some
-from nas.errors import DataError, option
+from nas.data.words import given, some
+from nas.errors import DataError, count, option
 
 MAX_BYTES = 4 * 2**30  # of all decoded images: they live in memory as one tensor
 

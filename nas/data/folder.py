@@ -22,8 +22,8 @@ from nas.data.layout import Layout
 from nas.data.picture import DECODER, has_heif
 from nas.data.preparation import DEFAULT_FIT, Fit, Preparation
 from nas.data.twins import size_and_time
-from nas.data.words import count, given
-from nas.errors import DataError, option
+from nas.data.words import given
+from nas.errors import DataError, count, option
 
 
 def load_folder(

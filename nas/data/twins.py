@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 
 from nas.data.layout import Layout
-from nas.data.words import count, some
+from nas.data.words import some
+from nas.errors import count
 
 
 def twins(layout: Layout, is_test: bool) -> list[str]:

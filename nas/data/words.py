@@ -1,4 +1,4 @@
-"""Counts, lists and folders in the sentences of this wing."""
+"""Lists and folders in the sentences of this wing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ from nas.errors import option
 def given(folder: Path) -> str:
     """A folder as its reader gave it: `--dataset pets`."""
     return f"{option('dataset')} {folder}"
-
-
-def count(number: int, noun: str) -> str:
-    """
-    >>> count(1, "file"), count(2000, "file")
-    ('1 file', '2,000 files')
-    """
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

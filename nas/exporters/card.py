@@ -16,6 +16,7 @@ from typing import Any
 from nas.data import NAMES
 from nas.exporters.contract import Format, Proof, Subject, Written
 from nas.exporters.provenance import plain, times
+from nas.metrics import percent
 from nas.storage.studies import StudyFacts
 
 
@@ -118,28 +119,33 @@ def _table(subject: Subject, results: Sequence[Result]) -> str:
         rows += result.written.rows + result.proof.rows
         if result.accuracy is not None:
             numbers = result.format.NUMBERS
-            rows.append((f"validation accuracy, {numbers}", f"{result.accuracy:.2%}"))
+            rows.append(
+                (
+                    f"validation accuracy, {numbers}",
+                    percent(result.accuracy, subject.provenance.num_valid),
+                )
+            )
     return "\n".join(
         ["| | |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows), ""]
     )
 
 
 def _accuracy(subject: Subject, results: Sequence[Result], certificate: Sequence[str]) -> str:
-    lines = []
+    lines, num_valid = [], subject.provenance.num_valid
     if subject.provenance.certified is not None:
         lines.append(f"- As exported: {_text(subject.provenance.certified.text)}.")
     if subject.provenance.valid_accuracy is not None:
         lines.append(
-            f"- In the search: {subject.provenance.valid_accuracy:.2%} of "
-            f"{subject.provenance.num_valid:,} validation images, after "
+            f"- In the search: {percent(subject.provenance.valid_accuracy, num_valid)} of "
+            f"{num_valid:,} validation images, after "
             f"{subject.provenance.schedule}. One training, chosen as the best of many: a little "
             "flattering."
         )
     for result in results:
         if result.accuracy is not None:
             lines.append(
-                f"- `{result.name}`, as exported: {result.accuracy:.2%} of the validation "
-                "images; labels unlike those of the trained network: "
+                f"- `{result.name}`, as exported: {percent(result.accuracy, num_valid)} of the "
+                "validation images; labels unlike those of the trained network: "
                 f"{result.num_other_labels:,}."
             )
     lines += [f"- {_text(line)}" for line in certificate]

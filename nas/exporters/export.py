@@ -23,6 +23,7 @@ from nas.exporters.formats import FORMATS
 from nas.exporters.manifest import NAME, write_sums
 from nas.exporters.provenance import Certified, Provenance
 from nas.exporters.verify import SPEC, VECTORS
+from nas.metrics import percent
 from nas.storage.artifacts import fill
 from nas.storage.studies import DataFacts, StudyFacts
 from nas.storage.trials import TrialRecord
@@ -54,6 +55,11 @@ class Exported:
     provenance: Provenance
 
     @property
+    def accuracy_text(self) -> str:
+        """In percent; empty where it was measured on random images."""
+        return "" if self.accuracy is None else percent(self.accuracy, self.num_checked)
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """How each format was proved, its accuracy, and the notes: what there is to say."""
         lines: list[str] = []
@@ -63,9 +69,10 @@ class Exported:
                 continue
             accuracies = ""
             if result.accuracy is not None:
+                accuracy = percent(result.accuracy, self.num_checked)
                 accuracies = (
-                    f"validation accuracy {result.accuracy:.2%} in {result.format.NUMBERS}, "
-                    f"{self.accuracy:.2%} in floats; "
+                    f"validation accuracy {accuracy} in {result.format.NUMBERS}, "
+                    f"{self.accuracy_text} in floats; "
                 )
             lines.append(
                 f"{result.name}: {accuracies}labels that differ: {result.num_other_labels:,} of "
@@ -224,7 +231,7 @@ def _notes(results: Sequence[Result], accuracy: float | None, subject: Subject) 
             continue
         loss = accuracy - result.accuracy
         if loss > LOSS_TO_MENTION:
-            num = len(subject.calibration)
+            num, num_images = len(subject.calibration), len(subject.images)
             way_out = (
                 f"try {option('calibration', 4 * num)} (it was {num})"
                 if num < subject.facts.num_train
@@ -232,8 +239,8 @@ def _notes(results: Sequence[Result], accuracy: float | None, subject: Subject) 
             )
             notes.append(
                 f"{result.name}: {result.format.NUMBERS} is {100 * loss:.2f} points less accurate "
-                f"than the network in floats: {result.accuracy:.2%} instead of {accuracy:.2%} of "
-                f"{len(subject.images):,} validation images; {way_out}"
+                f"than the network in floats: {percent(result.accuracy, num_images)} instead of "
+                f"{percent(accuracy, num_images)} of {num_images:,} validation images; {way_out}"
             )
     return tuple(notes)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.candidates.architecture import Architecture
+from nas.metrics import percent
 from nas.storage.trials import epochs_text
 
 
@@ -81,8 +82,9 @@ def origin(architecture: Architecture, provenance: Provenance) -> list[str]:
         text = f"{'Test accuracy':22}{provenance.certified.text}"
         lines += textwrap.wrap(text, 96, subsequent_indent=indent)
     elif provenance.valid_accuracy is not None:
+        accuracy = percent(provenance.valid_accuracy, provenance.num_valid)
         lines.append(
-            f"Validation accuracy   {provenance.valid_accuracy:.2%} of {provenance.num_valid:,} "
+            f"Validation accuracy   {accuracy} of {provenance.num_valid:,} "
             f"images held out, after {provenance.schedule}, seed {provenance.seed}"
         )
     if provenance.images is not None:  # whoever classifies others has to do the same

@@ -20,6 +20,8 @@ from nas.certification.records import (
     stack_folds,
 )
 from nas.certification.statistics import compare, compare_folds, errors_in_common, mean_of
+from nas.errors import count
+from nas.metrics import decimals, percent
 from nas.storage.ranking import best_trial, find_trial
 from nas.storage.studies import study_data
 from nas.storage.trials import TrialRecord
@@ -63,7 +65,7 @@ def certificate_lines(study: optuna.Study, trial: int) -> list[str]:
     }
     runs = {protocol: measured_runs(study, protocol, trial) for protocol in how}
     return [
-        f"Trained again {how[protocol]}: {spread([run.accuracy for run in some])}"
+        f"Trained again {how[protocol]}: {spread_of(some)}"
         for protocol, some in runs.items()
         if some
     ]
@@ -110,15 +112,40 @@ def measured_runs(study: optuna.Study, protocol: Protocol, trial: int) -> list[R
     return [run for run in read_runs(study, protocol, trial) if run.accuracy is not None]
 
 
-def spread(accuracies: Sequence[float | None], what: str = "seeds") -> str:
-    """Mean over seeds, standard deviation of one training, interval of the mean; in percent."""
+def spread(
+    accuracies: Sequence[float | None], num_images: int | None = None, what: str = "seed"
+) -> str:
+    """Mean over seeds, standard deviation of one training, interval of the mean; in percent.
+
+    Args:
+        num_images: on which each was measured.
+    """
     summary = mean_of([value for value in accuracies if value is not None])
     if summary.num_seeds < 2:
-        return f"{summary.mean:.2%} (1 seed)"
-    return (
-        f"{100 * summary.mean:.3f} ± {100 * summary.std:.3f} % ({summary.num_seeds} {what}, "
-        f"95 %: {100 * max(summary.low, 0):.3f} to {100 * min(summary.high, 1):.3f})"
+        return f"{percent(summary.mean, num_images)} ({count(summary.num_seeds, what)})"
+    places = decimals(num_images) + 1  # a mean of several has one more
+    mean, std, low, high = (
+        f"{100 * value:.{places}f}"
+        for value in (summary.mean, summary.std, max(summary.low, 0), min(summary.high, 1))
     )
+    return f"{mean} ± {std} % ({count(summary.num_seeds, what)}, 95 %: {low} to {high})"
+
+
+def spread_of(runs: Sequence[Run], what: str = "seed") -> str:
+    """The same of trainings of one candidate, as they ended."""
+    return spread([run.accuracy for run in runs], _num_images(runs), what)
+
+
+def _num_images(runs: Sequence[Run]) -> int | None:
+    """How many images each was measured on."""
+    return min((len(run.is_right) for run in runs if run.is_right is not None), default=None)
+
+
+def _points(num_images: int | None, mean: float, low: float, high: float) -> str:
+    """A difference with its interval, in points."""
+    places = decimals(num_images) + 1
+    first, *ends = (f"{100 * value:+.{places}f}" for value in (mean, low, high))
+    return f"{first} ({' to '.join(ends)})"
 
 
 def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
@@ -134,15 +161,12 @@ def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
         lead = common = certainty = ""
         if trial != best:
             difference = compare(stack(runs[best]), stack(runs[trial]))
-            lead = (
-                f"{100 * difference.mean:+.3f} "
-                f"({100 * difference.low:+.3f} to {100 * difference.high:+.3f})"
-            )
+            lead = _points(num_valid, difference.mean, difference.low, difference.high)
             certainty = f"{difference.probability:.0%}"
             common = f"{difference.errors_in_common:.0%}"
         rows.append(
             (
-                str(trial), _num_params(study, trial), spread([r.accuracy for r in runs[trial]]),
+                str(trial), _num_params(study, trial), spread_of(runs[trial]),
                 f"{mean_over_seeds(r.loss for r in runs[trial]):.4f}", lead, certainty, common,
             )
         )  # fmt: skip
@@ -173,13 +197,14 @@ def _folds_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
             first = [run.accuracy or 0.0 for run in runs[best]]
             low, high, probability = compare_folds(first, accuracies)
             mean = sum(first) / num_folds - sum(accuracies) / num_folds
-            lead = f"{100 * mean:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+            lead = _points(num_images, mean, low, high)
             certainty = f"{probability:.0%}"
             in_common = errors_in_common(stack_folds(runs[best]), stack_folds(runs[trial]))
             common = f"{in_common:.0%}"
         rows.append(
             (
-                str(trial), _num_params(study, trial), spread(accuracies, "folds"),
+                str(trial), _num_params(study, trial),
+                spread(accuracies, num_images // num_folds, "fold"),
                 f"{mean_over_seeds(run.loss for run in runs[trial]):.4f}", lead, certainty, common,
             )
         )  # fmt: skip
@@ -196,14 +221,13 @@ def _folds_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
 
 def _honest_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
     rows = [
-        (str(trial), _num_params(study, trial), spread([run.accuracy for run in some]))
-        for trial, some in runs.items()
+        (str(trial), _num_params(study, trial), spread_of(some)) for trial, some in runs.items()
     ]
-    count = len(openings(study))
+    num_openings = len(openings(study))
     num_images = len(stack(next(iter(runs.values())))[0])
     return Page(
         f"honest: trained on all training images, last epoch, then {num_images:,} test images; "
-        f"this study opened them {count} time{'s' if count > 1 else ''}",
+        f"this study opened them {count(num_openings, 'time')}",
         ("trial", ">parameters", "accuracy"),
         rows,
     )
@@ -214,9 +238,9 @@ def _watched_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
         (
             str(trial),
             _num_params(study, trial),
-            spread([run.accuracy for run in some]),
-            spread([run.best_accuracy for run in some]),
-            f"{max(run.best_accuracy for run in some):.2%}",
+            spread_of(some),
+            spread([run.best_accuracy for run in some], _num_images(some)),
+            percent(max(run.best_accuracy for run in some), _num_images(some)),
         )
         for trial, some in runs.items()
     ]

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from nas.errors import sanitize
+from nas.errors import sanitize, substitute
 
 
 class PlainConsole(Console):
@@ -17,4 +17,4 @@ class PlainConsole(Console):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(sanitize(text), **options)
+        return super().render_str(substitute(sanitize(text), self.encoding), **options)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import optuna
 
+from nas.metrics import percent
 from nas.reports.sketch import MOST_COLUMNS, Marks, sketch
 from nas.storage.ranking import best_trials
+from nas.storage.studies import num_valid_of
 from nas.storage.trials import TrialRecord
 
 WIDTH, HEIGHT = MOST_COLUMNS, 12  # columns of the whole drawing, lines inside the frame
@@ -22,6 +24,7 @@ class Point:
 
     study: str
     record: TrialRecord
+    num_valid: int | None = None  # images that it was validated on
 
     @property
     def num_params(self) -> int:
@@ -34,7 +37,11 @@ class Point:
 
 def points_of(studies: Sequence[optuna.Study]) -> list[Point]:
     """Every network that was trained to its end."""
-    return [Point(study.study_name, record) for study in studies for record in best_trials(study)]
+    return [
+        Point(study.study_name, record, num_valid_of(study))
+        for study in studies
+        for record in best_trials(study)
+    ]
 
 
 def best_under(points: Sequence[Point], budget: int) -> Point | None:
@@ -52,7 +59,7 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def drawing(points: Sequence[Point], width: int = WIDTH) -> str:
+def drawing(points: Sequence[Point], width: int = WIDTH, num_images: int | None = None) -> str:
     """Accuracy over size, sizes in equal ratios; `●` is on the frontier, `·` is behind it.
 
     Both are drawn as errors, in equal ratios too, so that 99.0 and 99.5 % do not fall into one.
@@ -60,19 +67,22 @@ def drawing(points: Sequence[Point], width: int = WIDTH) -> str:
     front = pareto(points)
     # What is far worse than the frontier would squeeze the rest into a line.
     shown = [p for p in points if p.accuracy >= front[0].accuracy]
-    behind, ahead = (
+    far, ahead = (
         [(float(p.num_params), max(1 - p.accuracy, _FINEST)) for p in some]
         for some in (shown, front)
     )
     plot = sketch(
-        [Marks("·", behind), Marks("●", ahead)], width, HEIGHT, is_x_log=True, x_name="parameters",
-        x_text=lambda size: f"{size:,.0f}", y_text=lambda error: f"{1 - error:.2%}",
+        [Marks("·", far), Marks("●", ahead)], width, HEIGHT, is_x_log=True, x_name="parameters",
+        x_text=lambda size: f"{size:,.0f}", y_text=lambda error: percent(1 - error, num_images),
         smallest_on_top=True,
     )  # fmt: skip
-    return f"{plot}\n{'':>10}● none smaller is as accurate"
+    names = ["● none smaller is as accurate"] + ["· others"] * (len(shown) > len(front))
+    return "\n".join([plot, *(f"{'':>10}{line}" for line in _lines(names, width - 10))])
 
 
-def curves_drawing(records: Sequence[TrialRecord], width: int = WIDTH) -> str:
+def curves_drawing(
+    records: Sequence[TrialRecord], width: int = WIDTH, num_images: int | None = None
+) -> str:
     """The validation error after each epoch: the first trials as letters, the others as dots."""
     trained = [record for record in records if record.history]
     best, others = trained[: len(_LETTERS)], trained[len(_LETTERS) :]
@@ -85,7 +95,7 @@ def curves_drawing(records: Sequence[TrialRecord], width: int = WIDTH) -> str:
     marks += [Marks(letter, points(record)) for letter, record in reversed(letters)]
     plot = sketch(
         marks, width, HEIGHT, is_x_log=False, x_name="epoch", x_text=lambda epoch: f"{epoch:.0f}",
-        y_text=lambda error: f"{error:.2%}", smallest_on_top=False,
+        y_text=lambda error: percent(error, num_images), smallest_on_top=False,
     )  # fmt: skip
     names = [f"{letter} trial {record.number}" for letter, record in letters]
     names += ["· others"] * bool(others)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from nas.errors import count
 from nas.metrics import percent
 from nas.searching.events import EpochEnded, PlanMade, SearchEnded, SearchStarted, TrialEnded
 from nas.storage.counts import PROMOTED
@@ -14,8 +15,9 @@ def start_text(event: SearchStarted) -> str:
     verb = "new" if event.is_new else "continuing"
     text = (
         f"{verb} study {event.study}: space {event.space} on {event.dataset} "
-        f"({event.num_train:,} images to train on, {event.num_valid:,} to validate), "
-        f"{event.budget}, up to {event.epochs} epochs, {event.workers} at a time on {event.device}"
+        f"({count(event.num_train, 'image')} to train on, {event.num_valid:,} to validate), "
+        f"{event.budget}, up to {count(event.epochs, 'epoch')}, {event.workers} at a time "
+        f"on {event.device}"
     )
     if not event.is_new:
         text += f"\nso far: {counts_text(Counter(event.counts))}"
@@ -33,13 +35,12 @@ def plan_text(plan: PlanMade) -> str:
         )
     if not plan.num_candidates:
         return f"{time}: no new candidates, the best for {_epochs(plan)}"
-    candidates = "candidate" if plan.num_candidates == 1 else "candidates"
-    return f"{time}: about {plan.num_candidates} {candidates}, the best for {_epochs(plan)}"
+    return f"{time}: about {count(plan.num_candidates, 'candidate')}, the best for {_epochs(plan)}"
 
 
 def _epochs(plan: PlanMade) -> str:
     if plan.longest_epochs == plan.epochs:
-        return f"all {plan.epochs} epochs"
+        return f"all {plan.epochs} epochs" if plan.epochs > 1 else "its one epoch"
     return epochs_text(plan.longest_epochs, plan.epochs)
 
 

@@ -7,6 +7,7 @@ Each display is called with every event; as a context manager it sets itself up 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from nas.errors import sanitize
+from nas.errors import sanitize, substitute
 from nas.metrics import percent
 from nas.reports.console import PlainConsole
 from nas.reports.lines import (
@@ -90,7 +91,7 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
                 self.print(epoch_text(event, num_valid))
 
     def print(self, text: str) -> None:
-        print(sanitize(text), flush=True)
+        print(substitute(sanitize(text), sys.stdout.encoding), flush=True)
 
     def __exit__(self, *error: object) -> None:
         pass

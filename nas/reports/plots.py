@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import optuna
 
+from nas import metrics
 from nas.errors import StudyError
 from nas.reports.axes import Entry, Scale, frame, legend, mark_point, percent, thousands
 from nas.reports.frontier import pareto, points_of
@@ -29,7 +30,7 @@ from nas.reports.picture import (
 from nas.reports.references import DATASET, REFERENCES
 from nas.storage.counts import count_trials
 from nas.storage.ranking import best_trials, no_network
-from nas.storage.studies import study_facts
+from nas.storage.studies import num_valid_of, study_facts
 from nas.storage.trials import TRAINED, Reason, TrialRecord, read_trials
 
 WIDE, NARROW = 720.0, 340.0
@@ -114,7 +115,7 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
     picture.description = (
         f"{len(points):,} networks of {min(p.num_params for p in points):,} to "
         f"{max(p.num_params for p in points):,} parameters; the most accurate one has "
-        f"{top.accuracy:.2%} with {top.num_params:,} parameters"
+        f"{metrics.percent(top.accuracy, top.num_valid)} with {top.num_params:,} parameters"
     )
     notes = [f"Each mark is a network: {len(points):,} in all."]
     if left_out:
@@ -155,7 +156,8 @@ def curves_plot(study: optuna.Study, width: float = WIDE, most: int = 5) -> Pict
     entries: list[Entry] = []
     for ink, record in reversed(list(zip(SERIES, best, strict=False))):
         picture.add(_curve(record, x, y, ink, 2.2))
-        name = f"trial {record.number}: {record.valid_accuracy:.2%}"
+        score = metrics.percent(record.valid_accuracy or 0.0, num_valid_of(study))
+        name = f"trial {record.number}: {score}"
         if record.is_short:
             name += f", {record.schedule_text}"
         entries.insert(0, Entry(name, ink, "line"))

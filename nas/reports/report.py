@@ -14,12 +14,13 @@ import optuna
 
 from nas.candidates.budget import Limits, to_bytes
 from nas.certification.records import Protocol
-from nas.errors import NasError, StudyError, command, named_for_shell, option
+from nas.errors import NasError, StudyError, command, count, named_for_shell, option
+from nas.metrics import percent
 from nas.reports.certificates import (
     certificate_tables,
     decided_trial,
     measured_runs,
-    spread,
+    spread_of,
     winner_of,
 )
 from nas.reports.comparison import differing_facts, verdict
@@ -42,7 +43,7 @@ from nas.searching.config import SearchConfig
 from nas.spaces.loader import DEFAULT, list_spaces
 from nas.storage.counts import count_trained, count_trials
 from nas.storage.ranking import best_trial, best_trials, no_network
-from nas.storage.studies import DataFacts, StudyFacts, study_data, study_facts
+from nas.storage.studies import DataFacts, StudyFacts, num_valid_of, study_data, study_facts
 from nas.storage.trials import TrialRecord
 
 MOST_MISTAKES = 60
@@ -176,11 +177,11 @@ def _accuracy(study: optuna.Study, data: DataFacts, winner: TrialRecord) -> tupl
     for protocol, images in where.items():
         runs = measured_runs(study, protocol, winner.number)
         if runs:
-            what = "folds" if protocol == Protocol.FOLDS else "seeds"
-            mean, _, interval = spread([run.accuracy for run in runs], what).partition(" (")
+            what = "fold" if protocol == Protocol.FOLDS else "seed"
+            mean, _, interval = spread_of(runs, what).partition(" (")
             return mean, f"certified on {images}: {interval.rstrip(')')}"
     return (
-        f"{winner.valid_accuracy or 0:.2%}",
+        percent(winner.valid_accuracy or 0, data.num_valid),
         f"one training, {data.num_valid:,} validation images; not certified",
     )
 
@@ -193,8 +194,8 @@ def _state(page: HtmlPage, study: optuna.Study) -> None:
     )
     if counted.num_running:
         page.paragraph(
-            f"{counted.num_running:,} trials are in work, or their process died: this is what was "
-            "known when the page was made.",
+            f"In work, or lost with its process: {count(counted.num_running, 'trial')}. This is "
+            "what was known when the page was made.",
             "note",
         )
 
@@ -256,7 +257,7 @@ def _certificates(page: HtmlPage, study: optuna.Study) -> None:
 
 
 def _leaderboard(page: HtmlPage, study: optuna.Study) -> None:
-    records = best_trials(study, 10)
+    records, num_valid = best_trials(study, 10), num_valid_of(study)
     if not records:
         return
     page.heading("The best trials")
@@ -264,7 +265,8 @@ def _leaderboard(page: HtmlPage, study: optuna.Study) -> None:
         ("trial", ">accuracy", ">parameters", ">MACs", "epochs", "recipe"),
         [
             (
-                str(r.number), f"{r.valid_accuracy or 0:.2%}", f"{r.num_params or 0:,}",
+                str(r.number), percent(r.valid_accuracy or 0, num_valid),
+                f"{r.num_params or 0:,}",
                 f"{r.num_macs or 0:,}",
                 epochs_cell(r),
                 recipe_text(r),

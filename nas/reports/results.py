@@ -9,11 +9,11 @@ import optuna
 
 from nas.candidates.recipe import Recipe
 from nas.errors import NasError, StudyError
-from nas.metrics import EpochMetrics
+from nas.metrics import EpochMetrics, percent
 from nas.searching.events import SearchEnded
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.ranking import best_trials, find_trial
-from nas.storage.studies import DataFacts, open_study, study_data, study_names
+from nas.storage.studies import DataFacts, num_valid_of, open_study, study_data, study_names
 from nas.storage.trials import TrialRecord, read_trials
 
 if TYPE_CHECKING:  # a table of a study needs not wait for torch
@@ -113,9 +113,12 @@ class StudyResult:
         ]
         return pandas.DataFrame(rows)
 
+    def _percent(self, accuracy: float | None) -> str:
+        return percent(accuracy or 0.0, num_valid_of(self.optuna_study))
+
     def __repr__(self) -> str:
         best = next(iter(best_trials(self.optuna_study, 1)), None)
-        found = "no network yet" if best is None else f"best {best.valid_accuracy:.2%}"
+        found = "no network yet" if best is None else f"best {self._percent(best.valid_accuracy)}"
         return f"<StudyResult {self.name!r}: {found}>"
 
 
@@ -198,7 +201,7 @@ class TrialResult:
         return candidate
 
     def __repr__(self) -> str:
-        score = "no score" if self.accuracy is None else f"{self.accuracy:.2%}"
+        score = "no score" if self.accuracy is None else self.study._percent(self.accuracy)
         return f"<TrialResult {self.number} of {self.study.name!r}: {score}>"
 
 

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Literal
 import optuna
 from optuna.storages import BaseStorage
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from nas.candidates.budget import Limits, to_bytes
 from nas.certification.records import Protocol
-from nas.errors import option
-from nas.metrics import EpochMetrics
-from nas.reports.certificates import certificate_tables, measured_runs, spread
+from nas.errors import count, option
+from nas.metrics import EpochMetrics, percent
+from nas.reports.certificates import certificate_tables, measured_runs, spread_of
+from nas.reports.columns import Columns
 from nas.reports.console import PlainConsole
 from nas.reports.frontier import Point, best_under, curves_drawing, drawing, points_of
-from nas.reports.lines import counts_text, duration_text, plan_text
+from nas.reports.lines import beside, counts_text, duration_text, plan_text
 from nas.reports.results import StudyResult, TrialResult
 from nas.reports.sketch import Drawn
-from nas.storage.counts import count_trials
+from nas.storage.counts import count_trained, count_trials
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.ranking import best_trial, best_trials, no_network
-from nas.storage.studies import study_facts, study_names
+from nas.storage.studies import num_valid_of, study_data, study_facts, study_names
 from nas.storage.trials import TrialRecord
 
 if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
@@ -36,6 +36,10 @@ if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
     from nas.searching.estimate import CheckResult
 
 _BAR_WIDTH = 30
+_LEAST_OF_CERTIFICATES = (
+    "errors in common", "loss", "(accuracy)", "(last epoch)", "(best epoch)", "parameters",
+    "(lead)", "lead", "best of all",
+)  # fmt: skip
 
 
 def print_report(report: RenderableType) -> None:
@@ -43,7 +47,7 @@ def print_report(report: RenderableType) -> None:
     console = PlainConsole()
     if not console.is_terminal:
         console.width = 200
-    console.print(report)
+    console.print(report, crop=False)  # what is wider is for the terminal to wrap
 
 
 def print_study(study: StudyResult, top: int) -> None:
@@ -79,14 +83,18 @@ def print_studies(storage: str | None) -> None:
 
 def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
     """The best trials of a study, and what became of all of them."""
-    table = _table("trial", ">accuracy", ">parameters", ">MACs", "epochs", ">seconds", "recipe")
-    for record in best_trials(study, num_rows):
+    table = Columns(
+        ("trial", ">accuracy", ">parameters", "epochs", ">MACs", ">seconds", "recipe"),
+        ("seconds", "MACs", "recipe", "epochs"),
+    )
+    records, num_valid = best_trials(study, num_rows), num_valid_of(study)
+    for record in records:
         table.add_row(
             str(record.number),
-            f"{record.valid_accuracy:.2%}",
+            _percent(record.valid_accuracy, num_valid),
             _number(record.num_params),
-            _number(record.num_macs),
             epochs_cell(record),
+            _number(record.num_macs),
             f"{record.train_seconds:.1f}" if record.train_seconds is not None else "-",
             recipe_text(record),
         )
@@ -95,7 +103,7 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
     if facts:
         head += (
             f": space {facts.space} on {facts.dataset}, {facts.limits.summary()}, "
-            f"up to {facts.epochs} epochs, seed {facts.seed}"
+            f"up to {count(facts.epochs, 'epoch')}, seed {facts.seed}"
         )
     progress = count_trials(study)
     counts = f"trials: {counts_text(progress.counts_now)}"
@@ -104,21 +112,35 @@ def leaderboard(study: optuna.Study, num_rows: int) -> RenderableType:
         spent = sorted(progress.seconds.items(), key=lambda item: -item[1])
         parts = [f"{duration_text(s)} {name} ({s / total:.0%})" for name, s in spent if s]
         counts += f"\ntime spent training: {duration_text(total)}: {', '.join(parts)}"
-    body = table if table.row_count else no_network(study)
-    return Group(head, counts, body, *_certificate_parts(study), *_drawings(study))
+    answer = best_line(study, records[0]) if records else no_network(study)
+    body = [table] if records else []
+    return Group(answer, head, counts, *body, *_certificate_parts(study), *_drawings(study))
+
+
+def best_line(study: optuna.Study, record: TrialRecord) -> str:
+    """For example `best: trial 22, 99.62% (largest class 11%), 18,837 parameters`."""
+    line = f"best: trial {record.number}, {_percent(record.valid_accuracy, num_valid_of(study))}"
+    line += beside(_largest_share(study))
+    if record.num_params is not None:
+        line += f", {record.num_params:,} parameters"
+    return line + (f", trained for {record.schedule_text}" if record.is_short else "")
+
+
+def _largest_share(study: optuna.Study) -> float | None:
+    return study_data(study).largest_share if study_facts(study) else None
 
 
 def _drawings(study: optuna.Study) -> list[RenderableType]:
     """Frontier and learning curves, on a terminal, where there is more than one point to draw."""
     parts: list[RenderableType] = []
-    points = points_of([study])
+    points, num_valid = points_of([study]), num_valid_of(study)
     if len(points) > 1:
         parts += [Drawn(lambda width: "\naccuracy over parameters"),
-                  Drawn(lambda width: drawing(points, width))]  # fmt: skip
+                  Drawn(lambda width: drawing(points, width, num_valid))]  # fmt: skip
     records = [point.record for point in points]
     if any(len(record.history) > 1 for record in records):
         parts += [Drawn(lambda width: "\nvalidation error over epochs"),
-                  Drawn(lambda width: curves_drawing(records, width))]  # fmt: skip
+                  Drawn(lambda width: curves_drawing(records, width, num_valid))]  # fmt: skip
     return parts
 
 
@@ -128,7 +150,9 @@ def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
     if record.reason:
         parts.append(f"{record.reason}: {record.detail}")
     if record.result is not None:
-        accuracy = f"validation accuracy {record.result.valid_accuracy:.2%}, of the last epoch"
+        score = percent(record.result.valid_accuracy, num_valid_of(study))
+        score += beside(_largest_share(study))
+        accuracy = f"validation accuracy {score}, of the last epoch"
         parts.append(
             accuracy + (f" of a schedule of {record.schedule_text}" if record.is_short else "")
         )
@@ -157,14 +181,14 @@ def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
     for rung in record.rungs:
         parts.append(
             f"with its schedule squeezed into {rung.epochs} of {record.candidate.recipe.epochs} "
-            f"epochs: {rung.valid_accuracy:.2%}"
+            f"epochs: {percent(rung.valid_accuracy, num_valid_of(study))}"
         )
     if record.history:
-        parts += ["", learning_curve(record.history)]
+        parts += ["", learning_curve(record.history, num_valid_of(study))]
     for protocol in Protocol:
         runs = measured_runs(study, protocol, record.number)
         if runs:
-            parts.append(f"certified, {protocol}: {spread([run.accuracy for run in runs])}")
+            parts.append(f"certified, {protocol}: {spread_of(runs)}")
     return Group(*parts)
 
 
@@ -176,21 +200,24 @@ def certificate_report(study: optuna.Study) -> RenderableType:
 def _certificate_parts(study: optuna.Study) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for page in certificate_tables(study):
-        table = _table(*page.columns)
+        table = Columns(page.columns, _LEAST_OF_CERTIFICATES)
         for row in page.rows:
             table.add_row(*row)
         parts += ["", page.title, table]
     return parts
 
 
-def network_table(architecture: Architecture) -> Table:
+def network_table(architecture: Architecture) -> Columns:
     """The network as torchinfo sees it, with the receptive field of each layer."""
     from torchinfo import summary  # runs the network once, so only where it is shown
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         info = summary(architecture.build(), input_size=(1, *architecture.input_shape), verbose=0)
-    table = _table("layer", ">output", ">parameters", ">MACs", ">receptive field")
+    table = Columns(
+        ("layer", ">output", ">parameters", ">MACs", ">receptive field"),
+        ("receptive field", "MACs", "output", "parameters"),
+    )
     modules = [layer for layer in info.summary_list if layer.depth == 1]
     for module, row in zip(modules, architecture.rows, strict=True):
         side = row.receptive_field
@@ -201,23 +228,26 @@ def network_table(architecture: Architecture) -> Table:
             _number(row.num_macs),
             f"{side}x{side}",
         )
-    table.add_section()
     table.add_row("total", "", _number(info.total_params), _number(architecture.num_macs), "")
     return table
 
 
-def learning_curve(history: Sequence[EpochMetrics]) -> Table:
+def learning_curve(history: Sequence[EpochMetrics], num_valid: int | None = None) -> Columns:
     """Losses and accuracy of each epoch; the bar runs from the lowest to the highest accuracy."""
-    table = _table(">epoch", ">train loss", ">validation loss", ">accuracy", "", ">seconds")
     scores = [m.valid_accuracy for m in history]
     low, high = min(scores), max(scores)
+    ends = f"{percent(low, num_valid)} to {percent(high, num_valid)}"
+    table = Columns(
+        (">epoch", ">train loss", ">validation loss", ">accuracy", ends, ">seconds"),
+        ("seconds", "train loss", ends, "validation loss"),
+    )
     for m in history:
         share = (m.valid_accuracy - low) / (high - low) if high > low else 1.0
         table.add_row(
             str(m.epoch),
             f"{m.train_loss:.4f}",
             f"{m.valid_loss:.4f}",
-            f"{m.valid_accuracy:.2%}",
+            percent(m.valid_accuracy, num_valid),
             "█" * max(round(_BAR_WIDTH * share), 1),
             f"{m.seconds:.1f}",
         )
@@ -229,7 +259,7 @@ def stats_report(found: CheckResult) -> RenderableType:
     stats, bits = found.stats, found.config.bits
     drawn, fitting = stats.num_drawn, stats.fitting
     head = (
-        f"space {found.space} on {found.dataset} ({found.num_train:,} images to train on, "
+        f"space {found.space} on {found.dataset} ({count(found.num_train, 'image')} to train on, "
         f"{found.num_valid:,} to validate), {found.task.budget.summary()}"
     )
     parts: list[RenderableType] = [
@@ -239,7 +269,9 @@ def stats_report(found: CheckResult) -> RenderableType:
     ]
     if not fitting:
         return Group(*parts, "networks that fit exist, but random draws do not find them")
-    table = _table("of those that fit", ">smallest", ">median", ">largest")
+    table = Columns(
+        ("of those that fit", ">smallest", ">median", ">largest"), ("median", "smallest")
+    )
     networks = [c.architecture for c in fitting]
     for name, values in (
         ("parameters", [n.num_params for n in networks]),
@@ -262,14 +294,14 @@ def forecast_report(found: CheckResult) -> RenderableType:
     about = "at most" if config.pruner == "median" else "about"
     is_all = expected.num_trials < config.trials
     search = (
-        f"{expected.num_trials} candidates{' (the space has no more)' if is_all else ''}, "
+        f"{count(expected.num_trials, 'candidate')}{' (the space has no more)' if is_all else ''}, "
         f"{at_once}: {about} "
         f"{duration_text(expected.seconds_likely)} with {option('pruner', config.pruner)}"
     )
     if expected.seconds_likely < expected.seconds_most:
         search += f", {duration_text(expected.seconds_most)} if none is stopped"
     lines = [
-        f"one full training of {config.epochs} epochs, {at_once}: about "
+        f"one full training of {count(config.epochs, 'epoch')}, {at_once}: about "
         f"{duration_text(expected.seconds_each)} on {found.device}",
         search,
     ]
@@ -280,27 +312,35 @@ def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> Renderable
     """The best network under each budget, whichever study found it, and the frontier."""
     if not points:
         return "no network yet: no candidate has come to the end of a schedule"
-    table = _table(">budget", ">accuracy", ">parameters", "epochs", "found in study", ">trial")
+    table = Columns(
+        (">budget", ">accuracy", ">parameters", "epochs", ">trial", "found in study"),
+        ("found in study", "epochs", "trial"),
+    )
     for budget in budgets:
         best = best_under(points, budget)
         if best is None:
             table.add_row(f"{budget:,}", "-", "-", "-", "-", "-")
             continue
         table.add_row(
-            f"{budget:,}", f"{best.accuracy:.2%}", _number(best.num_params),
-            epochs_cell(best.record), best.study,
-            str(best.record.number),
+            f"{budget:,}", percent(best.accuracy, best.num_valid), _number(best.num_params),
+            epochs_cell(best.record), str(best.record.number), best.study,
         )  # fmt: skip
     head = "validation accuracy under each budget, of one training each"
-    return Group(head, table, "", Drawn(lambda width: drawing(points, width), True))
+    return Group(
+        head, table, "", Drawn(lambda width: drawing(points, width, points[0].num_valid), True)
+    )
 
 
 def studies_table(storage: BaseStorage) -> RenderableType:
     """Every study in a storage."""
-    table = _table("study", "space", "data set", ">budget", ">best", ">parameters", "trials")
+    table = Columns(
+        ("study", "space", "data set", ">budget", "best", ">parameters", ">trained", "trials"),
+        ("trials", "space", "data set", "parameters", "trained", "(best)", "budget", "best"),
+    )
     for name in sorted(study_names(storage)):
         study = optuna.load_study(study_name=name, storage=storage)
         facts = study_facts(study)
+        counted = count_trials(study) if facts else None
         # Another program's scores may be anything.
         best = best_trial(study) if facts else None
         table.add_row(
@@ -308,28 +348,21 @@ def studies_table(storage: BaseStorage) -> RenderableType:
             facts.space if facts else "-",
             facts.dataset if facts else "-",
             f"{facts.budget:,}" if facts else "-",
-            _accuracy(best) if best else "-",
+            _accuracy(best, num_valid_of(study)) if best else "-",
             _number(best.num_params) if best else "-",
-            counts_text(count_trials(study).counts_now) if facts else "not made by nas",
+            f"{count_trained(counted.counts):,}" if counted else "-",
+            counts_text(counted.counts_now) if counted else "not made by nas",
         )
-    return table if table.row_count else "no studies yet"
+    return table if table.rows else "no studies yet"
 
 
-def _table(*columns: str) -> Table:
-    """An empty table without a frame; a column that starts with '>' is aligned to the right."""
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in columns:
-        is_number = column.startswith(">")
-        table.add_column(
-            column.removeprefix(">"), justify="right" if is_number else "left",
-            no_wrap=is_number, overflow="fold",
-        )  # fmt: skip
-    return table
+def _percent(accuracy: float | None, num_images: int | None) -> str:
+    return "-" if accuracy is None else percent(accuracy, num_images)
 
 
-def _accuracy(record: TrialRecord) -> str:
+def _accuracy(record: TrialRecord, num_valid: int | None) -> str:
     """For example `99.40%`, or `98.60% (1 of 19 epochs)`."""
-    accuracy = f"{record.valid_accuracy:.2%}"
+    accuracy = _percent(record.valid_accuracy, num_valid)
     return f"{accuracy} ({record.schedule_text})" if record.is_short else accuracy
 
 

@@ -28,7 +28,7 @@ from nas.searching.timetable import Timetable
 from nas.storage.artifacts import WeightsStore
 from nas.storage.counts import count_trained, count_trials
 from nas.storage.internals import fixed_params, storage_of
-from nas.storage.leases import Lease, index_of, is_retry
+from nas.storage.leases import Lease, index_of, is_retry, retry_of
 from nas.storage.ranking import best_trial, find_promoted_from, is_better, ranked
 from nas.storage.spool import ResultSpool
 from nas.storage.sqlite_file import FileGuard
@@ -226,6 +226,10 @@ class Ledger:
     def promoted_from(self, trial: optuna.Trial) -> TrialRecord | None:
         """The stopped trial that this one goes on with, if there is one."""
         return find_promoted_from(self.study, trial)
+
+    def retries(self, trial: optuna.Trial) -> int | None:
+        """The trial that was broken off and that this one repeats, if there is one."""
+        return retry_of(trial.user_attrs)
 
     def known_besides(self, trial: optuna.Trial) -> Mapping[str, int]:
         """By fingerprint the trials that had their training, are in work or failed, but for one."""

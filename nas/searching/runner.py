@@ -77,6 +77,8 @@ class TrialRunner:
         if running.continues is not None:
             what = f"trial {trial.number} goes on with trial {running.continues}"
             self.callback(Note(f"{what}, one of the best by now"))
+        if (first := self.ledger.retries(trial)) is not None:
+            self.callback(Note(f"trial {trial.number} is trial {first} again"))
         self.running[trial.number] = running  # from here on it is closed whatever happens
         self.ledger.begin(running, self.device, is_planned=step is not None)
         self.callback(

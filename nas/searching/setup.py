@@ -18,6 +18,7 @@ from nas.searching.ledger import Ledger
 from nas.searching.pruners import Pruner, make_pruner
 from nas.searching.samplers import LEARNS_FROM_FULL_TRAININGS
 from nas.searching.search import Search
+from nas.searching.small_data import small_data_notes
 from nas.searching.stop import StopRequest
 from nas.spaces import draws
 from nas.spaces.loader import DEFAULT, SearchSpace, load_space, passed_over
@@ -62,6 +63,7 @@ class SearchSetup:
         images = self.source.training_images()
         self.data = split(images, valid_share, config.split_seed)
         self.notes = list(images.notes)
+        self.notes += small_data_notes(self.data, config)
         other = passed_over(self.space) if config.space is None else None
         if other is not None:
             self.notes.append(

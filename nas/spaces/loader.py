@@ -235,9 +235,11 @@ def _aside(path: Path) -> Iterator[None]:
 
 
 def passed_over(space: SearchSpace) -> Path | None:
-    """A file of the current folder that `--space NAME` takes in place of the default space."""
+    """A file of the current folder that `--space NAME` takes in place of the default space, where
+    it says something else."""
     here = _default_paths()[0]
-    return here if here.is_file() and not here.samefile(space.path) else None
+    is_same = here.is_file() and here.read_bytes() == space.path.read_bytes()
+    return here if here.is_file() and not is_same else None
 
 
 def _default_paths() -> list[Path]:

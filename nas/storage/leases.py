@@ -15,7 +15,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,12 @@ class Lease:
 def is_retry(trial: FrozenTrial) -> bool:
     """Whether it repeats one that was broken off."""
     return _RETRY_OF in trial.user_attrs
+
+
+def retry_of(user_attrs: Mapping[str, Any]) -> int | None:
+    """The trial that one with these attributes repeats."""
+    number: int | None = user_attrs.get(_RETRY_OF)
+    return number
 
 
 def index_of(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:

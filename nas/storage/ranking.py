@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from nas.errors import StudyError
 from nas.metrics import choice_order
+from nas.storage.studies import num_valid_of
 from nas.storage.trials import PROMOTED_FROM, Rung, TrialRecord, damaged, record_of, result_of
 
 UNKNOWN_NUM_VALID = 1_000  # in studies that do not say so
@@ -56,11 +57,9 @@ def ranked(
 def _order(results: Sequence[Rung], study: optuna.Study) -> list[int]:
     if not results:
         return []
-    data = study.user_attrs.get("data")
-    num_valid = data.get("num_valid", 0) if isinstance(data, dict) else 0
     accuracies = [result.valid_accuracy for result in results]
     losses = [result.valid_loss for result in results]
-    return choice_order(accuracies, losses, num_valid or UNKNOWN_NUM_VALID)
+    return choice_order(accuracies, losses, num_valid_of(study) or UNKNOWN_NUM_VALID)
 
 
 def best_trials(study: optuna.Study, most: int | None = None) -> list[TrialRecord]:

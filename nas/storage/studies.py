@@ -19,6 +19,7 @@ from nas.candidates.budget import Budget, Limits
 from nas.errors import StudyError, command, option
 from nas.storage.internals import set_study_system_attr, study_system_attr
 from nas.storage.reading import check_attributes
+from nas.storage.trials import result_of
 
 METRIC = "valid_accuracy"
 SPACE_SOURCE = "nas:space_source"  # a system attribute, which dashboards do not print
@@ -130,7 +131,8 @@ def study_names(storage: BaseStorage) -> list[str]:
 
 
 def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
-    """The study of that name; without a name, the one whose last trial is the newest.
+    """The study of that name; without a name, of those that have a network the one whose last
+    trial is the newest.
 
     Raises:
         StudyError: no such study, or none at all.
@@ -152,7 +154,8 @@ def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
             f"not made by nas: {', '.join(s.study_name for s in studies)}; look with "
             f"{command('dashboard')}"
         )
-    return max(ours, key=_last_start)
+    with_network = [study for study in ours if len(ours) == 1 or _has_network(study)]
+    return max(with_network or ours, key=_last_start)
 
 
 def open_or_create_study(
@@ -242,6 +245,16 @@ def study_data(study: optuna.Study) -> DataFacts:
         return DataFacts(**values)
     except (KeyError, TypeError) as error:
         raise StudyError(f"study {study.study_name!r} was not made by nas") from error
+
+
+def num_valid_of(study: optuna.Study) -> int | None:
+    """On how many images its candidates are validated; None where that is not known."""
+    data = study.user_attrs.get("data")
+    return data.get("num_valid") or None if isinstance(data, dict) else None
+
+
+def _has_network(study: optuna.Study) -> bool:
+    return any(result_of(trial) is not None for trial in study.get_trials(deepcopy=False))
 
 
 def _last_start(study: optuna.Study) -> float:

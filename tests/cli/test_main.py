@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -17,12 +18,15 @@ from types import SimpleNamespace
 import pytest
 from optuna.trial import TrialState
 
+import nas
 from nas import __version__
 from nas.cli.main import COMMAND, main
+from nas.errors import NasError
 from nas.exporters.formats import FORMATS
 from nas.storage.database import open_storage
 from nas.storage.studies import open_or_create_study, open_study, study_data, study_facts
 from nas.storage.trials import Reason, record_rejection
+from tests.reports.studies import make_study
 
 VERBS = (
     "search", "check", "ladder", "spaces", "show", "studies", "report", "plot", "export", "verify",
@@ -879,3 +883,51 @@ def test_folder_with_the_name_of_a_data_set_stays_a_folder(run, cwd):
     facts = study_data(open_study(open_storage(None)))
     assert facts.source == str(cwd / "digits")
     assert facts.classes == ("dark", "light")
+
+
+# Output
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+@pytest.mark.parametrize("verb", [["show"], ["studies"], ["spaces"]])
+def test_output_in_any_encoding_has_substitutes_and_no_traceback(cwd, encoding, verb):
+    storage = open_storage("sqlite:///studies.db", create=True)
+    make_study(4, "s-\N{CJK UNIFIED IDEOGRAPH-732B}", storage)
+    (cwd / "search_spaces").mkdir()
+    (cwd / "search_spaces" / "tiles.py").write_text('"""\N{CJK UNIFIED IDEOGRAPH-732B} \x1b[31m"""')
+    done = subprocess.run(
+        [sys.executable, "-m", "nas", *verb], capture_output=True, check=False,
+        env=os.environ | {"PYTHONIOENCODING": encoding, "FORCE_COLOR": "1", "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "?" in done.stdout.decode(encoding)
+    assert b"\x1b[31m" not in done.stdout
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("verb", ["search", "check"])
+def test_first_line_on_a_terminal_comes_before_torch_and_the_images(verb, cwd, monkeypatch):
+    def seen(*_, **__):
+        raise NasError(sys.stdout.getvalue().strip())
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(nas, verb, seen)
+    assert main([verb, *DIGITS[1:]]) == 2
+    assert sys.stderr.getvalue() == f"nas: nas {verb}: loading digits ...\n"
+
+
+def test_spaces_are_told_in_the_width_of_the_terminal(cwd, monkeypatch):
+    for width in (80, 40):
+        monkeypatch.setattr(sys, "stdout", Terminal())
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert main(["spaces"]) == 0
+        lines = sys.stdout.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        names = {line.split()[0] for line in lines if line[:1].strip()}
+        assert {"blocks", "references", "tied"} <= names
+        assert "blocks.py" not in sys.stdout.getvalue()

@@ -204,9 +204,9 @@ def test_ladder_report_gives_the_best_under_each_budget_and_the_drawing(capsys):
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
     assert ["500", "-", "-", "-", "-", "-"] in rows
-    assert ["1,000", "70.00%", "900", "19", "one", "3"] in rows
-    assert ["3,000", "90.00%", "2,500", "19", "three", "5"] in rows
-    assert ["5,000", "90.00%", "2,500", "19", "three", "5"] in rows
+    assert ["1,000", "70.00%", "900", "19", "3", "one"] in rows
+    assert ["3,000", "90.00%", "2,500", "19", "5", "three"] in rows
+    assert ["5,000", "90.00%", "2,500", "19", "5", "three"] in rows
     assert drawing(points).splitlines()[0] in out
 
 

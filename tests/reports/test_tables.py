@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -36,6 +37,7 @@ from nas.storage.trials import (
 )
 from tests.certification.test_records import CLOSED, make_run
 from tests.fakes import add_trial
+from tests.reports.studies import make_study
 from tests.storage.test_studies import DATA, FACTS
 
 CANDIDATE = Candidate(Architecture((1, 8, 8), [Flatten(), Linear(4)]), Recipe())
@@ -128,7 +130,7 @@ def test_duplicate_is_not_on_the_leaderboard_and_its_page_names_the_trial_it_rep
     study.tell(trial, 0.5)
     text = text_of(leaderboard(study, 10))
     assert "trials: 1 trained, 1 duplicate" in text
-    assert text.count("50.00%") == 1
+    assert text.count("50.00%") == 2  # in the answer, and in its row
     assert text_of(studies_table(storage)).count("1 trained, 1 duplicate") == 1
     page = text_of(trial_page(study, read_trials(study)[1]))
     assert "duplicate: trial 0 is the same" in page
@@ -175,6 +177,28 @@ def test_piped_report_keeps_its_lines_whole(capsys):
     assert capsys.readouterr().out == "x" * 150 + "\n"
 
 
+@pytest.mark.parametrize("width", [120, 80, 40])
+def test_reports_fit_the_terminal_and_fold_no_name(width, golden):
+    storage = optuna.storages.InMemoryStorage()
+    study = make_study(20, "blocks-mnist-20000", storage)
+    make_study(3, "my-photos-with-a-long-name-5000", storage)
+    storage.create_new_study([StudyDirection.MAXIMIZE], "of another program")
+    parts = [
+        leaderboard(study, 5),
+        studies_table(storage),
+        trial_page(study, best_trials(study)[0]),
+    ]
+    console = Console(width=width, markup=False, highlight=False)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part, crop=False)
+            console.print("\n" + "-" * 20 + "\n")
+    text = capture.get()
+    assert max(map(len, text.splitlines())) <= max(width, 40)
+    assert "my-photos-with-a-long-name-5000" in text
+    golden(f"tables-{width}", text)
+
+
 # Certificates
 
 
@@ -195,14 +219,15 @@ def certified():
 
 def test_certificate_report_has_a_table_for_each_protocol(certified):
     text = text_of(certificate_report(certified))
-    assert text.index("decided on") < text.index("75.00% (1 seed)")
-    assert text.index("75.00%") < text.index("honest: ") < text.index("50.00% (1 seed)")
+    assert text.index("decided on") < text.index("75% (1 seed)")
+    assert text.index("75% (") < text.index("honest: ") < text.index("50% (1 seed)")
     assert "watched" not in text
 
 
 def test_leaderboard_is_followed_by_the_certificates(certified):
     text = text_of(leaderboard(certified, 10))
-    assert text.index("trials: 2 trained") < text.index("90.00%") < text.index("decided on")
+    assert text.startswith("best: trial 1, 90.00%, 260 parameters\n")
+    assert text.index("trials: 2 trained") < text.rindex("90.00%") < text.index("decided on")
     assert text.rstrip().endswith(text_of(certificate_report(certified)).strip())
 
 
@@ -216,8 +241,8 @@ def test_page_of_a_certified_trial_says_so_under_each_protocol(certified):
     other, record = read_trials(certified)
     lines = text_of(trial_page(certified, record)).splitlines()
     assert lines[-2:] == [
-        "certified, validation: 75.00% (1 seed)",
-        "certified, honest: 50.00% (1 seed)",
+        "certified, validation: 75% (1 seed)",
+        "certified, honest: 50% (1 seed)",
     ]
     assert "certified, " not in text_of(trial_page(certified, other))
 

@@ -182,6 +182,16 @@ def test_study_without_a_name_is_the_one_last_searched(storage):
     assert open_study(storage).study_name == "new"
 
 
+def test_study_without_a_name_is_one_that_has_a_network_where_there_is_one(storage):
+    for name in ("good", "later", "last"):
+        open_or_create_study(storage, name, FACTS, DATA, "text")
+    for name in ("good", "later"):
+        study = open_study(storage, name)
+        study.tell(study.ask(), 0.9)
+    open_study(storage, "last").ask()
+    assert open_study(storage).study_name == "later"
+
+
 def test_unknown_study_is_answered_with_those_there_are(storage):
     with pytest.raises(StudyError, match="holds no studies"):
         open_study(storage)

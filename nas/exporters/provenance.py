@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.candidates.architecture import Architecture
+from nas.errors import count
 from nas.metrics import percent
 from nas.storage.trials import epochs_text
 
@@ -26,9 +27,9 @@ class Certified:
     @property
     def text(self) -> str:
         return (
-            f"{self.accuracy:.2%} of {self.num_images:,} test images, trained on all "
-            f"{self.num_train:,} training images; the first of {self.num_seeds} "
-            f"seed{'s' if self.num_seeds > 1 else ''}"
+            f"{percent(self.accuracy, self.num_images)} of {self.num_images:,} test images, trained "
+            f"on all {self.num_train:,} training images; the first of "
+            f"{count(self.num_seeds, 'seed')}"
         )
 
 

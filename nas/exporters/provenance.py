@@ -27,8 +27,8 @@ class Certified:
     @property
     def text(self) -> str:
         return (
-            f"{percent(self.accuracy, self.num_images)} of {self.num_images:,} test images, trained "
-            f"on all {self.num_train:,} training images; the first of "
+            f"{percent(self.accuracy, self.num_images)} of {self.num_images:,} test images, "
+            f"trained on all {self.num_train:,} training images; the first of "
             f"{count(self.num_seeds, 'seed')}"
         )
 

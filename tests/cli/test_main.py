@@ -912,7 +912,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("verb", ["search", "check"])
 def test_first_line_on_a_terminal_comes_before_torch_and_the_images(verb, cwd, monkeypatch):
     def seen(*_, **__):
-        raise NasError(sys.stdout.getvalue().strip())
+        raise NasError(sys.stdout.getvalue().splitlines()[0])
 
     monkeypatch.setattr(sys, "stdout", Terminal())
     monkeypatch.setattr(sys, "stderr", io.StringIO())

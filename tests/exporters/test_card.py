@@ -55,7 +55,7 @@ def test_data_set_is_named_where_it_is_known_by_that_name():
 def test_body_says_counts_accuracy_certificate_classes_input_and_how_it_was_found():
     _, body = front_matter(text_of())
     for words in (
-        "| parameters | ", "| int8 weights | 9 bytes |", "98.76% of 10 validation images",
+        "| parameters | ", "| int8 weights | 9 bytes |", "99% of 10 validation images",
         "Trained again: 98 %", "> c is worse", "`a`, `b`, `c`", "1x9x9 pixels", "seed 42",
         "nas search --space digits-5k --budget 5000", "#include \"net.h\"", "not thread-safe",
         "AVR is not supported",

@@ -117,7 +117,8 @@ class SearchSetup:
             StudyError: a study of this name searched something else.
         """
         facts, data_facts = self._study_facts(task), self._data_facts()
-        return open_or_create_study(storage, name, facts, data_facts, self.space.source)
+        earlier = self.space.earlier_sha256(task.input_shape)
+        return open_or_create_study(storage, name, facts, data_facts, self.space.source, earlier)
 
     def run(
         self,

@@ -9,7 +9,7 @@ import contextlib
 import time
 import unicodedata
 import warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import optuna
@@ -155,9 +155,18 @@ def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
 
 
 def open_or_create_study(
-    storage: BaseStorage, name: str, facts: StudyFacts, data: DataFacts, space_source: str
+    storage: BaseStorage,
+    name: str,
+    facts: StudyFacts,
+    data: DataFacts,
+    space_source: str,
+    earlier_space: str | None = None,
 ) -> optuna.Study:
     """The study to search in, made when there is none of that name.
+
+    Args:
+        earlier_space: how the SHA-256 of another text of the space begins, which proposes the
+            same.
 
     Raises:
         StudyError: a study of this name searched something else, or is damaged.
@@ -180,6 +189,8 @@ def open_or_create_study(
     if before is None:
         _write_facts(study, facts, data, space_source)  # its maker was killed on the way
         return study
+    if earlier_space and before.space_sha256.startswith(earlier_space):
+        facts = replace(facts, space_sha256=before.space_sha256)
     difference = study_data(study).first_difference(data) or before.first_difference(facts)
     if difference:
         raise StudyError(

@@ -86,6 +86,15 @@ def test_study_that_searched_something_else_is_refused_with_the_difference(stora
     assert "\n" not in str(error.value)
 
 
+def test_study_goes_on_with_another_text_of_its_space_that_proposes_the_same(storage):
+    open_or_create_study(storage, "s", FACTS, DATA, "text")
+    later = replace(FACTS, space_sha256="d" * 64)
+    study = open_or_create_study(storage, "s", later, DATA, "new", FACTS.space_sha256[:16])
+    assert study_facts(study) == FACTS
+    with pytest.raises(StudyError, match="the text of the space file changed"):
+        open_or_create_study(storage, "s", later, DATA, "new", "e" * 16)
+
+
 def test_study_remembers_every_limit(storage):
     facts = replace(FACTS, max_macs=1, max_weight_bytes=2, max_activation_bytes=3, bits=8)
     study = open_or_create_study(storage, "s", facts, DATA, "text")

@@ -41,12 +41,17 @@ class StudyFacts:
     max_weight_bytes: int | None = None
     max_activation_bytes: int | None = None
     bits: int = 32
+    max_flash: int | None = None
+    max_ram: int | None = None
     test_sha256: str | None = None  # of test images that are not found again by a name
 
     @property
     def limits(self) -> Budget:
         """What a network may cost."""
-        limits = Limits(self.max_macs, self.max_weight_bytes, self.max_activation_bytes, self.bits)
+        limits = Limits(
+            self.max_macs, self.max_weight_bytes, self.max_activation_bytes, self.bits,
+            self.max_flash, self.max_ram,
+        )  # fmt: skip
         return Budget(self.budget, limits)
 
     def first_difference(self, other: StudyFacts) -> str | None:

@@ -253,6 +253,7 @@ LIMITS = [
     Limits(max_macs=1_000_000),
     Limits(max_activation_bytes=16_384, bits=8),
     Limits(max_weight_bytes=60_000, max_macs=500_000, max_activation_bytes=50_000),
+    Limits(max_flash=16_000, max_ram=16_000),
 ]
 
 

@@ -77,7 +77,7 @@ def test_maps_that_lie_side_by_side_take_ram_and_a_stride_takes_less():
     assert device_bytes(network(Conv(8))).maps == 28 * 28 * (1 + 8)
     assert device_bytes(network(Conv(8, stride=2))).maps == 28 * 28 + 14 * 14 * 8
     pooled = device_bytes(network(Conv(8), MaxPool(2), Conv(8)))
-    assert pooled.maps == 28 * 28 * (1 + 8)
+    assert pooled.maps == 28 * 28 * 8 + 14 * 14 * 8  # pooling leaves its map where it was
 
 
 def test_names_are_counted_in_utf_8_with_their_ends():

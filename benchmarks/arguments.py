@@ -50,6 +50,8 @@ GOOD: dict[str, list[str]] = {  # by option; what is not here takes its default 
     "--timeout": ["90s", "2h", "600"],
     "--device": ["auto", "cpu"],
     "--out": ["out", "a/b"],
+    "--max-flash": ["16k", "80000"],
+    "--max-ram": ["16k", "60000"],
     "--max-macs": ["1000000", "5m"],
     "--max-weight-bytes": ["80000"],
     "--max-activation-bytes": ["60000"],

@@ -10,7 +10,9 @@ Cortex-M4 says where `arm-none-eabi-gcc` and `qemu-system-arm` are there.
 
 `random` draws networks of every shipped space for grey and coloured images, gives them random
 weights and norms with factors of any sign, compiles each with warnings as errors, and compares all
-bytes of the scores of random images. The exit code is 1 when one differs.
+bytes of the scores of random images. Where `arm-none-eabi-gcc` is there, what it makes of each for
+a Cortex-M0+ is compared with what --max-flash and --max-ram say. The exit code is 1 when a byte
+differs, or a size by more than 5 % and 512 bytes.
 """
 
 from __future__ import annotations
@@ -26,15 +28,16 @@ from torch import nn
 
 import nas
 from nas.candidates.architecture import Architecture
+from nas.candidates.device import device_bytes, names_bytes
 from nas.exporters.c_source import CODE, header, source, vectors
 from nas.exporters.folding import graph_of
 from nas.exporters.quantize import quantize
-from nas.exporters.toolchain import host_compiler, run_on_host
+from nas.exporters.toolchain import Sizes, host_compiler, run_on_host, sizes_on_cortex_m0
 from nas.spaces.draws import draw
 from nas.spaces.loader import list_spaces, load_space
 from nas.spaces.task import Task
 
-SHAPES = ((1, 8, 8), (1, 28, 28), (3, 16, 12))
+SHAPES = ((1, 8, 8), (1, 28, 28), (3, 16, 12), (1, 10, 14), (3, 48, 48))
 NUM_CLASSES = 10
 
 
@@ -86,11 +89,15 @@ def compare_studies(options: argparse.Namespace) -> None:
 
 
 def compare_random(options: argparse.Namespace) -> int:
-    print("| space | networks | refused | bytes compared | bytes that differ |")
-    print("| --- | --- | --- | --- | --- |")
+    print(
+        "| space | networks | refused | bytes compared | bytes that differ | flash | off by at "
+        "most | RAM | off by at most | too far off |"
+    )
+    print("|" + " --- |" * 10)
     num_wrong = 0
     for entry in list_spaces():
         space, num_compared, num_different, num_refused = load_space(entry.name), 0, 0, 0
+        sizes: dict[str, list[tuple[int, int]]] = {"flash": [], "RAM": []}
         for number in range(options.count):
             shape = SHAPES[number % len(SHAPES)]
             budget = 20_000 if entry.name == "references" else options.budget
@@ -98,24 +105,34 @@ def compare_random(options: argparse.Namespace) -> int:
             draws = draw(space, Task(shape, NUM_CLASSES, budget), options.seed + number)
             candidate = next(c for c in draws if isinstance(c, nas.Candidate))
             try:
-                compared, different = compare(candidate.architecture, options, number)
+                compared, different, found = compare(candidate.architecture, options, number)
             except nas.NasError as error:
                 num_refused += 1
                 print(f"# {entry.name} {number}: {error}", file=sys.stderr)
                 continue
             num_compared += compared
             num_different += different
-        num_wrong += num_different + num_refused
-        print(
-            f"| {entry.name} | {options.count} | {num_refused} | {num_compared:,} | "
-            f"{num_different:,} |",
-            flush=True,
-        )
+            if isinstance(found, Sizes):
+                classes = [str(label) for label in range(NUM_CLASSES)]
+                said = device_bytes(candidate.architecture, names_bytes(classes))
+                sizes["flash"].append((said.flash, found.flash_bytes))
+                sizes["RAM"].append((said.ram, found.ram_bytes + found.stack_bytes))
+        both = [pair for pairs in sizes.values() for pair in pairs]
+        num_off = sum(abs(said - real) > max(real / 20, 512) for said, real in both)
+        num_wrong += num_different + num_refused + num_off
+        cells = [f"{options.count}", f"{num_refused}", f"{num_compared:,}", f"{num_different:,}"]
+        for pairs in sizes.values():
+            real = sorted(real for _, real in pairs) or [0]
+            off = max((abs(said - real) for said, real in pairs), default=0)
+            cells += [f"{real[0]:,} to {real[-1]:,}", f"{off:,}"]
+        print(f"| {' | '.join([entry.name, *cells, str(num_off)])} |", flush=True)
     return int(num_wrong > 0)
 
 
-def compare(architecture: Architecture, options: argparse.Namespace, seed: int) -> tuple[int, int]:
-    """How many bytes of scores were compared, and how many differ."""
+def compare(
+    architecture: Architecture, options: argparse.Namespace, seed: int
+) -> tuple[int, int, Sizes | str]:
+    """How many bytes of scores were compared, how many differ, and what a Cortex-M0+ holds."""
     torch.manual_seed(seed)
     model = architecture.build().eval()
     for module in model.modules():
@@ -140,7 +157,8 @@ def compare(architecture: Architecture, options: argparse.Namespace, seed: int) 
         assert compiler is not None
         pixels = images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
         found = np.frombuffer(run_on_host([*compiler, "-Werror"], folder, pixels), np.int8)
-    return scores.size, int((found != scores.ravel()).sum())
+        sizes = sizes_on_cortex_m0(folder)
+    return scores.size, int((found != scores.ravel()).sum()), sizes
 
 
 if __name__ == "__main__":

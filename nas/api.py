@@ -573,8 +573,9 @@ def _config(config: SearchConfig | None, options: dict[str, Any]) -> SearchConfi
         raise NasError(f"{unknown[0]} is no keyword of a search: {hint}")
     if config is not None:
         return replace(config, **options)
-    if "budget" not in options:
-        raise NasError("budget is required, such as budget=20_000")
+    if "budget" not in options and options.get("max_flash") is None:
+        raise NasError("budget or max_flash is required, such as budget=20_000")
+    options.setdefault("budget", options.get("max_flash"))  # a parameter takes a byte or more
     return SearchConfig(**options)
 
 

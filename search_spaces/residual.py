@@ -3,9 +3,9 @@
 Why: deeper networks than `blocks` can hold train well only with skip connections (He et al. 2016,
 arXiv:1512.03385), and depth is what a small budget buys most cheaply once the widths are small.
 
-A stem, then one to three stages of one to three blocks. Between two stages max pooling halves the
-image and a 1x1 convolution sets the width. The head takes a mean of each channel, or weighs its
-places as learned.
+A stem, which may halve a large image, then one to three stages of one to three blocks. Between two
+stages max pooling halves the image and a 1x1 convolution sets the width. The head takes a mean of
+each channel, or weighs its places as learned.
 """
 
 from nas import (
@@ -35,6 +35,7 @@ MAX_BLOCKS = 3  # in a stage
 SMALLEST_TO_HALVE = 4  # pixels a side
 NARROWEST = 0.2  # beside the widest
 LEAST_SHARE = 0.6  # of the budget
+LARGE = 48  # pixels a side, from which on the stem may halve the image
 
 
 def start(task: Task) -> dict[str, object]:
@@ -46,6 +47,8 @@ def start(task: Task) -> dict[str, object]:
             f"stage{stage}_ratio": 1.5 ** (stage + 1 - stages),
             f"stage{stage}_num_blocks": 1,
         }
+    if min(task.input_shape[1:]) >= LARGE:
+        params["stem_stride"] = 2
     return params | {"head": "mean", "share": 1.0} | GOOD_RECIPE
 
 
@@ -61,6 +64,10 @@ def suggest(trial: Trial, task: Task) -> Candidate:
     _, height, width = task.input_shape
     dropout = trial.suggest_float("dropout", 0.0, 0.1, step=0.01)
     stem_kernel_size = trial.suggest_categorical("stem_kernel_size", [3, 5])
+    stem_stride = 1
+    if min(height, width) >= LARGE:
+        stem_stride = trial.suggest_categorical("stem_stride", [1, 2])
+        height, width = -(-height // stem_stride), -(-width // stem_stride)
     stages: list[tuple[float, int]] = []
     for stage in range(trial.suggest_int("num_stages", 1, most_stages(task))):
         ratio = trial.suggest_float(f"stage{stage}_ratio", NARROWEST, 1.0, log=True)
@@ -78,7 +85,7 @@ def suggest(trial: Trial, task: Task) -> Candidate:
         for stage, (ratio, num_blocks) in enumerate(stages):
             channels = width(ratio)
             if stage == 0:
-                layers.append(Conv(channels, stem_kernel_size))
+                layers.append(Conv(channels, stem_kernel_size, stride=stem_stride))
             else:
                 layers += [MaxPool(2), Conv(channels, 1)]
             layers += [BatchNorm(), ReLU()]

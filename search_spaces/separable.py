@@ -4,9 +4,9 @@ Why: a 5x5 convolution of 32 to 32 channels costs 25,600 weights; a depthwise 5x
 1,824 and see as far (Howard et al. 2017, arXiv:1704.04861). So wide layers and large kernels fit
 a small budget. They need more steps in memory for each weight: training them is slower.
 
-A stem, then one to three stages of one to three blocks with skip connections. Between two stages
-max pooling halves the image and a 1x1 convolution sets the width. The head takes a mean of each
-channel, or weighs its places as learned.
+A stem, which may halve a large image, then one to three stages of one to three blocks with skip
+connections. Between two stages max pooling halves the image and a 1x1 convolution sets the width.
+The head takes a mean of each channel, or weighs its places as learned.
 """
 
 from nas import (
@@ -37,6 +37,7 @@ MAX_BLOCKS = 3  # in a stage
 SMALLEST_TO_HALVE = 4  # pixels a side
 NARROWEST = 0.2  # beside the widest
 LEAST_SHARE = 0.6  # of the budget
+LARGE = 48  # pixels a side, from which on the stem may halve the image
 
 
 def start(task: Task) -> dict[str, object]:
@@ -49,6 +50,8 @@ def start(task: Task) -> dict[str, object]:
             f"stage{stage}_num_blocks": 1,
             f"stage{stage}_kernel_size": 5,
         }
+    if min(task.input_shape[1:]) >= LARGE:
+        params["stem_stride"] = 2
     return params | {"head": "mean", "share": 1.0} | GOOD_RECIPE
 
 
@@ -64,6 +67,10 @@ def suggest(trial: Trial, task: Task) -> Candidate:
     _, height, width = task.input_shape
     dropout = trial.suggest_float("dropout", 0.0, 0.1, step=0.01)
     stem_kernel_size = trial.suggest_categorical("stem_kernel_size", [3, 5])
+    stem_stride = 1
+    if min(height, width) >= LARGE:
+        stem_stride = trial.suggest_categorical("stem_stride", [1, 2])
+        height, width = -(-height // stem_stride), -(-width // stem_stride)
     stages: list[tuple[float, int, int]] = []
     for stage in range(trial.suggest_int("num_stages", 1, most_stages(task))):
         ratio = trial.suggest_float(f"stage{stage}_ratio", NARROWEST, 1.0, log=True)
@@ -82,7 +89,7 @@ def suggest(trial: Trial, task: Task) -> Candidate:
         for stage, (ratio, num_blocks, kernel_size) in enumerate(stages):
             channels = width(ratio)
             if stage == 0:
-                layers.append(Conv(channels, stem_kernel_size))
+                layers.append(Conv(channels, stem_kernel_size, stride=stem_stride))
             else:
                 layers += [MaxPool(2), Conv(channels, 1)]
             layers += [BatchNorm(), ReLU()]

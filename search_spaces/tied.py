@@ -5,6 +5,7 @@ times over, with a skip connection around it, sees as far as four and costs the 
 learned pooling at the end weighs each place of each channel, where a mean would forget them.
 
 A stem, then one to three stages: pooling, a convolution that sets the width, a tied convolution.
+The stem, which is the convolution of the first stage, may halve a large image.
 """
 
 from nas import (
@@ -34,6 +35,7 @@ MAX_TIMES = 5
 SMALLEST_TO_HALVE = 4  # pixels a side
 NARROWEST = 0.2  # beside the widest
 LEAST_SHARE = 0.6  # of the budget
+LARGE = 48  # pixels a side, from which on the first convolution may halve the image
 
 
 def start(task: Task) -> dict[str, object]:
@@ -46,6 +48,8 @@ def start(task: Task) -> dict[str, object]:
             f"stage{stage}_times": 3,
         }
     params |= {"last_pool": True, "last_conv": True, "last_ratio": 1.0, "head": "learned"}
+    if min(task.input_shape[1:]) >= LARGE:
+        params["stem_stride"] = 2
     return params | {"share": 1.0} | GOOD_RECIPE
 
 
@@ -61,6 +65,10 @@ def suggest(trial: Trial, task: Task) -> Candidate:
     dropout = trial.suggest_float("dropout", 0.0, 0.1, step=0.01)
     num_stages = trial.suggest_int("num_stages", 1, most_stages(task))
     _, height, width = task.input_shape
+    stem_stride = 1
+    if min(height, width) >= LARGE:
+        stem_stride = trial.suggest_categorical("stem_stride", [1, 2])
+        height, width = -(-height // stem_stride), -(-width // stem_stride)
     stages: list[tuple[float, int, int]] = []
     for stage in range(num_stages):
         ratio = suggest_ratio(trial, f"stage{stage}_ratio")
@@ -87,8 +95,10 @@ def suggest(trial: Trial, task: Task) -> Candidate:
     def make(width: Width) -> Architecture:
         layers: list[Layer] = []
         for stage, (ratio, kernel_size, times) in enumerate(stages):
+            stride = 1 if stage else stem_stride
             layers += [MaxPool(2)] if stage else []
-            layers += [Conv(width(ratio), kernel_size), BatchNorm(), ReLU(), Tied(times)]
+            layers.append(Conv(width(ratio), kernel_size, stride=stride))
+            layers += [BatchNorm(), ReLU(), Tied(times)]
             layers += [Dropout(dropout)] if dropout else []
         layers += [MaxPool(2)] if is_pooled else []
         if last_ratio is not None:

@@ -146,7 +146,7 @@ def test_ladder_searches_under_each_budget(storage):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "budget is required, such as budget=20_000"),
+        ({}, "budget or max_flash is required, such as budget=20_000"),
         ({"bugdet": 5}, "bugdet is no keyword of a search: did you mean budget?"),
         ({"budget": "many"}, "budget 'many' is no whole number from 1 to 1,000,000,000"),
         ({"budget": True}, "budget True is no whole number"),

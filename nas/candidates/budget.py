@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nas.candidates.device import device_bytes, least_flash
 from nas.errors import OverBudgetError
 
 if TYPE_CHECKING:  # the command line reads budgets without loading torch
@@ -17,6 +18,8 @@ UNITS = {
     "num_macs": "multiply-accumulates",
     "weight_bytes": "bytes of weights",
     "activation_bytes": "bytes of activations",
+    "flash_bytes": "bytes of flash",
+    "ram_bytes": "bytes of RAM",
 }
 
 
@@ -31,6 +34,12 @@ class Limits:
     max_activation_bytes: int | None = None
     """Of the values that are held at once for one image, each in `bits`, when that is most."""
     bits: int = 32
+    max_flash: int | None = None
+    """Bytes that the int8 C code of the network takes, as `nas.candidates.device` says."""
+    max_ram: int | None = None
+    """Bytes of its one buffer and of its stack."""
+    names_bytes: int | None = None
+    """Of the class names, which lie in flash; None for what is usual."""
 
 
 NO_LIMITS = Limits()
@@ -50,6 +59,8 @@ class Budget:
         most = self.max_params - 1
         if self.limits.max_weight_bytes is not None:
             most = min(most, self.limits.max_weight_bytes * 8 // self.limits.bits)
+        if self.limits.max_flash is not None:  # a parameter takes a byte or more
+            most = max(min(most, self.limits.max_flash - least_flash()), 0)
         return most
 
     def fits(self, architecture: Architecture) -> bool:
@@ -77,6 +88,8 @@ class Budget:
             "num_macs": limits.max_macs,
             "weight_bytes": limits.max_weight_bytes,
             "activation_bytes": limits.max_activation_bytes,
+            "flash_bytes": limits.max_flash,
+            "ram_bytes": limits.max_ram,
         }
         parts = [f"{self._allowed(n, m)} {UNITS[n]}" for n, m in most.items() if m is not None]
         if limits.max_weight_bytes is not None or limits.max_activation_bytes is not None:
@@ -98,6 +111,12 @@ class Budget:
         if limits.max_activation_bytes is not None:
             num_bytes = to_bytes(architecture.peak_values, limits.bits)
             costs["activation_bytes"] = (num_bytes, limits.max_activation_bytes)
+        if limits.max_flash is not None or limits.max_ram is not None:
+            device = device_bytes(architecture, limits.names_bytes)
+            if limits.max_flash is not None:
+                costs["flash_bytes"] = (device.flash, limits.max_flash)
+            if limits.max_ram is not None:
+                costs["ram_bytes"] = (device.ram, limits.max_ram)
         return costs
 
 

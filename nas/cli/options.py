@@ -21,17 +21,26 @@ METHOD, HARDWARE, STUDIES, OUTPUT = "How to search", "On what", "Studies", "Outp
 _DEFAULTS = {field.name: field.default for field in fields(SearchConfig)}
 
 
+def _budget_or_flash(ctx: click.Context, param: click.Parameter, value: int | None) -> int:
+    """A parameter takes a byte of flash or more, so that limits parameters as well."""
+    given: int | None = ctx.params.get("max_flash") if value is None else value
+    if given is None:
+        raise click.MissingParameter(ctx=ctx, param=param)
+    return min(given, RANGES["budget"][1])
+
+
 def _field(
-    group: str, name: str, metavar: str | None, text: str, kind: click.ParamType[Any] | None = None
-) -> Option:
+    group: str, name: str, metavar: str | None, text: str, kind: click.ParamType[Any] | None = None,
+    **attributes: Any,
+) -> Option:  # fmt: skip
     """The option of a field of `SearchConfig`; without a `kind` its range or choices make one."""
     if kind is None and name in CHOICES:
         kind = click.Choice(CHOICES[name])
     default = _DEFAULTS[name]
-    given = {} if default in (None, MISSING) else {"default": default}
+    given = attributes if default in (None, MISSING) else {"default": default, **attributes}
     return Option(
         f"--{name.replace('_', '-')}", group=group, metavar=metavar, help=text,
-        type=kind or Whole(*RANGES[name]), required=default is MISSING, **given,
+        type=kind or Whole(*RANGES[name]), **given,
     )  # fmt: skip
 
 
@@ -44,23 +53,36 @@ FIELDS = {
     for option in (
         _field(
             LIMITS, "budget", "N",
-            "required: a network fits when it has fewer parameters than this; 20000, 20_000 or 20k",
-            _count("budget", "parameters"),
+            "required, unless --max-flash is given: a network fits when it has fewer parameters "
+            "than this; 20000, 20_000 or 20k",
+            _count("budget", "parameters"), callback=_budget_or_flash,
+        ),
+        _field(
+            LIMITS, "max_flash", "N",
+            "the most bytes of flash that the network may take as int8 C: weights, tables, code; "
+            "16000 or 16k",
+            _count("max_flash", "bytes"), is_eager=True,
+        ),
+        _field(
+            LIMITS, "max_ram", "N",
+            "the most bytes of RAM that it may take so: the buffer of its maps, and its stack",
+            _count("max_ram", "bytes"),
         ),
         _field(
             LIMITS, "max_macs", "N", "the most multiply-accumulates to classify an image",
             _count("max_macs", "multiply-accumulates"),
         ),
         _field(
-            LIMITS, "max_weight_bytes", "N", "the most bytes that all parameters may take",
+            LIMITS, "max_weight_bytes", "N",
+            "deprecated, see --max-flash: the most bytes that all parameters may take",
             _count("max_weight_bytes", "bytes"),
         ),
         _field(
             LIMITS, "max_activation_bytes", "N",
-            "the most bytes of values held at once for an image",
+            "deprecated, see --max-ram: the most bytes of values held at once for an image",
             _count("max_activation_bytes", "bytes"),
         ),
-        _field(LIMITS, "bits", None, "bits of one value, for the two limits in bytes"),
+        _field(LIMITS, "bits", None, "deprecated: bits of one value, for the two limits above"),
         _field(
             DATA, "dataset", "DATA",
             "mnist, fashion-mnist, kmnist, cifar10, digits, a folder of images with class folders "

@@ -1,73 +1,12 @@
-"""Where each map lies in the one buffer of a network without a heap."""
+"""Where each map of a network in integers lies in the one buffer of its C code."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from nas.exporters.integer import IntegerNetwork, Op
-
-
-@dataclass(frozen=True)
-class Arena:
-    """Where maps begin, and how many bytes they need together.
-
-    The scores have no place here: the last operation writes them where its caller says.
-    """
-
-    places: dict[int, int]
-    size: int
-
-
-@dataclass
-class _Block:
-    """Maps that follow one another in one place, from when the first is made to its last use."""
-
-    maps: list[int]
-    size: int
-    begin: int
-    end: int
-    place: int = field(default=0)
+from nas.candidates.arena import Arena
+from nas.candidates.arena import plan as plan_maps
+from nas.exporters.integer import IntegerNetwork
 
 
 def plan(network: IntegerNetwork) -> Arena:
-    """The least offsets that the largest-first rule finds.
-
-    A map lives from the operation that makes it to the last that reads it; where an operation may
-    write over an input that nothing reads afterwards, its output lies there.
-    """
-    last_use = {number: time for time, op in enumerate(network.ops) for number in op.inputs}
-    scores = network.ops[-1].output
-    blocks = {0: _Block([0], network.maps[0].size, -1, last_use[0])}
-    for time, op in enumerate(network.ops):
-        if op.output == scores:
-            continue
-        size, end = network.maps[op.output].size, last_use[op.output]
-        over = _written_over(op, time, last_use, blocks, size)
-        if over is None:
-            blocks[op.output] = _Block([op.output], size, time, end)
-        else:
-            over.maps.append(op.output)
-            over.end = end
-            blocks[op.output] = over
-
-    placed: list[_Block] = []
-    for block in sorted({id(b): b for b in blocks.values()}.values(), key=lambda b: -b.size):
-        others = [b for b in placed if b.begin <= block.end and block.begin <= b.end]
-        for other in sorted(others, key=lambda b: b.place):
-            if block.place + block.size <= other.place:
-                break
-            block.place = max(block.place, other.place + other.size)
-        placed.append(block)
-    places = {number: block.place for block in placed for number in block.maps}
-    return Arena(places, max(block.place + block.size for block in placed))
-
-
-def _written_over(
-    op: Op, time: int, last_use: dict[int, int], blocks: dict[int, _Block], size: int
-) -> _Block | None:
-    """The place of an input that the operation may write over."""
-    if op.is_in_place:
-        for number in op.inputs:
-            if last_use[number] == time and size <= blocks[number].size:
-                return blocks[number]
-    return None
+    """The places of all maps, as `nas.candidates.arena` finds them."""
+    return plan_maps(network.ops, [m.size for m in network.maps])

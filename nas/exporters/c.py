@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nas.candidates.device import device_bytes, names_bytes
 from nas.errors import ExportError, option
 from nas.exporters.arena import plan
 from nas.exporters.c_source import CODE, header, source, template, vectors
@@ -91,13 +92,18 @@ def write(subject: Subject, folder: Path) -> Written:
         shutil.copyfile(CODE / name, folder / name)
     weight_bytes = sum(weights.size for weights in network.weights.values())
     memory_bytes = plan(network).size
+    device = device_bytes(architecture, names_bytes(facts.classes))
     rows = (
         ("int8 weights", f"{weight_bytes:,} bytes"),
         ("memory for maps in int8", f"{memory_bytes:,} bytes"),
+        ("flash in all, as `--max-flash` counts it", f"{device.flash:,} bytes"),
+        ("RAM in all, as `--max-ram` counts it", f"{device.ram:,} bytes"),
     )
     figures = {
         "weight_bytes": weight_bytes,
         "memory_bytes": memory_bytes,
+        "flash_bytes": device.flash,
+        "ram_bytes": device.ram,
         "calibration_images": len(subject.calibration),
     }
     return Written(torch.from_numpy(scores), rows, figures)

@@ -192,7 +192,8 @@ class _Layers:
         kernel = weights.shape[:2] if op.is_depthwise else weights.shape[1:3]
         fields = {
             **_shape(x), "zero": x.zero, "kernel_height": kernel[0], "kernel_width": kernel[1],
-            "padding": op.padding, "out_channels": self.network.maps[op.output].channels,
+            "padding": op.padding, "stride": op.stride,
+            "out_channels": self.network.maps[op.output].channels,
             "weights": op.weights, **_scaling(name, op.shift),
         }  # fmt: skip
         lines += [*_scales(name, op), *_struct("Conv", name, fields)]

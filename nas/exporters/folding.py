@@ -122,33 +122,38 @@ class _Walk:
 
     def _conv(self, conv: nn.Conv2d, x: int) -> int:
         is_depthwise = conv.groups > 1
-        is_plain = conv.stride == conv.dilation == (1, 1) and conv.padding_mode == "zeros"
-        padding = conv.padding
+        is_plain = conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+        padding, stride = conv.padding, conv.stride
         if (
             not is_plain
             or isinstance(padding, str)
             or padding[0] != padding[1]
+            or stride[0] != stride[1]
             or (is_depthwise and not conv.groups == conv.in_channels == conv.out_channels)
         ):
             raise _UnknownError("this convolution")
         # One channel by itself is a convolution across all one of them.
-        return self._convolution(conv.weight, conv.bias, x, padding[0], is_depthwise)
+        return self._convolution(
+            conv.weight, conv.bias, x, padding[0], is_depthwise, stride=stride[0]
+        )
 
     def _convolution(
-        self, weights: Tensor, bias: Tensor | None, x: int, padding: int, is_depthwise: bool
-    ) -> int:
+        self, weights: Tensor, bias: Tensor | None, x: int, padding: int, is_depthwise: bool,
+        stride: int = 1,
+    ) -> int:  # fmt: skip
         _, height, width = self.graph.maps[x]
         out, _, kernel_height, kernel_width = weights.shape
         shape = (
             out,
-            height + 2 * padding - kernel_height + 1,
-            width + 2 * padding - kernel_width + 1,
+            (height + 2 * padding - kernel_height) // stride + 1,
+            (width + 2 * padding - kernel_width) // stride + 1,
         )
         offset = torch.zeros(out).double() if bias is None else bias.detach().double()
         return self._append(
             Conv(
                 (x,), self._new(shape), torch.ones(out).double(), offset,
-                weights=self._store(weights.detach()), padding=padding, is_depthwise=is_depthwise,
+                weights=self._store(weights.detach()), padding=padding, stride=stride,
+                is_depthwise=is_depthwise,
             )
         )  # fmt: skip
 

@@ -45,16 +45,19 @@ class Scaled(Step):
 
 @dataclass(frozen=True)
 class Conv(Scaled):
-    """A convolution with stride 1 across all channels, or of each channel by itself."""
+    """A convolution across all channels, or of each channel by itself."""
 
     weights: str = ""  # a name in Graph.weights
     padding: int = 0
+    stride: int = 1
     is_depthwise: bool = False
 
     def run(self, graph: Graph, *maps: Tensor) -> Tensor:
         weights = graph.weights[self.weights]
         groups = len(weights) if self.is_depthwise else 1
-        return self.scaled(functional.conv2d(maps[0], weights, padding=self.padding, groups=groups))
+        return self.scaled(
+            functional.conv2d(maps[0], weights, None, self.stride, self.padding, groups=groups)
+        )
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Op:
 
 @dataclass(frozen=True)
 class ConvOp(Op):
-    """Convolution, stride 1; around the image all is zero. Linear layers are such, too."""
+    """Convolution; around the image all is zero. Linear layers are such, too."""
 
     weights: str  # a name in IntegerNetwork.weights
     padding: int
@@ -76,6 +76,7 @@ class ConvOp(Op):
     multipliers: Whole  # (out channels,)
     offsets: Whole
     shift: int
+    stride: int = 1
 
     def run(self, network: IntegerNetwork, *maps: Bytes) -> Bytes:
         weights = network.weights[self.weights]
@@ -95,7 +96,8 @@ class ConvOp(Op):
         kernel = shape[:2] if self.is_depthwise else shape[1:3]
         pad = (self.padding, self.padding)
         values = np.pad(x.astype(np.float64) - zero, ((0, 0), pad, pad, (0, 0)))
-        return np.lib.stride_tricks.sliding_window_view(values, kernel, (1, 2))
+        windows = np.lib.stride_tricks.sliding_window_view(values, kernel, (1, 2))
+        return windows[:, :: self.stride, :: self.stride]
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class _Quantizer:
                 multipliers, offsets, shift = self._scaling(step, unit, 0)
                 return ConvOp(
                     *where, step.weights, step.padding, step.is_depthwise,
-                    multipliers, offsets, shift,
+                    multipliers, offsets, shift, step.stride,
                 )  # fmt: skip
             case g.Affine():
                 unit = source.scale * step.factor.numpy()

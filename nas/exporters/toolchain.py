@@ -24,6 +24,7 @@ ARM_FLAGS = (
     "-fdata-sections", "-nostartfiles", "--specs=nano.specs", "--specs=nosys.specs",
     "-Wl,--gc-sections",
 )  # fmt: skip
+SIZE_FLAGS = ("-std=c99", "-Os", "-mcpu=cortex-m0plus", "-mthumb")
 QEMU_FLAGS = (
     "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none", "-icount", "shift=0",
     "-semihosting-config", "enable=on,target=native",
@@ -51,6 +52,43 @@ class Measured:
             ("stack", f"{self.stack_bytes:,} bytes"),
             ("instructions an image", f"{self.instructions:,}"),
         )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What net.c takes on a Cortex-M0+, compiled with -Os."""
+
+    flash_bytes: int  # code, weights and tables
+    ram_bytes: int  # its static buffer
+    stacks: dict[str, int]  # bytes of each function's frame
+    compiler: str
+
+    @property
+    def stack_bytes(self) -> int:
+        """The frames of a call of nas_predict, without those of the compiler's own functions."""
+        outer = ("nas_predict", "nas_scores")
+        inner = [n for name, n in self.stacks.items() if name not in (*outer, "to_byte")]
+        frames = [self.stacks.get(name, 0) for name in (*outer, "to_byte")]
+        return sum(frames) + max(inner, default=0)
+
+
+def sizes_on_cortex_m0(folder: Path) -> Sizes | str:
+    """What the compiled code takes on a small processor, or why that cannot be said here."""
+    arm, size = "arm-none-eabi-gcc", "arm-none-eabi-size"
+    for program in (arm, size):
+        if shutil.which(program) is None:
+            return f"not measured: no {program}"
+    with tempfile.TemporaryDirectory() as temporary:
+        compiled = Path(temporary) / "net.o"
+        source = str(folder / "net.c")
+        done = _run([arm, *SIZE_FLAGS, "-fstack-usage", "-c", source, "-o", str(compiled)])
+        if done.returncode != 0:
+            return f"not measured: {arm} does not compile it: {_error(done)}"
+        sections = _run([size, str(compiled)]).stdout.decode().splitlines()[-1].split()
+        frames = [line.split("\t") for line in compiled.with_suffix(".su").read_text().splitlines()]
+    text, data, bss = map(int, sections[:3])
+    stacks = {where.split(":")[-1].split(".")[0]: int(frame) for where, frame, *_ in frames}
+    return Sizes(text + data, data + bss, stacks, version([arm]))
 
 
 def host_compiler() -> list[str] | None:

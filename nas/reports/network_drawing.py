@@ -129,6 +129,9 @@ def _name(layer: Layer) -> str:
     kernel = getattr(layer, "kernel_size", None)
     if kernel:
         name += f" {kernel}×{kernel}"
+    stride = getattr(layer, "stride", 1)
+    if stride > 1:
+        name += f", stride {stride}"
     times = getattr(layer, "times", None)
     if times:
         name += f", {times} times"

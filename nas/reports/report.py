@@ -294,6 +294,7 @@ def _reproduce(
     for name, value, default in (
         ("max_macs", facts.max_macs, None), ("max_weight_bytes", facts.max_weight_bytes, None),
         ("max_activation_bytes", facts.max_activation_bytes, None),
+        ("max_flash", facts.max_flash, None), ("max_ram", facts.max_ram, None),
         ("bits", facts.bits, Limits.bits), ("epochs", facts.epochs, SearchConfig.epochs),
         ("seed", facts.seed, SearchConfig.seed), ("image_size", data.image_size, None),
         ("valid_share", data.valid_share, str(SearchConfig.valid_share)),

@@ -14,7 +14,8 @@ import optuna
 from optuna.storages import BaseStorage
 from rich.console import Group, RenderableType
 
-from nas.candidates.budget import Limits, to_bytes
+from nas.candidates.budget import to_bytes
+from nas.candidates.device import device_bytes, names_bytes
 from nas.certification.records import Protocol
 from nas.errors import count, option
 from nas.metrics import EpochMetrics, percent
@@ -28,7 +29,7 @@ from nas.reports.sketch import Drawn
 from nas.storage.counts import count_trained, count_trials
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.ranking import best_trial, best_trials, no_network
-from nas.storage.studies import num_valid_of, study_data, study_facts, study_names
+from nas.storage.studies import StudyFacts, num_valid_of, study_data, study_facts, study_names
 from nas.storage.trials import TrialRecord
 
 if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
@@ -163,13 +164,13 @@ def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
         return Group(*parts)
     architecture = record.candidate.architecture
     facts = study_facts(study)
-    bits = facts.bits if facts else Limits.bits
+    device = device_bytes(architecture, names_bytes(study_data(study).classes) if facts else None)
     parts += [
         f"{architecture.num_params:,} parameters, {architecture.num_macs:,} multiply-accumulates "
         f"an image, fingerprint {record.fingerprint}",
-        f"{to_bytes(architecture.num_params, bits):,} bytes of weights, "
-        f"{to_bytes(architecture.peak_values, bits):,} bytes of activations held at once, "
-        f"{bits} bits each",
+        f"as int8 C on a small device about {device.flash:,} bytes of flash ({device.weights:,} of "
+        f"weights) and {device.ram:,} of RAM",
+        *_in_bits(architecture, facts),
         f"recipe: {record.candidate.recipe.summary()}",
         f"seed {record.seed}, {record.device}, "
         + ", ".join(f"{name} {version}" for name, version in record.versions.items()),
@@ -190,6 +191,18 @@ def trial_page(study: optuna.Study, record: TrialRecord) -> RenderableType:
         if runs:
             parts.append(f"certified, {protocol}: {spread_of(runs)}")
     return Group(*parts)
+
+
+def _in_bits(architecture: Architecture, facts: StudyFacts | None) -> list[str]:
+    """What values of so many bits take, where the study limits that."""
+    if facts is None or (facts.max_weight_bytes, facts.max_activation_bytes) == (None, None):
+        return []
+    bits = facts.bits
+    return [
+        f"{to_bytes(architecture.num_params, bits):,} bytes of weights, "
+        f"{to_bytes(architecture.peak_values, bits):,} bytes of activations held at once, "
+        f"{bits} bits each"
+    ]
 
 
 def certificate_report(study: optuna.Study) -> RenderableType:
@@ -256,7 +269,7 @@ def learning_curve(history: Sequence[EpochMetrics], num_valid: int | None = None
 
 def stats_report(found: CheckResult) -> RenderableType:
     """What `nas check` found in the space."""
-    stats, bits = found.stats, found.config.bits
+    stats, limits = found.stats, found.task.limits
     drawn, fitting = stats.num_drawn, stats.fitting
     head = (
         f"space {found.space} on {found.dataset} ({count(found.num_train, 'image')} to train on, "
@@ -273,11 +286,24 @@ def stats_report(found: CheckResult) -> RenderableType:
         ("of those that fit", ">smallest", ">median", ">largest"), ("median", "smallest")
     )
     networks = [c.architecture for c in fitting]
+    devices = [device_bytes(n, limits.names_bytes) for n in networks]
+    in_bits = (
+        (
+            f"bytes of weights, {limits.bits} bits each",
+            [to_bytes(n.num_params, limits.bits) for n in networks],
+        ),
+        (
+            "bytes of activations at once",
+            [to_bytes(n.peak_values, limits.bits) for n in networks],
+        ),
+    )
+    is_in_bits = (limits.max_weight_bytes, limits.max_activation_bytes) != (None, None)
     for name, values in (
         ("parameters", [n.num_params for n in networks]),
         ("multiply-accumulates", [n.num_macs for n in networks]),
-        (f"bytes of weights, {bits} bits each", [to_bytes(n.num_params, bits) for n in networks]),
-        ("bytes of activations at once", [to_bytes(n.peak_values, bits) for n in networks]),
+        ("bytes of flash, as int8 C", [d.flash for d in devices]),
+        ("bytes of RAM, as int8 C", [d.ram for d in devices]),
+        *(in_bits if is_in_bits else ()),
         ("layers with weights", [n.depth for n in networks]),
     ):
         median = round(statistics.median(values))

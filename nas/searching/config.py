@@ -21,7 +21,8 @@ Bits = Literal[32, 16, 8, 4]
 LONGEST_SECONDS = 366 * 24 * 3600
 RANGES = {
     "budget": (1, LARGEST_BUDGET), "image_size": (4, 1024), "split_seed": (0, 2**32 - 1),
-    "epochs": (1, 10_000), "max_macs": (1, LARGEST_LIMIT), "max_weight_bytes": (1, LARGEST_LIMIT),
+    "epochs": (1, 10_000), "max_flash": (1, LARGEST_LIMIT), "max_ram": (1, LARGEST_LIMIT),
+    "max_macs": (1, LARGEST_LIMIT), "max_weight_bytes": (1, LARGEST_LIMIT),
     "max_activation_bytes": (1, LARGEST_LIMIT), "trials": (1, 10**6), "max_rejected": (1, 10**6),
     "seed": (0, 2**32 - 1), "workers": (1, 1024),
 }  # fmt: skip
@@ -64,14 +65,18 @@ class SearchConfig:
     split_seed: int = 0
     """Of the choice of validation images."""
 
+    max_flash: int | None = None
+    """The most bytes of flash that the network may take as int8 C: weights, tables, code."""
+    max_ram: int | None = None
+    """The most bytes of RAM that it may take so: the buffer of its maps, and its stack."""
     max_macs: int | None = None
     """The most multiply-accumulates to classify an image."""
     max_weight_bytes: int | None = None
-    """The most bytes that all parameters may take."""
+    """Deprecated, see `max_flash`: the most bytes that all parameters may take."""
     max_activation_bytes: int | None = None
-    """The most bytes of values held at once for an image."""
+    """Deprecated, see `max_ram`: the most bytes of values held at once for an image."""
     bits: Bits = 32
-    """Of one value, for the two limits in bytes."""
+    """Deprecated: of one value, for the two limits above."""
 
     epochs: int = 19
     """The most that a candidate trains for."""

@@ -10,6 +10,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Limits
+from nas.candidates.device import names_bytes
 from nas.data import NAMES, source_of, split
 from nas.errors import NasError, OverBudgetError, StudyError, option, redact
 from nas.searching.config import SearchConfig, parse_share
@@ -41,7 +42,10 @@ LIMITS = {
     "multiply-accumulates": "max_macs",
     "bytes of weights": "max_weight_bytes",
     "bytes of activations": "max_activation_bytes",
+    "bytes of flash": "max_flash",
+    "bytes of RAM": "max_ram",
 }
+DEPRECATED = {"max_weight_bytes": "max_flash", "max_activation_bytes": "max_ram"}
 
 
 class SearchSetup:
@@ -74,7 +78,10 @@ class SearchSetup:
         in_bytes = (config.max_weight_bytes, config.max_activation_bytes)
         # Without a limit in bytes they mean nothing, and must not tell two searches apart.
         bits = Limits.bits if in_bytes == (None, None) else config.bits
-        self.limits = Limits(config.max_macs, *in_bytes, bits)
+        self.limits = Limits(
+            config.max_macs, *in_bytes, bits, config.max_flash, config.max_ram,
+            names_bytes(self.data.classes),
+        )  # fmt: skip
         num_workers = config.workers or default_workers(self.device)
         self.num_workers = min(num_workers, config.trials)
 
@@ -119,7 +126,8 @@ class SearchSetup:
             StudyError: a study of this name searched something else.
         """
         facts, data_facts = self._study_facts(task), self._data_facts()
-        return open_or_create_study(storage, name, facts, data_facts, self.space.source)
+        earlier = self.space.earlier_sha256(task.input_shape)
+        return open_or_create_study(storage, name, facts, data_facts, self.space.source, earlier)
 
     def run(
         self,
@@ -136,6 +144,14 @@ class SearchSetup:
         notes, self.notes = self.notes, []  # a ladder has several runs: what is said is said once
         for note in notes:
             show(Note(note))
+        for old, new in DEPRECATED.items():
+            if getattr(config, old) is not None:
+                show(
+                    Note(
+                        f"{option(old)} is deprecated and counts values of {option('bits')} each: "
+                        f"{option(new)} limits what the int8 C code takes"
+                    )
+                )
         if config.bits != self.limits.bits:
             show(
                 Note(
@@ -179,6 +195,8 @@ class SearchSetup:
             max_weight_bytes=limits.max_weight_bytes,
             max_activation_bytes=limits.max_activation_bytes,
             bits=limits.bits,
+            max_flash=limits.max_flash,
+            max_ram=limits.max_ram,
             test_sha256=self.source.test_sha256,
         )
 

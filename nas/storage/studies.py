@@ -9,7 +9,7 @@ import contextlib
 import time
 import unicodedata
 import warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import optuna
@@ -42,12 +42,17 @@ class StudyFacts:
     max_weight_bytes: int | None = None
     max_activation_bytes: int | None = None
     bits: int = 32
+    max_flash: int | None = None
+    max_ram: int | None = None
     test_sha256: str | None = None  # of test images that are not found again by a name
 
     @property
     def limits(self) -> Budget:
         """What a network may cost."""
-        limits = Limits(self.max_macs, self.max_weight_bytes, self.max_activation_bytes, self.bits)
+        limits = Limits(
+            self.max_macs, self.max_weight_bytes, self.max_activation_bytes, self.bits,
+            self.max_flash, self.max_ram,
+        )  # fmt: skip
         return Budget(self.budget, limits)
 
     def first_difference(self, other: StudyFacts) -> str | None:
@@ -159,9 +164,18 @@ def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
 
 
 def open_or_create_study(
-    storage: BaseStorage, name: str, facts: StudyFacts, data: DataFacts, space_source: str
+    storage: BaseStorage,
+    name: str,
+    facts: StudyFacts,
+    data: DataFacts,
+    space_source: str,
+    earlier_space: str | None = None,
 ) -> optuna.Study:
     """The study to search in, made when there is none of that name.
+
+    Args:
+        earlier_space: how the SHA-256 of another text of the space begins, which proposes the
+            same.
 
     Raises:
         StudyError: a study of this name searched something else, or is damaged.
@@ -184,6 +198,8 @@ def open_or_create_study(
     if before is None:
         _write_facts(study, facts, data, space_source)  # its maker was killed on the way
         return study
+    if earlier_space and before.space_sha256.startswith(earlier_space):
+        facts = replace(facts, space_sha256=before.space_sha256)
     difference = study_data(study).first_difference(data) or before.first_difference(facts)
     if difference:
         raise StudyError(

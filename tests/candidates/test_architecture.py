@@ -13,6 +13,7 @@ from nas.candidates.layers import (
     AvgPool,
     BatchNorm,
     Conv,
+    DepthwiseConv,
     Dropout,
     Flatten,
     GlobalAvgPool,
@@ -196,6 +197,19 @@ def test_receptive_field_is_what_a_gradient_reaches():
     nn.Sequential(*modules)(images)[0, 0, 2, 2].backward()
     reached = images.grad[0, 0].any(dim=0).sum().item()
     assert network.rows[-2].receptive_field == reached == 16
+
+
+def test_receptive_field_behind_a_stride_is_what_a_gradient_reaches():
+    network = Architecture(
+        (1, 32, 32), [Conv(2, stride=2), DepthwiseConv(5, stride=2), Conv(2), Flatten()]
+    )
+    modules = [row.layer.build(row.in_shape) for row in network.rows[:-1]]
+    for module in modules:
+        nn.init.ones_(module.weight)
+    images = torch.ones(1, 1, 32, 32, requires_grad=True)
+    nn.Sequential(*modules)(images)[0, 0, 4, 4].backward()
+    reached = images.grad[0, 0].any(dim=0).sum().item()
+    assert network.rows[-2].receptive_field == reached == 1 + 2 + 4 * 2 + 2 * 4
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from nas.candidates.budget import (
     Limits,
     to_bytes,
 )
+from nas.candidates.device import device_bytes, least_flash
 from nas.candidates.layers import BatchNorm, Conv, Flatten, Linear, MaxPool, ReLU
 from nas.errors import OverBudgetError
 from tests.odd_layers import FrozenConv, TiedConv
@@ -31,6 +32,8 @@ LIMITED = {
     "max_macs": ("num_macs", "multiply-accumulates", 36 * 64 + 160),
     "max_weight_bytes": ("weight_bytes", "bytes of weights", 4 * NUM_PARAMS),
     "max_activation_bytes": ("activation_bytes", "bytes of activations", 4 * (64 + 256)),
+    "max_flash": ("flash_bytes", "bytes of flash", device_bytes(NETWORK).flash),
+    "max_ram": ("ram_bytes", "bytes of RAM", device_bytes(NETWORK).ram),
 }
 
 each_limit = pytest.mark.parametrize(
@@ -103,6 +106,14 @@ def test_excess_grows_with_the_number_of_parameters():
     assert excesses == sorted(set(excesses))
 
 
+def test_most_parameters_leave_room_in_flash_for_what_every_network_needs():
+    most = Budget(20_000, Limits(max_flash=5_000)).most_params
+    assert most == 5_000 - least_flash()
+    assert Budget(1_000, Limits(max_flash=50_000)).most_params == 999
+    assert Budget(1_000, Limits(max_flash=1)).most_params == 0
+    assert device_bytes(NETWORK).flash > NUM_PARAMS + least_flash()
+
+
 # The other limits
 
 
@@ -152,7 +163,7 @@ def test_no_limit_is_no_constraint():
 
 def test_network_fits_exactly_when_no_excess_is_above_zero():
     seen = set()
-    for over in itertools.product([-1, 0, 1, None], repeat=3):
+    for over in itertools.product([0, 1, None], repeat=5):
         most = {
             limit: None if o is None else row[2] - o
             for o, (limit, row) in zip(over, LIMITED.items(), strict=True)
@@ -161,7 +172,7 @@ def test_network_fits_exactly_when_no_excess_is_above_zero():
             budget = Budget(max_params, Limits(**most))
             fits = max_params > NUM_PARAMS and 1 not in over
             excess = budget.excess(NETWORK)
-            assert len(excess) == 4 - over.count(None)
+            assert len(excess) == 6 - over.count(None)
             assert all(e <= 0 for e in excess.values()) == fits
             assert budget.fits(NETWORK) == fits
             assert is_refused(budget, NETWORK) == (not fits)
@@ -202,6 +213,10 @@ def test_values_are_packed_into_whole_bytes(num_values, bits, num_bytes):
         (Limits(), ""),
         (Limits(max_macs=2_000_000), ", at most 2,000,000 multiply-accumulates"),
         (Limits(max_macs=5, bits=8), ", at most 5 multiply-accumulates"),
+        (
+            Limits(max_flash=65_536, max_ram=4_096),
+            ", at most 65,536 bytes of flash, at most 4,096 bytes of RAM",
+        ),
         (Limits(max_weight_bytes=65_536), ", at most 65,536 bytes of weights, 32 bits a value"),
         (
             Limits(max_activation_bytes=4096, bits=8),

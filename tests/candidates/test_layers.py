@@ -43,7 +43,12 @@ ROWS: dict[str, tuple[Layer, Shape]] = {
     "conv-5x5-valid-bias": (Conv(4, 5, "valid", bias=True), (2, 8, 9)),
     "conv-2x2-valid": (Conv(4, 2, "valid"), (2, 8, 8)),
     "conv-valid-to-one-pixel": (Conv(4, 7, "valid"), (2, 7, 7)),
+    "conv-stride": (Conv(8, stride=2), (3, 9, 8)),
+    "conv-1x1-stride": (Conv(8, 1, stride=2), (3, 9, 8)),
+    "conv-5x5-stride-bias": (Conv(8, 5, bias=True, stride=2), (3, 3, 8)),
+    "conv-4x4-valid-stride": (Conv(8, 4, "valid", stride=2), (3, 9, 8)),
     "depthwise-conv": (DepthwiseConv(), (3, 9, 7)),
+    "depthwise-conv-stride": (DepthwiseConv(stride=2), (3, 9, 8)),
     "depthwise-conv-5x5-valid": (DepthwiseConv(5, "valid"), (2, 8, 9)),
     "batch-norm": (BatchNorm(), (6, 5, 4)),
     "relu": (ReLU(), (6, 5, 4)),
@@ -147,6 +152,11 @@ def test_json_text_gives_the_layer_back(layer, shape):
     assert type(again) is type(layer)
 
 
+def test_json_without_a_stride_is_of_stride_1():
+    assert layer_from_json({"kind": "conv", "out_channels": 8}) == Conv(8, stride=1)
+    assert layer_from_json({"kind": "depthwise-conv", "kernel_size": 5}) == DepthwiseConv(5)
+
+
 @each_row
 def test_source_builds_the_same_module(layer, shape):
     module = eval(layer.call(shape).source(), {"nn": nn, **vars(modules)})
@@ -162,6 +172,8 @@ def test_layer_is_frozen(layer, shape):
 
 def test_source_is_plain_python():
     assert Conv(8).call((3, 9, 9)).source() == "nn.Conv2d(3, 8, 3, padding=1, bias=False)"
+    strided = Conv(8, stride=2).call((3, 9, 9)).source()
+    assert strided == "nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)"
     assert Dropout(0.5).call((8,)).source() == "nn.Dropout(0.5)"
     assert Flatten().call((8, 2, 2)).source() == "nn.Flatten()"
 
@@ -201,6 +213,7 @@ NO_WHOLE_NUMBERS = [0, -1, 1.5, 3.0, True, "3", None, math.nan]
         (Conv, "out_channels", {}),
         (Conv, "kernel_size", {"out_channels": 4}),
         (Conv, "kernel_size", {"out_channels": 4, "padding": "valid"}),
+        (Conv, "stride", {"out_channels": 4}),
         (MaxPool, "kernel_size", {}),
         (AvgPool, "kernel_size", {}),
         (Linear, "out_features", {}),
@@ -269,7 +282,8 @@ def test_json_of_no_known_layer_is_rejected_with_the_kinds_there_are(data):
         ({"kind": "conv"}, "out_channels"),
         ({"kind": "linear"}, "out_features"),
         ({"kind": "dropout"}, "p"),
-        ({"kind": "conv", "out_channels": 8, "stride": 2}, "stride"),
+        ({"kind": "conv", "out_channels": 8, "dilation": 2}, "dilation"),
+        ({"kind": "conv", "out_channels": 8, "stride": 3}, "stride must be 1 or 2, was 3"),
         ({"kind": "relu", "inplace": True}, "inplace"),
         ({"kind": "conv", "out_channels": "8"}, "out_channels must be a whole number"),
         ({"kind": "linear", "out_features": 10.0}, "out_features must be a whole number"),

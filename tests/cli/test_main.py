@@ -20,6 +20,9 @@ from optuna.trial import TrialState
 
 import nas
 from nas import __version__
+from nas.candidates.architecture import Architecture
+from nas.candidates.device import device_bytes, names_bytes
+from nas.candidates.layers import Flatten, Linear
 from nas.cli.main import COMMAND, main
 from nas.errors import NasError
 from nas.exporters.formats import FORMATS
@@ -195,7 +198,8 @@ def complete(monkeypatch, capsys):
 def test_shell_completes_verbs_options_choices_and_spaces(complete, cwd):
     assert complete("nas s") == ["search", "show", "spaces", "studies"]
     assert complete("nas search --max-") == [
-        "--max-macs", "--max-weight-bytes", "--max-activation-bytes", "--max-rejected",
+        "--max-flash", "--max-ram", "--max-macs", "--max-weight-bytes", "--max-activation-bytes",
+        "--max-rejected",
     ]  # fmt: skip
     assert complete("nas check --pruner ") == ["squeezed", "median", "none"]
     assert complete("nas search --bits 1") == ["16"]
@@ -265,7 +269,11 @@ def test_option_unlike_any_of_the_verb_is_refused_without_a_guess(refuse):
         ("--js", "--json"),
         ("--split", "--split-seed"),
         ("--max-w", "--max-weight-bytes"),
-        ("--max-", "--max-macs or --max-weight-bytes or --max-activation-bytes or --max-rejected"),
+        (
+            "--max-",
+            "--max-flash or --max-ram or --max-macs or --max-weight-bytes or "
+            "--max-activation-bytes or --max-rejected",
+        ),
     ],
 )
 def test_abbreviated_option_is_refused_with_those_that_begin_so(refuse, typed, meant):
@@ -305,6 +313,8 @@ def test_words_too_many_are_refused(refuse):
         ("--budget", ["", "0", "-1", "1.5", "1e9999", "NaN", "inf", "२०", "0k", "20K", "20 000",
                       "2_0", "20_00", "1000000001", "9" * 5000, "0x20", "+5", "k"]),
         ("--max-macs", ["", "0", "-1", "1.5", "1e6", "2m", "2_0", "1000000000000001", "9" * 5000]),
+        ("--max-flash", ["", "0", "-1", "64KB", "1000000000000001"]),
+        ("--max-ram", ["", "0", "-1", "64KB", "1000000000000001"]),
         ("--max-weight-bytes", ["", "0", "-1", "64KB", "1000000000000001"]),
         ("--max-activation-bytes", ["", "0", "-1", "64KB", "1000000000000001"]),
         ("--bits", ["", "0", "-8", "1", "64", "8.0", "float32"]),
@@ -440,12 +450,20 @@ def test_budget_of_the_smallest_network_is_refused_and_one_more_is_not(refuse):
 
 
 # The one network of TINY_SPACE: 650 parameters, 64 values in and 10 out.
+TINY_DEVICE = device_bytes(
+    Architecture((1, 8, 8), [Flatten(), Linear(10)]), names_bytes("0123456789")
+)
+LIMIT_OPTIONS = (
+    "--max-flash", "--max-ram", "--max-macs", "--max-weight-bytes", "--max-activation-bytes"
+)  # fmt: skip
 LIMITS = [
     ("--max-macs", 32, 640, "multiply-accumulates"),
     ("--max-weight-bytes", 32, 2600, "bytes of weights"),
     ("--max-weight-bytes", 4, 325, "bytes of weights"),
     ("--max-activation-bytes", 32, 296, "bytes of activations"),
     ("--max-activation-bytes", 8, 74, "bytes of activations"),
+    ("--max-flash", 32, TINY_DEVICE.flash, "bytes of flash"),
+    ("--max-ram", 32, TINY_DEVICE.ram, "bytes of RAM"),
 ]
 
 
@@ -464,7 +482,7 @@ def test_limit_below_the_smallest_network_is_refused_with_what_is_enough(
 
 
 def test_limit_too_small_for_any_network_of_blocks_is_refused_with_one_that_is_enough(refuse):
-    for option in ("--max-macs", "--max-weight-bytes", "--max-activation-bytes"):
+    for option in LIMIT_OPTIONS:
         line = refuse(*DIGITS, option, "9")
         assert line.startswith(f"nas: {option} 9 is too small: ")
         enough = re.search(r"so give ([\d,]+) or more", line)[1].replace(",", "")
@@ -595,7 +613,8 @@ def test_study_that_is_complete_is_not_searched_further(searched, run, monkeypat
     done = run(*DIGITS, *QUICK, "--json")
     assert (done.code, done.err) == (0, "")
     events = [json.loads(line) for line in done.out.splitlines()]
-    assert len(events) == 2  # the start and the end
+    kinds = [event["event"] for event in events if event["event"] != "note"]
+    assert kinds == ["search_started", "search_ended"]
     assert set(contents(searched.folder)) == before
 
 
@@ -610,7 +629,7 @@ def test_study_of_another_budget_is_refused(searched, refuse, cwd):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--max-macs", "1M"), ("--max-weight-bytes", "64k"), ("--max-activation-bytes", "64k")],
+    [(option, "1M") for option in LIMIT_OPTIONS],
 )
 def test_study_of_other_limits_is_refused(searched, refuse, cwd, option, value):
     (cwd / "tiny.py").write_text(TINY_SPACE)

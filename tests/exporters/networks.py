@@ -45,6 +45,10 @@ NETWORKS = {
         Conv(6), Residual([DepthwiseConv(5), BatchNorm(), ReLU(), Conv(6, 1)]),
         DepthwiseConv(3, "valid"), BatchNorm(), *END,
     ],
+    "strides": [
+        Conv(6, 5, stride=2), BatchNorm(), ReLU(), DepthwiseConv(stride=2), BatchNorm(),
+        Conv(4, 2, "valid", stride=2), ReLU(), *END,
+    ],
     "tied": [Conv(6), BatchNorm(), ReLU(), Tied(3), MaxPool(2), Tied(2, 5), *END],
     "tied-within-residual": [Conv(6), Residual([Tied(2), Conv(6)]), *END],
     "one-channel": [DepthwiseConv(), BatchNorm(), Conv(1), ReLU(), *END],

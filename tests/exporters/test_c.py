@@ -59,7 +59,7 @@ def cases():
         for shape in [(1, 9, 9), (3, 9, 10)]:
             if name == "features" and shape[0] > 1:
                 continue  # its residual is for 9 features
-            is_quick = shape[0] == 1 and name in ("residual", "separable", "tied", "average")
+            is_quick = shape[0] == 1 and name in ("residual", "strides", "tied", "average")
             marks = () if is_quick else (pytest.mark.slow,)
             yield pytest.param(name, shape, marks=marks, id=f"{name}-{shape[0]}")
 

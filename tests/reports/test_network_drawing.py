@@ -41,8 +41,9 @@ def test_boxes_are_to_one_scale():
 
 
 def test_layers_made_of_others_name_them():
-    layers = [Conv(4), Residual([Conv(4), Conv(4, 5)]), Tied(3), GlobalAvgPool(), Flatten(),
-              Linear(3)]  # fmt: skip
+    layers = [Conv(4, stride=2), Residual([Conv(4), Conv(4, 5)]), Tied(3), GlobalAvgPool(),
+              Flatten(), Linear(3)]  # fmt: skip
     shown = texts(network_drawing(Architecture((3, 16, 8), layers)))
+    assert "conv 3×3, stride 2" in shown
     assert "residual: conv 3×3, conv 5×5" in shown
     assert "tied 3×3, 3 times" in shown

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.candidate import Candidate
+from nas.candidates.device import device_bytes
 from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
 from nas.candidates.recipe import Recipe
 from nas.certification.records import Protocol, record_decision, record_opening, record_run
@@ -93,8 +94,12 @@ def test_page_of_a_trained_trial_shows_network_recipe_and_curve(study):
     for words in ("Conv2d(", "Linear(", "receptive field", "recipe: sgd", "epoch", "seed"):
         assert words in text
     assert f"{record.num_params:,} parameters" in text
-    assert f"{4 * record.num_params:,} bytes of weights, " in text
-    assert f"{4 * record.candidate.architecture.peak_values:,} bytes of activations" in text
+    device = device_bytes(record.candidate.architecture)
+    said = (
+        f"{device.flash:,} bytes of flash ({device.weights:,} of weights) and {device.ram:,} of RAM"
+    )
+    assert said in " ".join(text.split())
+    assert "bits each" not in text
 
 
 def test_page_of_a_trial_that_goes_on_with_another_says_with_which(study):

@@ -304,7 +304,7 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
     assert "space blocks on digits" in out
     assert "of 40 random draws 40 fit (100.0%), 0 are over a limit, 0 cannot exist" in out
     assert "nas.fit" not in out
-    for what in ("parameters", "bytes of weights, 32 bits each", "bytes of activations at once"):
+    for what in ("parameters", "bytes of flash, as int8 C", "bytes of RAM, as int8 C"):
         assert re.search(rf"^{what} +[\d,]+ +[\d,]+ +[\d,]+$", out, re.MULTILINE)
     assert "of these networks 40 are distinct" in out
     assert "one full training of 19 epochs, 1 at a time: about " in out
@@ -313,7 +313,8 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
 
 
 def test_check_says_how_many_bytes_networks_have_with_so_many_bits(folder, steady, capsys):
-    assert main([*CHECK, "--budget", "3k", "--bits", "8"]) == 0
+    limits = ("--bits", "8", "--max-weight-bytes", "3k")
+    assert main([*CHECK, "--budget", "3k", *limits]) == 0
     out = capsys.readouterr().out
     largest = re.search(r"^parameters .* ([\d,]+)$", out, re.MULTILINE)[1]
     assert re.search(rf"^bytes of weights, 8 bits each .* {largest}$", out, re.MULTILINE)

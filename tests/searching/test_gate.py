@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from nas.candidates.architecture import Architecture
 from nas.candidates.budget import Limits
 from nas.candidates.candidate import Candidate
+from nas.candidates.device import device_bytes
 from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.errors import DivergedError, SpaceError, StudyError
@@ -64,10 +65,13 @@ def test_trained_candidate_carries_a_satisfied_constraint(make_search, pool):
 
 
 # A network of width 5: its convolution makes 5 * 64 values of 64.
+DEVICE = device_bytes(Architecture((1, 8, 8), [Conv(5), GlobalAvgPool(), Flatten(), Linear(4)]))
 COSTS = {
     "max_macs": ("num_macs", 9 * 5 * 64 + 5 * 4),
     "max_weight_bytes": ("weight_bytes", 4 * (9 * 5 + 4 * 5 + 4)),
     "max_activation_bytes": ("activation_bytes", 4 * 6 * 64),
+    "max_flash": ("flash_bytes", DEVICE.flash),
+    "max_ram": ("ram_bytes", DEVICE.ram),
 }
 
 

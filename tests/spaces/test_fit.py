@@ -10,6 +10,7 @@ import pytest
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.budget import Limits
+from nas.candidates.device import device_bytes
 from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
 from nas.errors import InvalidCandidateError, OverBudgetError
 from nas.spaces.fit import Width, fit
@@ -52,11 +53,13 @@ LIMITS = [
     Limits(max_weight_bytes=2_000, bits=8),
     Limits(max_activation_bytes=1_500, bits=16),
     Limits(max_macs=100_000, max_weight_bytes=9_000, max_activation_bytes=5_000),
+    Limits(max_flash=4_500),
+    Limits(max_ram=2_800),
 ]
 
 each_shape = pytest.mark.parametrize("make", MAKES, ids=lambda make: make.__name__)
 each_limit = pytest.mark.parametrize(
-    "limits", LIMITS, ids=["none", "macs", "weights", "activations", "all"]
+    "limits", LIMITS, ids=["none", "macs", "weights", "activations", "all", "flash", "ram"]
 )
 
 
@@ -204,6 +207,8 @@ def test_narrowest_is_given_where_it_is_over_a_limit_and_the_gate_refuses_it(mak
         replace(TASK, limits=Limits(max_macs=narrowest.num_macs - 1)),
         replace(TASK, limits=Limits(max_weight_bytes=4 * narrowest.num_params - 1)),
         replace(TASK, limits=Limits(max_activation_bytes=4 * narrowest.peak_values - 1)),
+        replace(TASK, limits=Limits(max_flash=device_bytes(narrowest).flash - 1)),
+        replace(TASK, limits=Limits(max_ram=device_bytes(narrowest).ram - 1)),
         replace(TASK, max_params=1),
     ):
         found = fit(make, 1.0, task)

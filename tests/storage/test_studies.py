@@ -75,6 +75,8 @@ def test_study_with_a_damaged_attribute_is_refused_before_anything_is_written(tm
         ({"max_weight_bytes": 7}, "max_weight_bytes was "),
         ({"max_activation_bytes": 7}, "max_activation_bytes was "),
         ({"bits": 8}, "bits was 32, now it is 8"),
+        ({"max_flash": 7}, "max_flash was "),
+        ({"max_ram": 7}, "max_ram was "),
     ],
 )
 def test_study_that_searched_something_else_is_refused_with_the_difference(storage, change, words):
@@ -86,11 +88,21 @@ def test_study_that_searched_something_else_is_refused_with_the_difference(stora
     assert "\n" not in str(error.value)
 
 
+def test_study_goes_on_with_another_text_of_its_space_that_proposes_the_same(storage):
+    open_or_create_study(storage, "s", FACTS, DATA, "text")
+    later = replace(FACTS, space_sha256="d" * 64)
+    study = open_or_create_study(storage, "s", later, DATA, "new", FACTS.space_sha256[:16])
+    assert study_facts(study) == FACTS
+    with pytest.raises(StudyError, match="the text of the space file changed"):
+        open_or_create_study(storage, "s", later, DATA, "new", "e" * 16)
+
+
 def test_study_remembers_every_limit(storage):
-    facts = replace(FACTS, max_macs=1, max_weight_bytes=2, max_activation_bytes=3, bits=8)
+    limits = {"max_macs": 1, "max_weight_bytes": 2, "max_activation_bytes": 3, "bits": 8}
+    facts = replace(FACTS, **limits, max_flash=4, max_ram=5)
     study = open_or_create_study(storage, "s", facts, DATA, "text")
     assert study_facts(study) == facts
-    assert facts.limits == Budget(20_000, Limits(1, 2, 3, 8))
+    assert facts.limits == Budget(20_000, Limits(1, 2, 3, 8, 4, 5))
     assert FACTS.limits == Budget(20_000)
 
 
@@ -99,7 +111,7 @@ def old_study(storage):
     """Made before there were limits beside parameters: nothing is stored of them."""
     study = optuna.create_study(study_name="old", storage=storage, direction="maximize")
     for name, value in asdict(FACTS).items():
-        if name not in ("max_macs", "max_weight_bytes", "max_activation_bytes", "bits"):
+        if not name.startswith("max_") and name != "bits":
             study.set_user_attr(name, value)
     study.set_user_attr("data", asdict(DATA))
     study.tell(study.ask(), 0.5)
@@ -116,7 +128,7 @@ def test_study_without_limits_beside_parameters_is_read_and_goes_on(storage, old
 
 
 def test_study_without_limits_does_not_go_on_with_some(storage, old_study):
-    for change in ({"max_macs": 7}, {"bits": 4}):
+    for change in ({"max_macs": 7}, {"bits": 4}, {"max_ram": 7}):
         with pytest.raises(StudyError, match="study 'old' cannot go on: "):
             open_or_create_study(storage, "old", replace(FACTS, **change), DATA, "text")
 

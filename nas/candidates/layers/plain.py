@@ -17,21 +17,30 @@ __all__ = [  # noqa: RUF022
 ]  # fmt: skip
 
 Padding = Literal["same", "valid"]
+STRIDES = (1, 2)
 
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """Square 2D convolution with stride 1. 'same' keeps the size, 'valid' shrinks it."""
+    """Square 2D convolution. With stride 1 'same' keeps the size, 'valid' shrinks it.
+
+    With stride 2 it has every other place of that, beginning with the first: 'same' halves the
+    size, rounded up.
+    """
 
     kind = "conv"
     out_channels: int
     kernel_size: int = 3
     padding: Padding = "same"
     bias: bool = False
+    stride: int = 1
 
     def __post_init__(self) -> None:
         check_whole(self, "out_channels")
         check_whole(self, "kernel_size")
+        check_whole(self, "stride")
+        if self.stride not in STRIDES:
+            raise InvalidCandidateError(f"conv: stride must be 1 or 2, was {self.stride}")
         if self.padding not in get_args(Padding):
             raise InvalidCandidateError(
                 f"conv: padding must be one of {get_args(Padding)}, was {self.padding!r}"
@@ -53,6 +62,8 @@ class Conv(Layer):
 
     def call(self, shape: Shape) -> Call:
         kwargs: dict[str, int | bool] = {}
+        if self.stride > 1:
+            kwargs["stride"] = self.stride
         if self._pad():
             kwargs["padding"] = self._pad()
         if not self.bias:
@@ -67,7 +78,8 @@ class Conv(Layer):
                 f"conv {self.kernel_size}x{self.kernel_size} {self.padding} "
                 f"does not fit an input of {height}x{width}"
             )
-        return self.out_channels, height - shrink, width - shrink
+        height, width = ((size - shrink - 1) // self.stride + 1 for size in (height, width))
+        return self.out_channels, height, width
 
     def num_params(self, shape: Shape) -> int:
         weights = shape[0] * self.out_channels * self.kernel_size**2
@@ -78,23 +90,24 @@ class Conv(Layer):
         return shape[0] * out_channels * self.kernel_size**2 * height * width
 
     def window(self, shape: Shape) -> tuple[int, int]:
-        return self.kernel_size, 1
+        return self.kernel_size, self.stride
 
 
 @dataclass(frozen=True)
 class DepthwiseConv(Layer):
-    """Convolution of each channel by itself, with stride 1 and without a bias."""
+    """Convolution of each channel by itself, without a bias; its sizes are those of `Conv`."""
 
     kind = "depthwise-conv"
     kernel_size: int = 3
     padding: Padding = "same"
+    stride: int = 1
 
     def __post_init__(self) -> None:
         self._dense(1)  # checks the fields
 
     def _dense(self, channels: int) -> Conv:
         """The convolution of one channel that this is, as often as there are channels."""
-        return Conv(channels, self.kernel_size, self.padding)
+        return Conv(channels, self.kernel_size, self.padding, stride=self.stride)
 
     @property
     def depth(self) -> int:
@@ -114,7 +127,7 @@ class DepthwiseConv(Layer):
         return prod(self.out_shape(shape)) * self.kernel_size**2
 
     def window(self, shape: Shape) -> tuple[int, int]:
-        return self.kernel_size, 1
+        return self.kernel_size, self.stride
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ NETWORKS = {
         *STEM, MaxPool(),
         Residual([DepthwiseConv(5), BatchNorm(), Conv(5, 1), BatchNorm(), ReLU()]),
     ],
+    "strides": [
+        Conv(5, stride=2), BatchNorm(), ReLU(), DepthwiseConv(5, stride=2), BatchNorm(), ReLU(),
+    ],
     "tied": [*STEM, Tied(3), MaxPool(), Conv(7), BatchNorm(), ReLU(), Tied(2, 5)],
     "tied-within-residual": [*STEM, Residual([Tied(2), BatchNorm()]), ReLU()],
     "all": [

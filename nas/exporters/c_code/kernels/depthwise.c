@@ -2,12 +2,12 @@
 static void depthwise(const Conv *layer, const int8_t *in, int8_t *out)
 {
     const int width = layer->width, channels = layer->channels, zero = layer->zero;
-    const int kernel_width = layer->kernel_width;
+    const int kernel_width = layer->kernel_width, stride = layer->stride;
     const int last_top = layer->height + layer->padding - layer->kernel_height;
     const int last_left = width + layer->padding - kernel_width;
 
-    for (int top = -layer->padding; top <= last_top; top++) {
-        for (int left = -layer->padding; left <= last_left; left++) {
+    for (int top = -layer->padding; top <= last_top; top += stride) {
+        for (int left = -layer->padding; left <= last_left; left += stride) {
             /* The rows and columns of the window that lie within the map. */
             const int first_row = top < 0 ? -top : 0;
             const int first_column = left < 0 ? -left : 0;

@@ -51,8 +51,9 @@ from nas.candidates.layers import (
 )
 from nas.candidates.recipe import Recipe
 from nas.data.dataset import Dataset
-from nas.training.cuda import CapturedEngine, new_stream, release_memory
+from nas.training.cuda import own_stream, release_memory
 from nas.training.engine import Engine
+from nas.training.graphs import GraphEngine
 
 SHAPE, CLASSES = (1, 28, 28), 10
 SECONDS = 90  # that a check may take
@@ -101,7 +102,7 @@ def train(
     """Training loss, validation loss and accuracy of each epoch."""
     rows = []
     with (
-        new_stream(data.images.device),
+        own_stream(data.images.device),
         closing(kind(architecture, recipe, data, seed, precision)) as engine,
     ):
         for _ in range(recipe.epochs):
@@ -187,7 +188,7 @@ def build(device: str) -> Figures:
     seconds = []
     for seed in range(10):
         started = time.perf_counter()
-        with new_stream(data.images.device):
+        with own_stream(data.images.device):
             engine = engine_for(device)(USUAL, SGD, data, seed, torch.float32)
             synchronize(device)
             made = time.perf_counter()
@@ -261,7 +262,7 @@ def stop(device: str) -> Figures:
     data = images(64_000, device)
     asked: list[float] = []
     with (
-        new_stream(data.images.device),
+        own_stream(data.images.device),
         closing(engine_for(device)(USUAL, SGD, data, 0, torch.float32)) as engine,
     ):
         begun = time.perf_counter()
@@ -280,7 +281,7 @@ def stop(device: str) -> Figures:
 
 
 def engine_for(device: str) -> type[Engine]:
-    return Engine if device == "cpu" else CapturedEngine
+    return Engine if device == "cpu" else GraphEngine
 
 
 def synchronize(device: str) -> None:

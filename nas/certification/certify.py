@@ -214,7 +214,7 @@ class Certification:
         if not todo or self.stop():
             return
         with self.make_pool(data) as pool:
-            where = device_name(pool.device, pool.precision)
+            where = device_name(pool.device, pool.precision, pool.engine)
             for message in train_all(pool, [task.job(i) for i, task in enumerate(todo)], self.stop):
                 task = todo[message.number]
                 if isinstance(message, Failed):

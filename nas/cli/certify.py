@@ -54,6 +54,7 @@ def certify(
     data_dir: Path | None,
     device: str,
     precision: str,
+    engine: str,
     workers: int | None,
 ) -> int:
     found = nas.load_study(study, storage=storage)
@@ -71,8 +72,8 @@ def certify(
     try:
         nas.certify(
             found, trials=trials, top=top, seeds=seeds, protocol=protocol, folds=folds,
-            data_dir=data_dir,
-            device=device, precision=precision, workers=workers, callback=say, stop=stop,
+            data_dir=data_dir, device=device, precision=precision, engine=engine,
+            workers=workers, callback=say, stop=stop,
         )  # fmt: skip
         has_report = True
     finally:  # on an error, too, what was measured is shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -20,6 +20,7 @@ from nas.searching.pruners import FINISHED, KEPT, LOWEST_KEPT, Pruner
 from nas.spaces.draws import draw
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
+from nas.training.device import EngineName
 from nas.training.messages import EpochDone, Failed, Job, Restarted, Trained
 from nas.training.pool import POLL_SECONDS, WorkerPool
 
@@ -77,6 +78,8 @@ def forecast(
     num_workers: int,
     pruner: Pruner,
     device: torch.device,
+    engine: EngineName | None = None,
+    on_notice: Callable[[str], None] = lambda text: None,
 ) -> Forecast:
     """Train two of the candidates for a second each, and reckon by multiply-accumulates.
 
@@ -85,6 +88,7 @@ def forecast(
     Args:
         candidates: drawn at random, of those that fit.
         data: the images of the search, on the CPU.
+        engine: how steps reach the device, and `on_notice`: see `WorkerPool`.
 
     Raises:
         SearchError: a candidate could not be trained.
@@ -94,7 +98,9 @@ def forecast(
     num_probe = PROBE_BATCHES * max(small.recipe.batch_size, large.recipe.batch_size)
     index = data.train_index[:num_probe]
     few = replace(data, train_index=index, valid_index=data.valid_index[:2])
-    with WorkerPool(few, device, precision, num_workers) as pool:
+    with WorkerPool(
+        few, device, precision, num_workers, engine=engine, on_notice=on_notice
+    ) as pool:
         times = [_seconds_an_epoch(candidate, pool) / len(index) for candidate in (small, large)]
     macs = [candidate.architecture.num_macs for candidate in (small, large)]
     # Two that cost nearly the same say nothing of what a multiply-accumulate costs.
@@ -135,7 +141,7 @@ class CheckResult:
     num_train: int
     num_valid: int
     workers: int  # candidates trained at once
-    device: str  # what trains, for example `cpu, fp32`
+    device: str  # what trains, for example `cpu, eager engine, fp32`
     notes: tuple[str, ...]  # what was taken for what was not given
     stats: SpaceStats
     forecast: Forecast | None = None  # None where nothing fits, and before it is measured

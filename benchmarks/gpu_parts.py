@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
+from unittest.mock import MagicMock
 
 import torch
+
+# nas.data reads pictures with Pillow; none is read here, and a card's machine may lack it.
+if importlib.util.find_spec("PIL") is None:
+    sys.modules["PIL"] = MagicMock()
+    sys.modules["PIL"].__version__ = "none"
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU

@@ -326,8 +326,7 @@ def certify(
         before = pools[-1].engine if pools else chosen_engine
         pools.append(
             WorkerPool(
-                images, chosen, number_format, min(num_workers, most), engine=before,
-                on_notice=callback,
+                images, chosen, number_format, min(num_workers, most), before, callback
             )
         )  # fmt: skip
         return pools[-1]

@@ -110,9 +110,7 @@ class SearchSetup:
         return make_pruner(self.config.pruner, task.epochs, len(self.data.train_index))
 
     def make_pool(self) -> WorkerPool:
-        return WorkerPool(
-            self.data, self.device, self.precision, self.num_workers, engine=self.engine
-        )
+        return WorkerPool(self.data, self.device, self.precision, self.num_workers, self.engine)
 
     def open_study(self, storage: BaseStorage, name: str, task: Task) -> optuna.Study:
         """The study to search in, made when there is none.

@@ -73,7 +73,6 @@ class WorkerPool:
         device: torch.device,
         precision: torch.dtype,
         num_workers: int,
-        *,
         engine: EngineName | None = None,
         on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:

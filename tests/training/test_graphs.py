@@ -68,6 +68,16 @@ class StandIn:
 
     def reset(self):
         self.is_reset = True
+        self.function = None  # a graph holds what was done, and not the engine that did it
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """As a worker has: two would wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

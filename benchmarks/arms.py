@@ -21,9 +21,9 @@ from nas.data import Dataset, source_of, split
 from nas.spaces.task import Task
 from nas.training import TrainResult, engine, step, train
 from nas.training.augmentation import augment
-from nas.training.device import fastest_precision
+from nas.training.device import default_workers, fastest_precision
 from nas.training.messages import EpochDone, Job, Trained
-from nas.training.pool import WorkerPool, default_workers
+from nas.training.pool import WorkerPool
 
 
 def networks(number: int) -> list[Architecture]:

@@ -114,7 +114,7 @@ def run_arm(arm: str, network: int, options: argparse.Namespace) -> dict[str, fl
     command += ["--arm", arm, "--network", str(network)]
     environment = dict(os.environ)
     if arm.startswith(("nas", "without")) and "allocator" not in arm:
-        from nas.training.pool import ALLOCATOR
+        from nas.training.processes import ALLOCATOR
 
         environment |= ALLOCATOR  # as a worker is started
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -129,7 +129,7 @@ def record(job: Job, until: float) -> list[Run]:
     seconds = round(time.perf_counter() - started, 1)
     models = {arm: engine.model}
     models |= {other: average.model for other, mine in MEASURED_WITH.items() if mine == arm}
-    return [measured(name, seed, model, seconds, device_name(device, precision))
+    return [measured(name, seed, model, seconds, device_name(device, precision, "eager"))
             for name, model in models.items()]  # fmt: skip
 
 

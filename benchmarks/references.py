@@ -30,10 +30,10 @@ from nas.searching.running import versions
 from nas.spaces.loader import load_space
 from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
-from nas.training import choose_device, choose_precision
-from nas.training.device import device_name
+from nas.training import choose_device, choose_engine, choose_precision
+from nas.training.device import default_workers, device_name
 from nas.training.messages import Failed, Job
-from nas.training.pool import WorkerPool, default_workers, train_all
+from nas.training.pool import WorkerPool, train_all
 
 RESULTS = Path(__file__).parent / "results" / "references.json"
 PUBLISHED = {  # percent of the test images, best epoch
@@ -104,7 +104,7 @@ def train(
                     "test_accuracy": [m.valid_accuracy for m in result.history],
                     "test_loss": [round(m.valid_loss, 5) for m in result.history],
                     "seconds": round(result.train_seconds, 1),
-                    "device": device_name(device, precision),
+                    "device": device_name(device, precision, choose_engine("auto", device)),
                     "versions": versions(),
                 }
             )

@@ -27,8 +27,9 @@ from nas.spaces.loader import load_space
 from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 from nas.training import choose_device, choose_precision
+from nas.training.device import default_workers
 from nas.training.messages import Failed, Job
-from nas.training.pool import WorkerPool, default_workers, train_all
+from nas.training.pool import WorkerPool, train_all
 
 RESULTS = Path(__file__).parent / "results" / "slim-recipe.json"
 TWO, THREE = (6, 12), (4, 9, 14)  # of 19 epochs

@@ -68,9 +68,9 @@ from nas.storage.studies import (
     study_facts,
     study_names,
 )
-from nas.training import choose_device, choose_precision
-from nas.training.device import device_name
-from nas.training.pool import WorkerPool, default_workers
+from nas.training import choose_device, choose_engine, choose_precision
+from nas.training.device import default_workers, device_name, device_notes
+from nas.training.pool import WorkerPool
 
 __all__ = [
     "certify", "check", "dashboard", "export", "ladder", "list_spaces", "list_studies",
@@ -214,16 +214,17 @@ def check(
     found = CheckResult(
         config=config, space=setup.space.name, task=task, dataset=setup.data.name,
         num_train=len(setup.data.train_index), num_valid=len(setup.data.valid_index),
-        workers=setup.num_workers, device=device_name(setup.device, setup.precision),
+        workers=setup.num_workers, device=device_name(setup.device, setup.precision, setup.engine),
         notes=tuple(setup.notes), stats=stats,
     )  # fmt: skip
     callback(found)
     if not stats.fitting:
         return found
     pruner = setup.pruner(task)
+    notices: list[str] = []
     expected = forecast(
         stats.fitting, setup.data, setup.precision, stats.most_trained(config.trials),
-        setup.num_workers, pruner, setup.device,
+        setup.num_workers, pruner, setup.device, setup.engine, notices.append,
     )  # fmt: skip
     plan = None
     if config.timeout_seconds is not None:
@@ -232,7 +233,8 @@ def check(
             expected, setup.data, task.epochs, setup.num_workers, pruner,
             config.timeout_seconds, has_start=has_start,
         )  # fmt: skip
-    return replace(found, forecast=expected, plan=plan)
+    notes = (*found.notes, *notices)
+    return replace(found, notes=notes, forecast=expected, plan=plan)
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,7 @@ def certify(
     data_dir: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     workers: int | None = None,
     storage: str | None = None,
     callback: Callback | None = None,
@@ -291,7 +294,8 @@ def certify(
         )
     chosen = choose_device(device)
     number_format = choose_precision(precision, chosen)
-    num_workers = workers or default_workers(chosen)
+    chosen_engine = choose_engine(engine, chosen)
+    num_workers = workers or default_workers(chosen, chosen_engine)
     result = _study(study, storage)
     inside = result.optuna_study
     facts, data_facts = study_facts(inside), study_data(inside)
@@ -305,11 +309,7 @@ def certify(
             raise NasError(f"trial {record.number} was never trained: {record.detail}")
     source = _source_of(inside, data_facts, data_dir, dataset, test)
     source.check_test(data_facts.classes)
-
-    def make_pool(images: Dataset) -> WorkerPool:
-        most = len(records) * max(seeds, 1 if folds is None else folds)
-        return WorkerPool(images, chosen, number_format, min(num_workers, most))
-
+    pools: list[WorkerPool] = []
     best = None
     with _shown(callback) as show, storage_errors(result.storage), stop or StopRequest() as stop:
 
@@ -322,6 +322,15 @@ def certify(
                 say(note)
             return images
 
+        def make_pool(images: Dataset) -> WorkerPool:
+            most = min(num_workers, len(records) * max(seeds, 1 if folds is None else folds))
+            # Where one pool could not capture graphs, the next does not try again.
+            before = pools[-1].engine if pools else chosen_engine
+            pools.append(WorkerPool(images, chosen, number_format, most, before, say))
+            return pools[-1]
+
+        for note in device_notes(device, engine):
+            say(note)
         data = _images_of(inside, source, say)
         weights = WeightsStore(inside, default_artifact_dir(result.storage))
         certification = Certification(

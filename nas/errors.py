@@ -66,6 +66,12 @@ class DivergedError(NasError):
         super().__init__(f"loss or weights not finite in epoch {epoch}")
 
 
+class CaptureFailedError(NasError):
+    """Steps of a network that a GPU could not record as a graph; the eager engine can run them."""
+
+    exit_code = 1
+
+
 class ExportError(NasError):
     """An export that cannot be written, or that failed its check in a clean process."""
 

@@ -103,6 +103,7 @@ class FakePool:
 
     device = torch.device("cpu")
     precision = torch.float32
+    engine = "eager"
     num_train, num_valid = 1_600, 197  # see `search_in`
 
     def __init__(self, num_workers: int = 1, score: Callable[[int], float] | None = None) -> None:
@@ -261,6 +262,7 @@ class LocalPool:
 
     device = torch.device("cpu")
     precision = torch.float32
+    engine = "eager"
     num_workers = 1
 
     def __init__(self, data: Dataset) -> None:

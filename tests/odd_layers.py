@@ -82,3 +82,16 @@ class CrashingConv(Conv):
 
     def build(self, shape: Shape) -> nn.Module:
         os._exit(3)
+
+
+@dataclass(frozen=True)
+class FaultyConv(Conv):
+    """Meets an error of its device, which is raised as one of torch's classes."""
+
+    kind = "faulty-conv"
+    error: str = "AcceleratorError"
+    text: str = "CUDA error: no kernel image is available for execution on the device"
+
+    def build(self, shape: Shape) -> nn.Module:
+        errors = {"AcceleratorError": torch.AcceleratorError, "RuntimeError": RuntimeError}
+        raise errors[self.error](self.text)

@@ -233,7 +233,7 @@ class Certification:
         jobs = [task.job(i) for i, task in enumerate(todo)]
         runs = [self._run_text(protocol, task, "/") for task in todo]
         with self.make_pool(data) as pool:
-            where = device_name(pool.device, pool.precision)
+            where = device_name(pool.device, pool.precision, pool.engine)
             self.progress.begin(
                 jobs, runs, len(data.train_index), len(data.valid_index), pool.num_workers
             )

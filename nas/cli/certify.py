@@ -58,6 +58,7 @@ def certify(
     data_dir: Path | None,
     device: str,
     precision: str,
+    engine: str,
     workers: int | None,
 ) -> int:
     say_first("certify", f"study {study}" if study else "the study searched last")
@@ -78,8 +79,8 @@ def certify(
         with make_display(False, False) as show:
             nas.certify(
                 found, trials=trials, top=top, seeds=seeds, protocol=protocol, folds=folds,
-                data_dir=data_dir, device=device, precision=precision, workers=workers,
-                callback=tell, stop=stop,
+                data_dir=data_dir, device=device, precision=precision, engine=engine,
+                workers=workers, callback=tell, stop=stop,
             )  # fmt: skip
         has_report = True
     finally:  # on an error, too, what was measured is shown

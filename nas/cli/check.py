@@ -29,7 +29,11 @@ def check(draws: int, **fields: Any) -> int:
     say_first("check", str(config.dataset or "MNIST"))
     from nas.reports.tables import forecast_report, print_report, stats_report
 
+    num_shown = 0
+
     def show(found: CheckResult) -> None:
+        nonlocal num_shown
+        num_shown = len(found.notes)
         for note in found.notes:
             say(note)
         print_report(stats_report(found))
@@ -37,5 +41,7 @@ def check(draws: int, **fields: Any) -> int:
     found = nas.check(config, draws=draws, callback=show)
     if found.forecast is None:
         return 1
+    for note in found.notes[num_shown:]:  # of the training
+        print(note)
     print_report(forecast_report(found))
     return 0

@@ -168,8 +168,14 @@ FIELDS = {
             "number format of convolutions while training; auto is bf16 where the hardware has it",
         ),
         _field(
+            HARDWARE, "engine", None,
+            "how steps reach the device: graph replays captured ones (CUDA alone), eager launches "
+            "each operation; auto is graph on CUDA, and goes on with eager where a capture fails",
+        ),
+        _field(
             HARDWARE, "workers", "N",
-            "candidates trained at once (default: one for each core on a CPU, 4 on a CUDA GPU)",
+            "candidates trained at once (default: one for each core on a CPU; on a CUDA GPU what "
+            "fits into its free memory, 4 at most)",
         ),
         _field(
             STUDIES, "study", "NAME",
@@ -186,7 +192,7 @@ FIELDS = {
 }  # fmt: skip
 
 STORAGE, DATA_DIR = FIELDS["storage"], FIELDS["data_dir"]
-DEVICE = [FIELDS["device"], FIELDS["precision"], FIELDS["workers"]]
+DEVICE = [FIELDS[name] for name in ("device", "precision", "engine", "workers")]
 STUDY = Option(
     "--study", group=STUDIES, metavar="NAME",
     help="name of the study (default: the one last searched)",

@@ -17,6 +17,7 @@ FitName = Literal["stretch", "crop", "pad"]
 PrunerName = Literal["squeezed", "median", "none"]
 PrecisionName = Literal["auto", "bf16", "fp32"]
 Bits = Literal[32, 16, 8, 4]
+EngineChoice = Literal["auto", "graph", "eager"]
 
 LONGEST_SECONDS = 366 * 24 * 3600
 RANGES = {
@@ -28,7 +29,8 @@ RANGES = {
 }  # fmt: skip
 CHOICES: dict[str, tuple[Any, ...]] = {
     "bits": get_args(Bits), "sampler": get_args(SamplerName), "pruner": get_args(PrunerName),
-    "precision": get_args(PrecisionName), "fit": get_args(FitName),
+    "precision": get_args(PrecisionName), "engine": get_args(EngineChoice),
+    "fit": get_args(FitName),
 }  # fmt: skip
 
 
@@ -97,8 +99,12 @@ class SearchConfig:
     """auto, cpu, cuda, cuda:1, mps."""
     precision: PrecisionName = "auto"
     """The number format of convolutions while training."""
+    engine: EngineChoice = "auto"
+    """How steps reach the device: `graph` replays captured ones (CUDA alone), `eager` launches each
+    operation; auto is `graph` on CUDA, and `eager` where a capture fails."""
     workers: int | None = None
-    """Candidates trained at once; None for one a core on a CPU, 4 on a CUDA GPU."""
+    """Candidates trained at once; None for one a core on a CPU, on a CUDA GPU as many as fit into
+    its free memory, 4 at most."""
 
     study: str | None = None
     """The study's name; None for SPACE-DATA-BUDGET."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -20,8 +20,9 @@ from nas.searching.pruners import FINISHED, KEPT, LOWEST_KEPT, Pruner
 from nas.spaces.draws import draw
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
+from nas.training.device import EngineName
 from nas.training.messages import EpochDone, Failed, Job, Restarted, Trained
-from nas.training.pool import POLL_SECONDS, WorkerPool
+from nas.training.pool import POLL_SECONDS, WorkerPool, train_all
 
 PROBE_SECONDS = 1.0  # of each of two candidates
 PROBE_BATCHES = 20  # in an epoch of a probe
@@ -77,6 +78,8 @@ def forecast(
     num_workers: int,
     pruner: Pruner,
     device: torch.device,
+    engine: EngineName | None = None,
+    on_notice: Callable[[str], None] = lambda text: None,
 ) -> Forecast:
     """Train two of the candidates for a second each, and reckon by multiply-accumulates.
 
@@ -85,6 +88,7 @@ def forecast(
     Args:
         candidates: drawn at random, of those that fit.
         data: the images of the search, on the CPU.
+        engine: how steps reach the device, and `on_notice`: see `WorkerPool`.
 
     Raises:
         SearchError: a candidate could not be trained.
@@ -94,8 +98,17 @@ def forecast(
     num_probe = PROBE_BATCHES * max(small.recipe.batch_size, large.recipe.batch_size)
     index = data.train_index[:num_probe]
     few = replace(data, train_index=index, valid_index=data.valid_index[:2])
-    with WorkerPool(few, device, precision, num_workers) as pool:
+    with WorkerPool(few, device, precision, num_workers, engine, on_notice) as pool:
         times = [_seconds_an_epoch(candidate, pool) / len(index) for candidate in (small, large)]
+        # A GPU spends milliseconds on an epoch whatever its images, and more to get ready.
+        fixed, ready = 0.0, 0.0
+        if device.type == "cuda":
+            fewer = len(index) // 4
+            shorter = _seconds_an_epoch(small, pool, fewer)
+            of_one = (times[0] * len(index) - shorter) / (len(index) - fewer)
+            fixed = min(max(shorter - of_one * fewer, 0.0), shorter)
+            times = [max(seconds - fixed / len(index), 0.0) for seconds in times]
+            ready = _seconds_to_get_ready(small, pool)
     macs = [candidate.architecture.num_macs for candidate in (small, large)]
     # Two that cost nearly the same say nothing of what a multiply-accumulate costs.
     is_apart = macs[1] > SMALLEST_RATIO * macs[0]
@@ -105,7 +118,7 @@ def forecast(
     def seconds(candidate: Candidate, epochs: float) -> float:
         an_image = times[0] + slope * (candidate.architecture.num_macs - macs[0])
         an_image = min(max(an_image, times[0] / 2), 10 * max(times))
-        return epochs * num_images * an_image
+        return epochs * (num_images * an_image + fixed)
 
     def climbs(candidate: Candidate) -> tuple[float, float]:
         """Epochs until all are trained in full, and until the search is likely to end."""
@@ -115,7 +128,8 @@ def forecast(
 
     each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
     most, likely = (statistics.mean(seconds(c, climbs(c)[i]) for c in candidates) for i in range(2))
-    return Forecast(num_trials, each, most, likely)
+    starts = ready * math.ceil(num_trials / num_workers)
+    return Forecast(num_trials, each + ready, most + starts, likely + starts)
 
 
 def epochs_left(
@@ -154,7 +168,7 @@ class CheckResult:
     num_train: int
     num_valid: int
     workers: int  # candidates trained at once
-    device: str  # what trains, for example `cpu, fp32`
+    device: str  # what trains, for example `cpu, eager engine, fp32`
     notes: tuple[str, ...]  # what was taken for what was not given
     stats: SpaceStats
     forecast: Forecast | None = None  # None where nothing fits, and before it is measured
@@ -189,15 +203,27 @@ def foresee(
     )  # fmt: skip
 
 
-def _seconds_an_epoch(candidate: Candidate, pool: WorkerPool) -> float:
-    """Of one worker, while all of them train the candidate.
+def _seconds_to_get_ready(candidate: Candidate, pool: WorkerPool) -> float:
+    """What a training takes beside its epochs, while all workers begin one."""
+    recipe = replace(candidate.recipe, epochs=1, learning_rate=1e-4)
+    batch = recipe.batch_size
+    jobs = [Job(n, candidate.architecture, recipe, 0, batch) for n in range(pool.num_workers)]
+    results = [message.result for message in train_all(pool, jobs) if isinstance(message, Trained)]
+    beside = [result.train_seconds - sum(m.seconds for m in result.history) for result in results]
+    return max(statistics.mean(beside), 0.0) if beside else 0.0
+
+
+def _seconds_an_epoch(
+    candidate: Candidate, pool: WorkerPool, num_images: int | None = None
+) -> float:
+    """Of one worker, while all of them train the candidate, on so many images or all.
 
     The first epochs, in which things are made ready, do not count.
     """
     # At a rate so low that nothing diverges, which costs the same.
     recipe = replace(candidate.recipe, epochs=1000, learning_rate=1e-4)
     for number in range(pool.num_workers):
-        pool.start(Job(number, candidate.architecture, recipe, seed=0))
+        pool.start(Job(number, candidate.architecture, recipe, 0, num_images))
     num_done = [0] * pool.num_workers
     num_running = pool.num_workers
     seconds: list[float] = []

@@ -56,7 +56,7 @@ class TrialRunner:
         self.callback = callback
         self.stop = stop
         self.pace = Pace(pool.num_valid)  # of every epoch
-        self.device = device_name(pool.device, pool.precision)
+        self.device = device_name(pool.device, pool.precision, pool.engine)
         self.running: dict[int, RunningTrial] = {}  # by the number of the trial
         self.foresight = Foresight(ledger, self.pace, pool, stop)
         self.num_errors = 0  # in a row

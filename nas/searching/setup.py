@@ -34,8 +34,9 @@ from nas.storage.studies import (
     open_study,
     study_data,
 )
-from nas.training import choose_device, choose_precision
-from nas.training.pool import WorkerPool, default_workers
+from nas.training import choose_device, choose_engine, choose_precision
+from nas.training.device import default_workers, device_notes
+from nas.training.pool import WorkerPool
 
 LIMITS = {
     "parameters": "budget",
@@ -59,6 +60,7 @@ class SearchSetup:
         valid_share = parse_share(config.valid_share)
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
+        self.engine = choose_engine(config.engine, self.device)
         self.space = load_space(config.space)
         self.config = config = _as_before(config, self.space)
         self.source = source_of(
@@ -66,7 +68,7 @@ class SearchSetup:
         )
         images = self.source.training_images()
         self.data = split(images, valid_share, config.split_seed)
-        self.notes = list(images.notes)
+        self.notes = [*device_notes(config.device, config.engine), *images.notes]
         self.notes += small_data_notes(self.data, config)
         other = passed_over(self.space) if config.space is None else None
         if other is not None:
@@ -82,7 +84,7 @@ class SearchSetup:
             config.max_macs, *in_bytes, bits, config.max_flash, config.max_ram,
             names_bytes(self.data.classes),
         )  # fmt: skip
-        num_workers = config.workers or default_workers(self.device)
+        num_workers = config.workers or default_workers(self.device, self.engine)
         self.num_workers = min(num_workers, config.trials)
 
     def task(self, budget: int) -> Task:
@@ -117,7 +119,7 @@ class SearchSetup:
         return make_pruner(self.config.pruner, task.epochs, len(self.data.train_index))
 
     def make_pool(self) -> WorkerPool:
-        return WorkerPool(self.data, self.device, self.precision, self.num_workers)
+        return WorkerPool(self.data, self.device, self.precision, self.num_workers, self.engine)
 
     def open_study(self, storage: BaseStorage, name: str, task: Task) -> optuna.Study:
         """The study to search in, made when there is none.
@@ -141,6 +143,7 @@ class SearchSetup:
         """Search in a study; see `Search`."""
         config = self.config
         pruner = self.pruner(task)
+        pool.on_notice = lambda text: show(Note(text))
         notes, self.notes = self.notes, []  # a ladder has several runs: what is said is said once
         for note in notes:
             show(Note(note))

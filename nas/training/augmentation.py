@@ -60,5 +60,18 @@ def _move(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     to_x = [cos * mirror, (shear * cos - sin) * ratio, right * shift]
     to_y = [sin * mirror / ratio, shear * sin + cos, down * shift]
     matrix = torch.stack([torch.stack(to_x, dim=1), torch.stack(to_y, dim=1)], dim=1)  # (N, 2, 3)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)  # (N, H, W, 2)
-    return F.grid_sample(images, grid, align_corners=False)
+    return F.grid_sample(images, _grid(matrix, *images.shape[2:]), align_corners=False)
+
+
+def _grid(matrix: Tensor, height: int, width: int) -> Tensor:
+    """`F.affine_grid` for matrices (N, 2, 3): the input position (N, H, W, 2) of each pixel.
+
+    Not that function: for a side of one pixel it copies a number from the host, which cannot be
+    captured.
+    """
+    device = matrix.device
+    x, y = (torch.linspace(-1, 1, n, device=device) * ((n - 1) / n) for n in (width, height))
+    at_x, at_y = x.expand(height, width), y[:, None].expand(height, width)
+    positions = torch.stack([at_x, at_y, torch.ones_like(at_x)], dim=-1).view(1, -1, 3)
+    grid = positions.expand(len(matrix), -1, -1).bmm(matrix.transpose(1, 2))
+    return grid.view(len(matrix), height, width, 2)

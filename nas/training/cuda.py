@@ -1,165 +1,92 @@
-"""The engine for CUDA: steps are captured once and replayed as graphs.
-
-A step of a small network is about 150 kernels of a few microseconds each. Launched one by one from
-Python they keep the host busy and the GPU idle; a graph is launched as a whole. Everything that
-changes from step to step (which images, the learning rate) is read from tensors on the device.
-
-Several candidates train at once on one GPU, each in a thread with a stream of its own. A capture
-must not be disturbed by another thread, so captures and launches take turns at `LAUNCHING`.
-"""
+"""The lines that only a GPU can run: streams, graphs, waits. What uses them is tested on a CPU."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from nas.candidates.architecture import Architecture
-from nas.candidates.recipe import Recipe
-from nas.data import Dataset
-from nas.training.engine import Engine
-from nas.training.step import Evaluation
-
-STEPS_IN_GRAPH = 8  # launched at once; what is left of an epoch is launched one by one
-WARMUP_STEPS = 3  # before a capture: libraries set themselves up, the optimiser makes its buffers
-EVALUATION_BATCH = 1000
-LAUNCHING = threading.Lock()
+_OWN = threading.local()  # of each thread: its stream, and the memory of its graphs
 
 
-class CapturedEngine(Engine):
-    """An engine whose epochs are replays of CUDA graphs.
+def own_stream(device: torch.device) -> AbstractContextManager[object]:
+    """This thread's stream, for what it does meanwhile; the default one cannot be captured.
 
-    Raises:
-        torch.OutOfMemoryError: the GPU's memory does not suffice.
+    One for the thread's whole life: torch hands out 32 in turn, so two threads that take a new one
+    for each training come to share one, and what one of them does lands in the other's capture.
     """
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        recipe: Recipe,
-        data: Dataset,
-        seed: int,
-        precision: torch.dtype,
-    ) -> None:
-        # All of it: two threads must not draw initial weights from one random state either.
-        with LAUNCHING:
-            super().__init__(architecture, recipe, data, seed, precision)
-            self.evaluation = Evaluation(self.model, data, EVALUATION_BATCH)
-            self._make_tensors()
-            self._warm_up()
-            self._graphs: list[Any] = []
-            self._one_step = self._capture(self._steps(1))
-            self._many_steps = self._capture(self._steps(STEPS_IN_GRAPH))
-            self._evaluate = self._capture(self._evaluate_captured)
-            # Begin with the random numbers of the eager engine, at the first learning rate.
-            self.generator.manual_seed(seed)
-            self._done.zero_()
-
-    def train_epoch(self, should_stop: Callable[[], bool]) -> float | None:
-        self._order.copy_(self.draw_order())
-        self._batch.zero_()
-        self._loss_sum.zero_()
-        num_left = self.num_batches
-        while num_left:
-            if should_stop():
-                return None
-            num_steps = STEPS_IN_GRAPH if num_left >= STEPS_IN_GRAPH else 1
-            with LAUNCHING:
-                (self._many_steps if num_steps > 1 else self._one_step)()
-            num_left -= num_steps
-            self.num_steps += num_steps
-        return self._loss_sum.item() / self.num_batches
-
-    def shorten(self, epochs_done: int, epochs: int) -> None:
-        super().shorten(epochs_done, epochs)
-        rates = torch.tensor(self.rates, device=self._rates.device)
-        self._rates[: len(rates)] = rates  # the graphs read it where it is
-
-    def evaluate(self) -> tuple[float, float]:
-        with LAUNCHING:
-            self._evaluate()
-        return self.evaluation.read(self._sums)
-
-    def close(self) -> None:
-        with LAUNCHING:
-            for graph in self._graphs:
-                graph.reset()
-            self._graphs.clear()
-            del self._one_step, self._many_steps, self._evaluate
-            self.optimizer.zero_grad()  # gradients live in the memory of a graph
-
-    def _make_tensors(self) -> None:
-        """What the captured step reads and writes, on the device."""
-        device = self.data.images.device
-        self._order = self.draw_order()  # (batches, images)
-        self._rates = torch.tensor(self.rates, device=device)
-        self._rate = torch.zeros((), device=device)
-        self._batch = torch.zeros(1, dtype=torch.int64, device=device)  # of this epoch
-        self._done = torch.zeros(1, dtype=torch.int64, device=device)  # steps, of all epochs
-        self._loss_sum = torch.zeros((), device=device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate
-
-    def _steps(self, num_steps: int) -> Callable[[], None]:
-        def steps() -> None:
-            self.model.train()
-            for _ in range(num_steps):
-                self._rate.copy_(self._rates[self._done].squeeze(0))
-                self._loss_sum.add_(self.step(self._order[self._batch].squeeze(0)))
-                self._batch += 1
-                self._done += 1
-
-        return steps
-
-    def _evaluate_captured(self) -> None:
-        self._sums = self.evaluation()
-
-    def _warm_up(self) -> None:
-        """Run what is to be captured, and put weights and statistics back to where they were."""
-        before = {name: value.clone() for name, value in self.model.state_dict().items()}
-        for _ in range(WARMUP_STEPS):
-            self._batch.zero_()
-            self._done.zero_()
-            self._steps(1)()
-        self._evaluate_captured()
-        self.model.load_state_dict(before)
-        for state in self.optimizer.state.values():
-            for value in state.values():
-                # A momentum of zeros after a first step is what no momentum is before it.
-                if isinstance(value, Tensor):
-                    value.zero_()
-        for group in self.optimizer.param_groups:
-            if "capturable" in group:  # Adam; SGD needs nothing but a rate on the device
-                group["capturable"] = True
-
-    def _capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Record what `function` does on the device; the result does it again."""
-        self.optimizer.zero_grad()  # so that the gradients are in the graph's own memory
-        graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self.generator)
-        # thread_local: another thread may meanwhile wait for its own stream.
-        stream = torch.cuda.current_stream(self.data.images.device)
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            function()
-        self._graphs.append(graph)
-        return graph.replay
-
-
-def new_stream(device: torch.device) -> AbstractContextManager[object]:
-    """A CUDA stream for what this thread does; the default one cannot be captured."""
     if device.type != "cuda":
         return nullcontext()
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.default_stream(device))  # the images may still be on their way
-    return torch.cuda.stream(stream)
+    streams: dict[torch.device, Any] = _OWN.__dict__.setdefault("streams", {})
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)
+    # The images may still be on their way.
+    streams[device].wait_stream(torch.cuda.default_stream(device))
+    return torch.cuda.stream(streams[device])
+
+
+def capture(function: Callable[[], object], generator: torch.Generator) -> Any:
+    """A graph whose `replay()` does on this thread's stream what `function` does there.
+
+    Not by `torch.cuda.graph`: it waits for every stream first, and gives all memory back.
+
+    Args:
+        generator: of the random numbers that are drawn; each replay draws new ones.
+    """
+    return _capture(function, _own_pool(generator.device), generator)
+
+
+def _capture(
+    function: Callable[[], object], pool: Any, generator: torch.Generator | None = None
+) -> Any:
+    graph = torch.cuda.CUDAGraph()
+    if generator is not None:
+        graph.register_generator_state(generator)
+    # thread_local: other threads may meanwhile allocate memory and wait for their own streams.
+    graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+    try:
+        function()
+    except BaseException:
+        with suppress(Exception):  # its error would take the place of the one that says why
+            graph.capture_end()
+        raise
+    graph.capture_end()
+    return graph
+
+
+def _own_pool(device: torch.device) -> Any:
+    """The memory that all graphs of this thread live in, one candidate's after another's.
+
+    An almost empty graph keeps it; without one every candidate would ask the driver anew.
+    """
+    pools: dict[torch.device, Any] = _OWN.__dict__.setdefault("pools", {})
+    if device not in pools:
+        pool, value = torch.cuda.graph_pool_handle(), torch.zeros(1, device=device)
+        pools[device] = pool, value, _capture(value.zero_, pool)
+    return pools[device][0]
 
 
 def release_memory(device: torch.device) -> None:
-    """Give the GPU's memory that no tensor uses back to the system."""
+    """Give the GPU's memory that no tensor uses back to the system; waits for the device."""
     if device.type == "cuda":
-        with LAUNCHING:
-            torch.cuda.empty_cache()
+        _OWN.__dict__.pop("pools", None)
+        torch.cuda.empty_cache()
+
+
+def end_of_launch() -> Any:
+    """A mark behind what was launched on this thread's stream; its `synchronize()` waits for it.
+
+    blocking: a wait that spins would keep a core busy in every thread.
+    """
+    event = torch.cuda.Event(blocking=True)
+    event.record()
+    return event
+
+
+def use_true_float32() -> None:
+    """In this process float32 has 24 bits, in convolutions as well: cuDNN would take TF32's 11."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 from nas.candidates.architecture import Architecture
 from nas.candidates.recipe import Recipe
 from nas.data import Dataset
+from nas.training.cuda import end_of_launch, use_true_float32
+from nas.training.dropout import own_dropout
 from nas.training.float32_head import with_float32_head
+from nas.training.in_flight import InFlight
 from nas.training.optimizers import learning_rates, make_optimizer
 from nas.training.step import MEMORY_FORMAT, Evaluation, Normalise, Step
 
@@ -23,11 +27,12 @@ try:
 except ImportError:  # without numba the plain modules train as well, if more slowly
     HAS_KERNELS = False
 
-    def fuse(model: nn.Sequential, seed: int) -> nn.Sequential:
-        return model
-
-
 EVALUATION_BATCH = 500  # images; small enough to stay in a CPU's cache
+EVALUATION_BATCH_ON_CUDA = 1000
+EVALUATION_BYTES = 2**28  # that a layer's input and output may take on a GPU while evaluating
+
+# Networks are built in turn: initial weights come from one random state of the whole process.
+BUILDING = threading.RLock()
 
 
 class Engine:
@@ -51,12 +56,20 @@ class Engine:
         precision: torch.dtype,
     ) -> None:
         device = data.images.device
-        torch.manual_seed(seed)  # initial weights, and dropout unless it is fused
+        is_cuda = device.type == "cuda"
         self.data = data
-        self.generator = torch.Generator(device).manual_seed(seed)  # order and augmentation
-        self.model: nn.Sequential = architecture.build()
+        # Of order and augmentation, and of dropout unless that is fused.
+        self.generator = torch.Generator(device).manual_seed(seed)
+        with BUILDING:
+            torch.manual_seed(seed)  # initial weights
+            self.model: nn.Sequential = architecture.build()
         self.model.to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
-        network = self.model if device.type != "cpu" else fuse(self.model, seed)
+        if is_cuda:
+            use_true_float32()
+        if device.type == "cpu" and HAS_KERNELS:
+            network = fuse(self.model, seed)
+        else:
+            network = own_dropout(self.model, self.generator)
         if precision != torch.float32:
             network = with_float32_head(network)
         self.optimizer = make_optimizer(self.model.parameters(), recipe)
@@ -64,7 +77,9 @@ class Engine:
         self.num_batches = len(data.train_index) // self.batch_size
         self.rates = learning_rates(recipe, self.num_batches * recipe.epochs)
         self.step = Step(network, self.optimizer, data, recipe, precision, self.generator)
-        self.evaluation = Evaluation(self.model, data, EVALUATION_BATCH)
+        batch_size = evaluation_batch(architecture) if is_cuda else EVALUATION_BATCH
+        self.evaluation = Evaluation(self.model, data, batch_size)
+        self.in_flight = InFlight(end_of_launch if is_cuda else None)
         self.num_steps = 0  # done, or on their way to the device
 
     def draw_order(self) -> Tensor:
@@ -91,6 +106,8 @@ class Engine:
                 group["lr"] = self.rates[self.num_steps]
             loss_sum += self.step(index)
             self.num_steps += 1
+            self.in_flight.add()
+        self.in_flight.wait()
         return loss_sum.item() / self.num_batches
 
     def shorten(self, epochs_done: int, epochs: int) -> None:
@@ -102,7 +119,9 @@ class Engine:
 
     def evaluate(self) -> tuple[float, float]:
         """Mean cross-entropy and accuracy (0..1) on the validation images, in float32."""
-        return self.evaluation.read(self.evaluation())
+        sums = self.evaluation()
+        self.in_flight.wait()
+        return self.evaluation.read(sums)
 
     def weights(self) -> dict[str, Tensor]:
         """The network's weights and statistics, copied to the CPU."""
@@ -111,11 +130,21 @@ class Engine:
 
     def is_finite(self) -> bool:
         """Whether every weight and statistic is a number."""
+        return bool(self.finiteness())
+
+    def finiteness(self) -> Tensor:
+        """`is_finite` on the device, of one value."""
         values = [value.isfinite().all() for value in self.model.state_dict().values()]
-        return bool(torch.stack(values).all())
+        return torch.stack(values).all()
 
     def close(self) -> None:
         """Give back what the device holds for this network."""
+
+
+def evaluation_batch(architecture: Architecture) -> int:
+    """Images to evaluate at once on a GPU: many, unless their activations are large."""
+    fitting = EVALUATION_BYTES // (4 * architecture.peak_values)
+    return max(1, min(EVALUATION_BATCH_ON_CUDA, fitting))
 
 
 def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:

@@ -16,9 +16,10 @@ from nas.candidates.recipe import Recipe
 from nas.data import Dataset
 from nas.errors import DivergedError
 from nas.metrics import EpochMetrics
-from nas.training.cuda import CapturedEngine, new_stream
-from nas.training.device import fastest_precision
+from nas.training.cuda import own_stream
+from nas.training.device import EngineName, choose_engine, fastest_precision
 from nas.training.engine import Engine
+from nas.training.graphs import GraphEngine
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def train(
     *,
     seed: int,
     precision: torch.dtype | None = None,
+    engine_name: EngineName | None = None,
     on_epoch_end: Callable[[EpochMetrics], bool | EndAfter] = lambda metrics: False,
     should_stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[float], None] = lambda epochs: None,
@@ -60,25 +62,29 @@ def train(
         seed: of initial weights, order of images, augmentation and dropout.
         precision: of convolutions and matrix products while training, torch.float32 or
             torch.bfloat16; None is the faster of the two on this device.
+        engine_name: `graph` replays captured steps, `eager` launches each; None is what suits the
+            device.
         on_epoch_end: called after each epoch; True stops the training there, `EndAfter` lets its
             schedule end sooner, but not before the next epoch.
-        should_stop: asked before each step on a CPU, every few on a GPU; True stops at once, in the
-            middle of an epoch.
+        should_stop: asked before each step on a CPU, every eight in graphs; True stops soon, in the
+            middle of an epoch: on a GPU after what was launched, twice eight steps at most.
         on_step: told before each of those steps how many epochs are done, for example 0.4.
 
     Raises:
         DivergedError: loss or weights are no longer finite.
         CountMismatchError: the built network has another size than was counted.
         torch.OutOfMemoryError: on a GPU.
+        CaptureFailedError: steps cannot be captured; only a new process may train on this GPU.
     """
     started = time.perf_counter()
     device = data.images.device
-    make_engine = CapturedEngine if device.type == "cuda" else Engine
+    is_graph = (engine_name or choose_engine("auto", device)) == "graph"
+    make_engine = GraphEngine if is_graph else Engine
     precision = precision or fastest_precision(device)
     history: list[EpochMetrics] = []
     is_stopped = False
     with (
-        new_stream(device),
+        own_stream(device),
         closing(make_engine(architecture, recipe, data, seed, precision)) as engine,
     ):
         epoch, num_epochs = 0, recipe.epochs

@@ -59,6 +59,8 @@ class Failed:
     detail: str
     has_diverged: bool = False
     is_out_of_memory: bool = False  # of the device
+    is_device_lost: bool = False  # to the process, which ends
+    is_capture: bool = False  # steps could not be captured as a graph
     history: tuple[EpochMetrics, ...] = ()  # the epochs before
 
 

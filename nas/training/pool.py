@@ -13,18 +13,12 @@ the GPU's memory full, must cost no other: those that were beside it are trained
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
-import os
-import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -33,6 +27,7 @@ from nas.data import Dataset
 from nas.errors import DataError
 from nas.metrics import EpochMetrics
 from nas.training import EndAfter
+from nas.training.device import EngineName, choose_engine
 from nas.training.messages import (
     EpochDone,
     Failed,
@@ -43,39 +38,24 @@ from nas.training.messages import (
     StepsDone,
     Trained,
 )
+from nas.training.processes import make_context, start_process
 from nas.training.worker import work
 
 JOIN_SECONDS = 5  # that a worker is given to end by itself
 POLL_SECONDS = 0.2  # how soon a signal or the time limit is noticed while all workers train
-WORKERS_ON_CUDA = 4
 SILENCE_SECONDS = 3600.0  # without a step, after which a training is taken to hang
 GAP_SECONDS = 60.0  # between two calls of `wait`: this process stood still, and they perhaps too
-
-# glibc reads these when a process starts. By default it hands every large tensor back to the
-# system after each step and takes the page faults again in the next one: 1.4 to 2.3 times slower.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**34),
-    "MALLOC_TOP_PAD_": str(2**26),
-}
 
 
 @dataclass
 class _Worker:
     process: Any  # of the context that starts it; several workers may share one
     connection: Connection
+    engine: EngineName  # of the process
     job: Job | None = None  # in work
     is_ready: bool = False  # it has started
     heard: float = 0.0  # when it last said or was told something, by the monotonic clock
     history: list[EpochMetrics] = field(default_factory=list)  # of the job
-
-
-def default_workers(device: torch.device) -> int:
-    """One worker for each core this process may use on a CPU, a few on a CUDA GPU, else one."""
-    if device.type != "cpu":
-        return WORKERS_ON_CUDA if device.type == "cuda" else 1
-    can_tell = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
 
 
 class WorkerPool:
@@ -87,20 +67,25 @@ class WorkerPool:
         data: train and validation images, on the CPU; moved into shared memory once.
         device: where the workers train.
         precision: of convolutions and matrix products, see `train`.
-        num_workers: candidates trained at once.
+        num_workers: candidates trained at once; fewer, once the device's memory was too small.
+        engine: how steps reach the device, see `train`; None is what suits the device. Where graphs
+            cannot be captured, a new process goes on with `eager`.
+        on_notice: told in a line for people when the pool goes on in another way.
 
     Raises:
         DataError: the images do not fit into shared memory.
     """
 
     def __init__(
-        self, data: Dataset, device: torch.device, precision: torch.dtype, num_workers: int
+        self,
+        data: Dataset,
+        device: torch.device,
+        precision: torch.dtype,
+        num_workers: int,
+        engine: EngineName | None = None,
+        on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:
-        # A server that has loaded torch once forks each worker, in milliseconds.
-        can_fork = "forkserver" in multiprocessing.get_all_start_methods()
-        self._context: Any = multiprocessing.get_context("forkserver" if can_fork else "spawn")
-        if can_fork:
-            self._context.set_forkserver_preload(["nas.training.worker"])
+        self._context = make_context()
         # Plain shared memory without a lock: a worker that is killed cannot leave it locked.
         self._stop = self._context.RawValue(ctypes.c_bool, False)
         try:
@@ -121,6 +106,9 @@ class WorkerPool:
         self.device = device
         self.precision = precision
         self.num_workers = num_workers
+        self.engine: EngineName = engine or choose_engine("auto", device)
+        self.on_notice = on_notice
+        self._num_full = 0  # times that the device's memory did not suffice for those beside others
         self._workers: list[_Worker] = []
         self._again: deque[Job] = deque()  # to be trained again, each alone
         self._is_alone = False  # one of them is in work
@@ -152,7 +140,7 @@ class WorkerPool:
         """How many jobs may be started."""
         if self._again or self._is_alone:
             return 0
-        return sum(worker.job is None for worker in self._workers)
+        return max(0, self.num_workers - sum(worker.job is not None for worker in self._workers))
 
     def start(self, job: Job) -> None:
         """Give a job to an idle worker; what was asked to stop before does not stop this one."""
@@ -160,6 +148,9 @@ class WorkerPool:
         worker = next(w for w in self._workers if w.job is None)
         if not worker.process.is_alive() and not self._jobs_of(worker):
             self._renew(worker)
+        self._give(worker, job)
+
+    def _give(self, worker: _Worker, job: Job) -> None:
         worker.job, worker.heard, worker.history = job, time.monotonic(), []
         with suppress(OSError):  # one that dies just now is found by wait(), too
             worker.connection.send(job)
@@ -222,6 +213,8 @@ class WorkerPool:
         if isinstance(message, EpochDone):
             worker.history.append(message.metrics)
             return [message]
+        if isinstance(message, Failed) and message.is_device_lost:
+            return self._bury(worker, last=message)
         was_beside_others = len(self._jobs_of(worker)) > 1
         job, worker.job, self._is_alone = worker.job, None, False
         history = tuple(worker.history)
@@ -230,22 +223,68 @@ class WorkerPool:
             result = replace(message.result, state_dict=weights, history=history)
             return [Trained(message.number, result)]
         if message.is_out_of_memory and was_beside_others:
+            self._was_full()
             return [self._restart(job, message.detail)]
         return [replace(message, history=history)]
 
-    def _bury(self, worker: _Worker, why: str = "") -> list[Message]:
-        """Say what became of a process that died, and put a new one in its place."""
+    def _bury(self, worker: _Worker, why: str = "", last: Failed | None = None) -> list[Message]:
+        """Say what became of a process that died, and put a new one in its place.
+
+        Args:
+            last: what it said of its device.
+        """
         process = worker.process
         process.join(JOIN_SECONDS)
         code = process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        last = last or self._last_words(worker)
+        if last is not None and last.is_capture and worker.engine == "graph":
+            self._go_on_eagerly(worker, last.detail)
+            return []
         jobs = self._jobs_of(worker)
         self._is_alone = False
         self._renew(worker)
-        detail = why or f"its process died ({how}); the system may be out of memory"
+        said = last.detail if last else ""
+        detail = why or said or f"its process died ({how}); the system may be out of memory"
         if len(jobs) > 1:  # whose fault it was shows when each is alone
+            if last is not None and last.is_out_of_memory:
+                self._was_full()
             return [self._restart(job, detail) for job in jobs]
         return [Failed(job.number, detail, history=tuple(worker.history)) for job in jobs]
+
+    def _last_words(self, worker: _Worker) -> Failed | None:
+        """What a process has said of its device before it ended, to whichever of its workers."""
+        for shared in self._sharing(worker):
+            with suppress(EOFError, OSError):
+                while shared.connection.poll():
+                    message = shared.connection.recv()
+                    if isinstance(message, Failed) and message.is_device_lost:
+                        return message
+        return None
+
+    def _go_on_eagerly(self, worker: _Worker, detail: str) -> None:
+        """Train what was in work from its start in a new process, which captures nothing."""
+        if self.engine == "graph":
+            self.engine = "eager"
+            self.on_notice(
+                f"steps cannot be captured as graphs here ({detail}): from here on the eager "
+                "engine trains, and begins again with the candidates in work"
+            )
+        jobs = [(shared, shared.job) for shared in self._sharing(worker)]
+        self._renew(worker)
+        for shared, job in jobs:
+            if job is not None:
+                self._give(shared, job)
+
+    def _was_full(self) -> None:
+        """The device's memory was too small for so many; the second time there will be fewer."""
+        self._num_full += 1
+        if self._num_full > 1 and self.num_workers > 1:
+            self.num_workers -= 1
+            self.on_notice(
+                f"the GPU's memory was full {self._num_full} times: from here on "
+                f"{self.num_workers} at a time"
+            )
 
     def _restart(self, job: Job, detail: str) -> Restarted:
         self._again.append(job)
@@ -253,28 +292,30 @@ class WorkerPool:
 
     def _jobs_of(self, worker: _Worker) -> list[Job]:
         """What is in work in the worker's process."""
-        return [w.job for w in self._workers if w.process is worker.process and w.job]
+        return [shared.job for shared in self._sharing(worker) if shared.job]
+
+    def _sharing(self, worker: _Worker) -> list[_Worker]:
+        """The workers in the process of this one."""
+        return [w for w in self._workers if w.process is worker.process]
 
     def _renew(self, worker: _Worker) -> None:
         """A new process for all workers that shared the one of `worker`; none of them has a job."""
-        shared = [w for w in self._workers if w.process is worker.process]
+        shared = self._sharing(worker)
         for old, fresh in zip(shared, self._start_process(len(shared)), strict=True):
             old.connection.close()
             old.process, old.connection, old.job = fresh.process, fresh.connection, None
-            old.is_ready = False
+            old.is_ready, old.engine = False, fresh.engine
 
     def _start_process(self, num_workers: int) -> list[_Worker]:
         pipes = [self._context.Pipe() for _ in range(num_workers)]
         connections = [theirs for _, theirs in pipes]
-        arguments = (connections, self._data, self.device, self.precision, self._stop)
-        process = self._context.Process(target=work, args=arguments, daemon=True)
-        # Without the current folder on its path: a file `token.py` there is none of its business.
-        added = ALLOCATOR | {"PYTHONSAFEPATH": "1"}
-        with _environment(added), _signals_held_back(), _without_main():
-            process.start()
+        arguments = (
+            connections, self._data, self.device, self.precision, self._stop, self.engine
+        )  # fmt: skip
+        process = start_process(self._context, work, arguments)
         for connection in connections:
             connection.close()
-        return [_Worker(process, ours) for ours, _ in pipes]
+        return [_Worker(process, ours, self.engine) for ours, _ in pipes]
 
 
 def train_all(
@@ -306,43 +347,3 @@ def train_all(
                 case Trained() | Failed():
                     num_running -= 1
                     yield message
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Keep a Ctrl-C from what is being started: it could not handle one yet."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # would let the signals through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep new processes from importing the caller's main module, as multiprocessing lets them.
-
-    It may be a script without a guard, a notebook, or standard input; a worker needs nothing of it.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set what is not set yet, for the processes that are started meanwhile."""
-    added = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]

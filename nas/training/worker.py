@@ -20,10 +20,13 @@ from typing import Any
 import torch
 
 from nas.data import Dataset
-from nas.errors import DivergedError, one_line
+from nas.errors import DivergedError
 from nas.metrics import EpochMetrics
 from nas.training import EndAfter, train
 from nas.training.cuda import release_memory
+from nas.training.device import EngineName
+from nas.training.engine import BUILDING
+from nas.training.faults import fault_text, is_capture_error, is_memory_error, loses_device
 from nas.training.messages import EpochDone, Failed, Job, Ready, StepsDone, Trained
 
 STEPS_SECONDS = 0.5  # between two words of steps: they are for people, and for the watch on hanging
@@ -35,6 +38,7 @@ def work(
     device: torch.device,
     precision: torch.dtype,
     stop: Any,
+    engine: EngineName,
 ) -> None:
     """The whole life of a process: train what comes in, until nobody sends any more.
 
@@ -43,15 +47,22 @@ def work(
         data: on the CPU, shared with other processes.
         precision: see `train`.
         stop: shared; every training ends when its value is true.
+        engine: see `train`.
     """
     # A Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    data = data.to(device)
+    try:
+        data = data.to(device)
+    except Exception as error:
+        size = data.images.numel() / 2**20
+        detail = f"the {size:,.0f} MiB of images cannot be brought to {device}"
+        _refuse(connections, f"{detail}: {fault_text(error)}")
+        return
     threads = [
-        threading.Thread(target=_serve, args=(connection, data, precision, stop))
+        threading.Thread(target=_serve, args=(connection, data, precision, stop, engine))
         for connection in connections
     ]
     for thread in threads:
@@ -60,15 +71,35 @@ def work(
         thread.join()
 
 
-def _serve(connection: Connection, data: Dataset, precision: torch.dtype, stop: Any) -> None:
+def _refuse(connections: Sequence[Connection], detail: str) -> None:
+    """Answer every job with what is in the way of all."""
+    left: list[Any] = list(connections)
+    while left:
+        ready: list[Any] = wait(left)
+        for connection in ready:
+            try:
+                job: Job = connection.recv()
+                connection.send(Failed(job.number, detail))
+            except (EOFError, OSError):
+                left.remove(connection)
+
+
+def _serve(
+    connection: Connection, data: Dataset, precision: torch.dtype, stop: Any, engine: EngineName
+) -> None:
     torch.set_num_threads(1)  # counts for this thread alone
     steps = _StepReporter(connection)
     try:
         connection.send(Ready())
         while True:
             job: Job = connection.recv()
-            answer = _train(job, connection, data, precision, stop, steps)
-            release_memory(data.images.device)
+            answer = _train(job, connection, data, precision, stop, engine, steps)
+            if isinstance(answer, Failed) and answer.is_device_lost:
+                connection.send(answer)
+                os._exit(1)  # CUDA refuses everything from here on: a new process is needed
+            if isinstance(answer, Failed) and answer.is_out_of_memory:
+                with BUILDING:  # what is being captured must not be disturbed
+                    release_memory(data.images.device)
             connection.send(answer)
     except (EOFError, OSError):  # the parent wants no more, or is gone
         return
@@ -97,6 +128,7 @@ def _train(
     data: Dataset,
     precision: torch.dtype,
     stop: Any,
+    engine: EngineName,
     steps: _StepReporter,
 ) -> Trained | Failed:
     def on_epoch_end(metrics: EpochMetrics) -> bool | EndAfter:
@@ -111,20 +143,23 @@ def _train(
             replace(data, train_index=data.train_index[: job.num_images]),
             seed=job.seed,
             precision=precision,
+            engine_name=engine,
             on_epoch_end=on_epoch_end,
             should_stop=lambda: bool(stop.value),
             on_step=lambda epochs: steps(job.number, epochs),
         )
     except DivergedError as error:
         return Failed(job.number, str(error), has_diverged=True)
-    except torch.OutOfMemoryError:
-        return Failed(job.number, "the GPU is out of memory", is_out_of_memory=True)
-    except torch.AcceleratorError:
-        os._exit(1)  # after such an error CUDA refuses everything: a new process is needed
     except (EOFError, BrokenPipeError):
         raise
     except Exception as error:
-        return Failed(job.number, one_line(error))
+        return Failed(
+            job.number,
+            fault_text(error),
+            is_out_of_memory=is_memory_error(error),
+            is_device_lost=loses_device(error),
+            is_capture=is_capture_error(error),
+        )
     # As arrays: a tensor would travel as a handle to memory of this process, which may end first.
     weights: Any = {name: tensor.numpy() for name, tensor in result.state_dict.items()}
     # The pool has heard of each epoch, and keeps the curve.

@@ -295,7 +295,7 @@ def test_every_training_has_a_seed_of_its_own_that_the_search_did_not_use(folder
 
 def test_training_records_what_made_it(certified):
     for run in all_runs(certified.study, Protocol.HONEST):
-        assert run.device == "cpu, fp32"
+        assert run.device == "cpu, eager engine, fp32"
         assert set(run.versions) == {"nas", "torch", "optuna", "python"}
         assert run.train_seconds > 0
 

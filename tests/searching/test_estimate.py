@@ -266,6 +266,30 @@ def test_candidate_that_cannot_be_trained_ends_the_forecast():
         estimate._seconds_an_epoch(network(3), FakePool(2, score))
 
 
+def test_on_a_gpu_what_an_epoch_and_a_candidate_cost_in_any_case_counts_once(
+    tiny_data, monkeypatch
+):
+    """Made-up times: 5 ms an epoch, 0.2 s a candidate, and 10 us an image."""
+
+    def seconds_an_epoch(candidate, pool, num_images=None):
+        return 0.005 + 1e-5 * (num_images or len(pool.data.train_index))
+
+    monkeypatch.setattr(estimate, "_seconds_an_epoch", seconds_an_epoch)
+    monkeypatch.setattr(estimate, "_seconds_to_get_ready", lambda candidate, pool: 0.2)
+    monkeypatch.setattr(estimate, "WorkerPool", lambda data, *_: LocalPool(data))
+    pruner = make_pruner("none", 10, 180)
+    gpu = torch.device("cuda")
+    expected = forecast([network(3)] * 4, tiny_data, torch.float32, 8, 4, pruner, gpu)
+    training = 10 * (0.005 + 1e-5 * (180 + 60 / 3))
+    assert expected.seconds_each == pytest.approx(training + 0.2)
+    assert expected.seconds_most == pytest.approx(2 * (training + 0.2))
+
+
+def test_what_a_training_takes_beside_its_epochs_is_measured(tiny_data):
+    seconds = estimate._seconds_to_get_ready(network(3), FakePool(2))
+    assert seconds == pytest.approx(0.1 - 0.01)  # see `FakePool`
+
+
 @pytest.mark.parametrize(("batch_size", "num_images"), [(4, 80), (512, 180)])
 def test_probe_is_of_twenty_batches_or_of_all_images_there_are(
     batch_size, num_images, tiny_data, steady, monkeypatch
@@ -275,7 +299,7 @@ def test_probe_is_of_twenty_batches_or_of_all_images_there_are(
         estimate, "WorkerPool", lambda *given: seen.append(given) or LocalPool(*given[:1])
     )
     expect([replace(network(3), recipe=Recipe(batch_size=batch_size))], tiny_data, workers=3)
-    ((data, device, precision, num_workers),) = seen
+    ((data, device, precision, num_workers, *_),) = seen
     assert (device, precision, num_workers) == (torch.device("cpu"), torch.float32, 3)
     assert len(data.train_index) == num_images
 

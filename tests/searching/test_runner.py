@@ -22,7 +22,7 @@ def test_trained_trial_records_what_it_takes_to_train_it_again(make_search, pool
     assert record.candidate.fingerprint == record.fingerprint
     assert record.seed == pool.jobs[0].seed == derive_seed(0, record.number, "training")
     assert record.epochs == 3 == len(record.history)
-    assert record.device == "cpu, fp32"
+    assert record.device == "cpu, eager engine, fp32"
     assert set(record.versions) == {"nas", "torch", "optuna", "python"}
     trial = search.ledger.study.trials[record.number]
     assert trial.intermediate_values == {m.epoch: m.valid_accuracy for m in record.history}

@@ -7,8 +7,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from nas.candidates.recipe import Recipe
+from nas.training import augmentation
 from nas.training.augmentation import augment
 
 SIZE = 28
@@ -235,3 +237,15 @@ def test_light_never_leaves_the_range_of_images():
 def test_strength_0_switches_the_light_off_too():
     images = torch.rand(5, 1, 8, 8)
     assert torch.equal(augment(images, recipe(0, brightness=0.5), generator()), images)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 12), (28, 28)], ids=str)
+def test_grid_is_that_of_torch(shape):
+    matrix = torch.rand(6, 2, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = F.affine_grid(matrix, [6, 1, *shape], align_corners=False)
+    torch.testing.assert_close(augmentation._grid(matrix, *shape), expected)
+
+
+def test_grid_of_one_pixel_is_its_middle():
+    matrix = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
+    assert augmentation._grid(matrix, 1, 1).tolist() == [[[[0, 0]]]]

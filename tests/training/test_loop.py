@@ -456,7 +456,8 @@ def test_training_does_without_numba():
         "assert result.is_finished and 'nas.training.cpu.fusion' not in sys.modules\n"
         "import torch\n"
         "from nas.training.device import device_name\n"
-        "name = device_name(torch.device('cpu'), torch.float32)\n"
-        "assert name == 'cpu (plain modules: numba is missing), fp32', name\n"
+        "name = device_name(torch.device('cpu'), torch.float32, 'eager')\n"
+        "said = 'cpu (plain modules: numba is missing), eager engine, fp32'\n"
+        "assert name == said, name\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

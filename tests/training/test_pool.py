@@ -18,12 +18,13 @@ import torch
 from nas.candidates.architecture import Architecture
 from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, ReLU
 from nas.candidates.recipe import Recipe
+from nas.training import cuda, train
 from nas.training import pool as pool_module
-from nas.training import train
+from nas.training import worker as worker_module
 from nas.training.messages import EpochDone, Failed, Job, Restarted, StepsDone, Trained
-from nas.training.pool import WORKERS_ON_CUDA, WorkerPool, default_workers
+from nas.training.pool import WorkerPool
 from tests.fakes import train_alone
-from tests.odd_layers import CrashingConv, GreedyConv
+from tests.odd_layers import CrashingConv, FaultyConv, GreedyConv
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=2, batch_size=32)
@@ -231,11 +232,11 @@ def test_training_that_hangs_is_ended_and_costs_its_own_candidate(
     assert {m.number for m in talk(pool) if isinstance(m, Trained)} == {1, 2}
 
 
-def work_once_it_is_there(connections, data, device, precision, stop):
+def work_once_it_is_there(connections, data, *how):
     """A worker that takes as long to start as a file takes to appear."""
     while not Path(data.name).exists():
         time.sleep(0.01)
-    pool_module.work(connections, data, device, precision, stop)
+    worker_module.work(connections, data, *how)
 
 
 def test_worker_that_takes_long_to_start_does_not_hang(
@@ -415,7 +416,141 @@ def test_many_candidates_of_different_shape_leave_nothing_behind(make_pool, tiny
     assert seen[49][1:] == seen[4][1:]
 
 
-def test_default_is_one_worker_for_each_core_on_a_cpu_and_a_few_on_a_gpu():
-    assert default_workers(CPU) == len(os.sched_getaffinity(0))
-    assert default_workers(torch.device("cuda")) == WORKERS_ON_CUDA
-    assert default_workers(torch.device("mps")) == 1
+# Errors of a device, which a CPU can raise as well
+
+
+def test_text_of_a_device_error_reaches_the_parent_and_the_process_is_a_new_one(make_pool):
+    pool = make_pool()
+    process = pool._workers[0].process
+    pool.start(Job(0, odd(FaultyConv(4)), RECIPE, seed=0))
+    (failed,) = talk(pool)
+    text = "CUDA error: no kernel image is available for execution on the device"
+    assert failed == Failed(0, f"AcceleratorError: {text}")
+    assert pool._workers[0].process is not process
+
+
+def test_text_of_a_device_error_is_told_of_those_beside_it_too(shared_pool, tiny_architecture):
+    shared_pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    assert isinstance(next_message(shared_pool), EpochDone)
+    shared_pool.start(Job(1, odd(FaultyConv(4)), RECIPE, seed=0))
+    restarted = []
+    while not restarted:
+        restarted = [m for m in shared_pool.wait(60) if isinstance(m, Restarted)]
+    assert {m.number for m in restarted} == {0, 1}
+    assert all("no kernel image" in m.detail for m in restarted)
+
+
+MEMORY_FAULTS = [
+    ("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ("AcceleratorError", "CUDA error: out of memory"),
+]
+
+
+@pytest.mark.parametrize(("error", "text"), MEMORY_FAULTS)
+def test_every_kind_of_memory_error_is_tried_again_alone(shared_pool, error, text):
+    """Two of them beside each other: neither is lost at once."""
+    for number in range(2):
+        shared_pool.start(Job(number, odd(FaultyConv(4, error=error, text=text)), RECIPE, seed=0))
+    said = talk(shared_pool)
+    assert any(isinstance(m, Restarted) and text in m.detail for m in said)
+    assert {m.number for m in said if isinstance(m, Failed)} == {0, 1}
+    assert all(text in m.detail for m in said)
+
+
+def test_after_the_second_memory_error_there_are_fewer_at_a_time(shared_pool, tiny_architecture):
+    notices = []
+    shared_pool.on_notice = notices.append
+    for number in (1, 2):
+        shared_pool.start(Job(0, tiny_architecture, LONG, seed=0))
+        shared_pool.start(Job(number, odd(GreedyConv(4)), RECIPE, seed=0))
+        assert len([m for m in talk(shared_pool, stop_after=1) if isinstance(m, Restarted)]) == 1
+    assert notices == ["the GPU's memory was full 2 times: from here on 2 at a time"]
+    assert (shared_pool.num_workers, shared_pool.num_idle) == (2, 2)
+
+
+def work_without_room(connections, data, *how):
+    """A worker on a GPU that is smaller than the images."""
+
+    def fail(self, device):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4.00 GiB.")
+
+    type(data).to = fail
+    worker_module.work(connections, data, *how)
+
+
+def test_images_that_do_not_fit_on_the_device_are_said_to_be_the_reason(
+    monkeypatch, make_pool, tiny_architecture
+):
+    monkeypatch.setattr(pool_module, "work", work_without_room)
+    pool = make_pool(2)
+    for number in (0, 1):
+        pool.start(Job(number, tiny_architecture, RECIPE, seed=0))
+    assert [m.detail for m in talk(pool)] == [
+        "the 0 MiB of images cannot be brought to cpu: OutOfMemoryError: CUDA out of memory. "
+        "Tried to allocate 4.00 GiB."
+    ] * 2
+
+
+def work_without_capture(connections, data, *how):
+    """A worker on a GPU where nothing can be captured."""
+
+    def fail(function, generator):
+        raise torch.AcceleratorError(
+            "CUDA error: operation not permitted when stream is capturing\nSearch for it"
+        )
+
+    cuda.capture = fail
+    worker_module.work(connections, data, *how)
+
+
+def test_where_capture_fails_the_eager_engine_takes_over_in_a_new_process_and_says_so_once(
+    monkeypatch, tiny_data, tiny_architecture
+):
+    monkeypatch.setattr(pool_module, "work", work_without_capture)
+    notices = []
+    how = {"engine": "graph", "on_notice": notices.append}
+    with WorkerPool(tiny_data, CPU, torch.float32, 2, **how) as pool:
+        pool._workers[1:] = []
+        pool._workers[0].process.kill()
+        pool._workers = pool._start_process(2)  # in one process, as on a GPU
+        process = pool._workers[0].process
+        for number in (0, 1):
+            pool.start(Job(number, tiny_architecture, RECIPE, seed=number))
+        said = talk(pool)
+        assert pool._workers[0].process is not process
+        assert pool.engine == "eager"
+        pool.start(Job(2, tiny_architecture, RECIPE, seed=2))
+        said += talk(pool)
+    assert notices == [
+        "steps cannot be captured as graphs here (AcceleratorError: CUDA error: operation not "
+        "permitted when stream is capturing): from here on the eager engine trains, and begins "
+        "again with the candidates in work"
+    ]
+    assert {type(message) for message in said} == {EpochDone, Trained}  # nothing failed
+    for number in range(3):
+        expected = train_alone(tiny_architecture, RECIPE, tiny_data, seed=number)
+        epochs = [m.metrics for m in said if isinstance(m, EpochDone) and m.number == number]
+        assert [(e.train_loss, e.valid_loss, e.valid_accuracy) for e in epochs] == [
+            (e.train_loss, e.valid_loss, e.valid_accuracy) for e in expected.history
+        ]
+
+
+def test_an_error_of_the_eager_engine_that_speaks_of_captures_is_an_error_like_others(make_pool):
+    pool = make_pool()
+    layer = FaultyConv(4, error="RuntimeError", text="not permitted when stream is capturing")
+    pool.start(Job(0, odd(layer), RECIPE, seed=0))
+    (failed,) = talk(pool)
+    assert failed.detail == "RuntimeError: not permitted when stream is capturing"
+
+
+def test_importing_a_worker_asks_nothing_of_cuda():
+    """Else a process that is forked from one that has it could not use CUDA."""
+    code = (
+        "import torch\n"
+        "names = [n for n in dir(torch._C) if n.startswith('_cuda_')]\n"
+        "def refuse(*args, **named): raise SystemExit('CUDA was asked')\n"
+        "for name in names: setattr(torch._C, name, refuse)\n"
+        "import nas.training.worker\n"
+        "assert not torch.cuda.is_initialized()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

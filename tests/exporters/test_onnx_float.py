@@ -37,10 +37,11 @@ FILES = ("network.onnx", "network-int8.onnx")
 
 @pytest.fixture(scope="module")
 def once(tiny_data, tiny_architecture, tmp_path_factory):
-    """An export in both formats: the folder, and what was said."""
+    """An export in both formats, beside that of PyTorch."""
     trial = trial_of(tiny_architecture, tiny_data)
     out = tmp_path_factory.mktemp("export") / "out"
-    return export_trial(*trial, "my-study", tiny_data, out, formats=("onnx", "onnx-int8"))
+    formats = ("pytorch", "onnx", "onnx-int8")
+    return export_trial(*trial, "my-study", tiny_data, out, formats=formats)
 
 
 @pytest.fixture
@@ -52,13 +53,13 @@ def folder(once, tmp_path):
 def test_both_stand_in_one_folder_and_are_measured_in_onnx_runtime(once, tiny_data):
     assert sorted(p.name for p in (once.folder / "onnx").iterdir()) == sorted(FILES)
     num = len(tiny_data.valid_index)
-    floats, int8 = once.results
+    _, floats, int8 = once.results
     assert floats.accuracy == once.accuracy
     assert floats.figures["max_difference"] < 1e-4
     assert int8.figures["num_unlike_simulation"] <= num // 4
-    assert f"of {num} images differ by at most" in once.lines[0]
-    assert "onnx-int8: validation accuracy" in once.lines[2]
-    assert "in floats" in once.lines[2]
+    assert f"of {num} images differ by at most" in once.lines[1]
+    assert "onnx-int8: validation accuracy" in once.lines[3]
+    assert "in floats" in once.lines[3]
 
 
 def test_card_has_a_section_for_each(once):
@@ -100,10 +101,10 @@ def test_metadata_say_classes_input_and_where_it_came_from(once, name, tiny_data
 
 def test_verify_proves_both_again(folder):
     done = verify_export(folder)
-    assert done.formats == ("onnx", "onnx-int8")
+    assert done.formats == ("pytorch", "onnx", "onnx-int8")
     assert done.not_run == ()
-    assert "scores of 10 images differ by at most" in done.lines[0]
-    assert "0 of 40 scores of 10 images differ" in done.lines[1]
+    assert "scores of 10 images differ by at most" in done.lines[1]
+    assert "0 of 40 scores of 10 images differ" in done.lines[2]
 
 
 def change_weights(path):
@@ -129,7 +130,7 @@ def test_without_onnx_runtime_verify_says_that_they_were_not_run(folder, monkeyp
     without(monkeypatch, "onnxruntime")
     done = verify_export(folder)
     assert done.not_run == ("onnx", "onnx-int8")
-    assert done.lines[0].endswith("python -m pip install onnxruntime")
+    assert done.lines[1].endswith("python -m pip install onnxruntime")
 
 
 def without(monkeypatch, *absent):

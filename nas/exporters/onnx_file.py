@@ -122,7 +122,9 @@ def _about(subject: Subject, numbers: str) -> dict[str, str]:
         "seed": str(origin.seed),
         "made_with": ", ".join(f"{name} {value}" for name, value in origin.versions.items()),
     }
-    if origin.valid_accuracy is not None:
+    if origin.certified is not None:  # the weights are not those whose validation accuracy is known
+        facts["test_accuracy"] = origin.certified.text
+    elif origin.valid_accuracy is not None:
         facts["validation_accuracy"] = f"{origin.valid_accuracy:.6f}, when it was trained"
     if origin.images is not None:
         facts["from_files"] = origin.images

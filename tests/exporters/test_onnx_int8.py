@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -15,6 +17,7 @@ from nas.exporters import onnx_int8
 from nas.exporters.contract import Expected
 from nas.exporters.folding import graph_of
 from nas.exporters.onnx_file import save
+from nas.exporters.provenance import Certified
 from nas.exporters.qdq import qdq_model
 from nas.exporters.quantize import quantize
 from tests.exporters.networks import (
@@ -198,3 +201,13 @@ def test_invalid_network_is_refused_in_one_line(tmp_path):
     with pytest.raises(ExportError, match=r"^the network in ONNX is not valid: [^\n]+$"):
         save(model, tmp_path / "x.onnx", subject_of(NETWORKS["blocks"]), "int8")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_metadata_of_certified_weights_say_their_accuracy_not_that_of_the_search(tmp_path):
+    subject = subject_of(NETWORKS["blocks"])
+    certified = Certified(0.98, 100, 84, 77, 3, {"nas": "9"})
+    origin = replace(subject.provenance, certified=certified)
+    onnx_int8.write(replace(subject, provenance=origin), tmp_path)
+    about = {p.key: p.value for p in onnx.load(tmp_path / "network-int8.onnx").metadata_props}
+    assert about["test_accuracy"] == certified.text
+    assert "validation_accuracy" not in about

@@ -1,12 +1,18 @@
-"""Export networks as int8 C, and compare every byte of their scores with the integer simulation.
+"""Export networks in every format, and compare what their code computes with what was measured.
 
     python benchmarks/exports.py [--storage URL] [--study NAME ...] [--calibration N]
+    python benchmarks/exports.py formats [the same]
     python benchmarks/exports.py random [--count 10] [--images 10] [--budget 3000] [--seed 0]
 
-Without `random` the best network of each study is exported to a folder that is thrown away, by
-`nas.export`: all bytes of the scores of all validation images, or no export. Prints a table:
-accuracy on validation images in floats and in int8, labels that differ, bytes, and what a simulated
-Cortex-M4 says where `arm-none-eabi-gcc` and `qemu-system-arm` are there.
+Without a word the best network of each study is exported as int8 C to a folder that is thrown away,
+by `nas.export`: all bytes of the scores of all validation images are those of the integer
+simulation, or no export. Prints a table: accuracy on validation images in floats and in int8,
+labels that differ, bytes, and what a simulated Cortex-M4 says where `arm-none-eabi-gcc` and
+`qemu-system-arm` are there.
+
+`formats` exports it as `pytorch,onnx,onnx-int8,c` and prints a row for each: accuracy, labels that
+differ from those of the trained network, bytes, and how many times as fast as PyTorch's modules an
+image is classified, by itself, on one core of this machine (median of rounds that take turns).
 
 `random` draws networks of every shipped space for grey and coloured images, gives them random
 weights and norms with factors of any sign, compiles each with warnings as errors, and compares all
@@ -18,8 +24,13 @@ differs, or a size by more than 5 % and 512 bytes.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import statistics
+import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,18 +43,22 @@ from nas.candidates.device import device_bytes, names_bytes
 from nas.exporters.c_source import CODE, header, source, vectors
 from nas.exporters.folding import graph_of
 from nas.exporters.quantize import quantize
-from nas.exporters.toolchain import Sizes, host_compiler, run_on_host, sizes_on_cortex_m0
+from nas.exporters.toolchain import CFLAGS, Sizes, host_compiler, run_on_host, sizes_on_cortex_m0
 from nas.spaces.draws import draw
 from nas.spaces.loader import list_spaces, load_space
 from nas.spaces.task import Task
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 16, 12), (1, 10, 14), (3, 48, 48))
 NUM_CLASSES = 10
+FORMATS = "pytorch,onnx,onnx-int8,c"
+ROUNDS, CALLS = 21, 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mode", nargs="?", choices=["studies", "random"], default="studies")
+    parser.add_argument(
+        "mode", nargs="?", choices=["studies", "formats", "random"], default="studies"
+    )
     parser.add_argument("--storage")
     parser.add_argument("--study", nargs="+", default=[])
     parser.add_argument("--calibration", type=int, default=512)
@@ -56,7 +71,7 @@ def main() -> None:
         sys.exit("no C compiler (cc, gcc, clang): nothing can be compared")
     if options.mode == "random":
         sys.exit(compare_random(options))
-    compare_studies(options)
+    (compare_formats if options.mode == "formats" else compare_studies)(options)
 
 
 def compare_studies(options: argparse.Namespace) -> None:
@@ -86,6 +101,71 @@ def compare_studies(options: argparse.Namespace) -> None:
             f"{figures['weight_bytes']:,}", *measured,
         ]  # fmt: skip
         print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def compare_formats(options: argparse.Namespace) -> None:
+    print("| study | format | accuracy | other labels | bytes | times as fast as PyTorch |")
+    print("|" + " --- |" * 6)
+    for name in options.study or nas.list_studies(storage=options.storage):
+        best = nas.load_study(name, storage=options.storage).best
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "out"
+            done = nas.export(best, folder, format=FORMATS, calibration=options.calibration)
+            seconds = latencies(folder, best.model().eval(), best.architecture)
+        for result in done.results:
+            num_bytes = result.figures.get("file_bytes", result.figures.get("weight_bytes"))
+            cells = [
+                name, result.name, "" if result.accuracy is None else f"{result.accuracy:.2%}",
+                f"{result.num_other_labels:,} of {done.num_checked:,}",
+                f"{num_bytes:,}" + (" of weights" if result.name == "c" else ""),
+                f"{seconds['pytorch'] / seconds[result.name]:.1f}",
+            ]  # fmt: skip
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def latencies(folder: Path, model: nn.Module, architecture: Architecture) -> dict[str, float]:
+    """Seconds that an image takes in each format, one by one on one core."""
+    import onnxruntime
+
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, *architecture.input_shape)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    pixels = images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
+    scores = ctypes.create_string_buffer(architecture.num_classes)
+
+    def session(name: str) -> Callable[[], object]:
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        made = onnxruntime.InferenceSession(
+            folder / "onnx" / name, settings, providers=["CPUExecutionProvider"]
+        )
+        given = {"images": images.numpy()}
+        return lambda: made.run(None, given)
+
+    compiler = host_compiler()
+    assert compiler is not None
+    library, source_file = folder / "net.so", folder / "c" / "net.c"
+    subprocess.run(
+        [*compiler, *CFLAGS, "-shared", "-fPIC", str(source_file), "-o", str(library)], check=True
+    )
+    code = ctypes.CDLL(str(library)).nas_scores
+    calls: dict[str, Callable[[], object]] = {
+        "pytorch": lambda: model(images.float()),
+        "onnx": session("network.onnx"),
+        "onnx-int8": session("network-int8.onnx"),
+        "c": lambda: code(pixels, scores),
+    }
+    rounds: dict[str, list[float]] = {name: [] for name in calls}
+    with torch.inference_mode():
+        for number in range(ROUNDS + 1):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                for _ in range(CALLS):
+                    call()
+                if number:  # the first one only warms up
+                    rounds[name].append((time.perf_counter() - start) / CALLS)
+    return {name: statistics.median(found) for name, found in rounds.items()}
 
 
 def compare_random(options: argparse.Namespace) -> int:

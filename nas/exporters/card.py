@@ -65,7 +65,7 @@ def card(
         *(f"> {_text(note)}\n" for note in notes),
         "## Use\n",
         "The network normalises its images itself: give it pixels of 0 to 255.\n",
-        *(result.format.USAGE for result in results),
+        *(f"### {result.name}\n\n{result.format.USAGE}" for result in results),
         "## Input and output\n",
         f"- Input: {times(architecture.input_shape)} pixels of 8 bits, normalised by "
         f"mean {_numbers(facts.mean)} and standard deviation {_numbers(facts.std)} of 0 to 1.\n"
@@ -92,7 +92,7 @@ def _front_matter(subject: Subject, results: Sequence[Result]) -> str:
     name = f"{origin.study}-trial-{origin.trial}"
     lines = ["license: other", "license_name: not-chosen"]
     lines += ["pipeline_tag: image-classification", "tags:", "- neural-architecture-search"]
-    lines += [f"- {tag}" for result in results for tag in result.format.TAGS]
+    lines += dict.fromkeys(f"- {tag}" for result in results for tag in result.format.TAGS)
     if origin.dataset in NAMES:
         lines += ["datasets:", f"- {origin.dataset}"]
     lines += ["metrics:", "- accuracy"]
@@ -106,7 +106,7 @@ def _front_matter(subject: Subject, results: Sequence[Result]) -> str:
         ]  # fmt: skip
     for result in measured:
         lines += ["    - type: accuracy", f"      value: {result.accuracy:.6f}"]
-        lines += [f"      name: {_yaml(f'validation accuracy, {result.format.NUMBERS}')}"]
+        lines += [f"      name: {_yaml(f'validation accuracy, {_numbers_of(result)}')}"]
     return "\n".join(["---", *lines, "---", ""])
 
 
@@ -118,10 +118,9 @@ def _table(subject: Subject, results: Sequence[Result]) -> str:
     for result in results:
         rows += result.written.rows + result.proof.rows
         if result.accuracy is not None:
-            numbers = result.format.NUMBERS
             rows.append(
                 (
-                    f"validation accuracy, {numbers}",
+                    f"validation accuracy, {_numbers_of(result)}",
                     percent(result.accuracy, subject.provenance.num_valid),
                 )
             )
@@ -173,6 +172,10 @@ def _search(subject: Subject, search: StudyFacts | None) -> str:
         + ". `spec.json` has the layers and the recipe.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _numbers_of(result: Result) -> str:
+    return f"{result.format.NUMBERS} ({result.name})"
 
 
 def _yaml(text: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -19,10 +20,10 @@ TIMEOUT_SECONDS = 300
 _SCRIPT = """
 import importlib.util, json, sys
 from pathlib import Path
-sys.path[:] = json.loads(sys.argv[3])
+sys.path[:] = json.loads(sys.argv[1])
 sys.modules["nas"] = None  # any import of it raises
 import torch
-folder, sample = Path(sys.argv[1]), Path(sys.argv[2])
+folder, sample = Path(sys.argv[2]), Path(sys.argv[3])
 spec = importlib.util.spec_from_file_location("network", folder / "network.py")
 network = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(network)
@@ -61,25 +62,7 @@ def check_export(folder: Path, images: Tensor, scores: Tensor, num_params: int) 
     with tempfile.TemporaryDirectory() as temporary:
         sample = Path(temporary) / "sample.safetensors"
         save_file({"images": images.contiguous(), "scores": scores.contiguous()}, sample)
-        # -I: no environment variables, no current folder. The packages are those that this process
-        # finds, also through PYTHONPATH or in the user's own site-packages.
-        path = json.dumps([str(Path(entry).resolve()) for entry in sys.path if entry])
-        # Compiled code goes elsewhere: what an earlier file left in the folder is not read.
-        cache = f"pycache_prefix={temporary}"
-        command = [
-            sys.executable, "-I", "-X", cache, "-c", _SCRIPT, str(folder.resolve()), str(sample),
-            path,
-        ]  # fmt: skip
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise ExportError(f"the export did not load within {TIMEOUT_SECONDS} s") from None
-    if done.returncode != 0:
-        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ExportError(f"the export does not run by itself: {last_line}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+        found = run_alone(_SCRIPT, str(folder.resolve()), str(sample))
     if found["num_params"] != num_params or not found["states_num_params"]:
         raise ExportError(
             f"the export has {found['num_params']:,} parameters instead of {num_params:,}"
@@ -91,3 +74,32 @@ def check_export(folder: Path, images: Tensor, scores: Tensor, num_params: int) 
             f"({found['num_other_labels']} other labels)"
         )
     return difference
+
+
+def run_alone(script: str, *arguments: str) -> dict[str, Any]:
+    """What a script prints, in JSON on its last line, in a process of its own.
+
+    Its first argument is the `sys.path` of this process, in JSON.
+
+    Raises:
+        ExportError: it fails, or does not end.
+    """
+    # The packages are those that this process finds, also through PYTHONPATH or in the user's own
+    # site-packages.
+    path = json.dumps([str(Path(entry).resolve()) for entry in sys.path if entry])
+    with tempfile.TemporaryDirectory() as temporary:
+        # -I: no environment variables, no current folder. Compiled code goes elsewhere: what an
+        # earlier file left in the folder is not read.
+        cache = f"pycache_prefix={temporary}"
+        command = [sys.executable, "-I", "-X", cache, "-c", script, path, *arguments]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ExportError(f"the export did not load within {TIMEOUT_SECONDS} s") from None
+    if done.returncode != 0:
+        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ExportError(f"the export does not run by itself: {last_line}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found

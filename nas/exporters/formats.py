@@ -6,10 +6,15 @@ import difflib
 from collections.abc import Sequence
 
 from nas.errors import ExportError, option
-from nas.exporters import c, pytorch
+from nas.exporters import c, onnx_float, onnx_int8, pytorch
 from nas.exporters.contract import Format
 
-FORMATS: dict[str, Format] = {"pytorch": pytorch, "c": c}
+FORMATS: dict[str, Format] = {
+    "pytorch": pytorch,
+    "c": c,
+    "onnx": onnx_float,
+    "onnx-int8": onnx_int8,
+}
 ALL = "all"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from optuna.trial import TrialState
 from torch import nn
 
 from nas.candidates.architecture import Architecture
+from nas.candidates.candidate import Candidate
 from nas.candidates.layers import (
     AvgPool,
     BatchNorm,
@@ -21,8 +23,13 @@ from nas.candidates.layers import (
     Residual,
     Tied,
 )
+from nas.candidates.recipe import Recipe
+from nas.exporters.contract import Subject
 from nas.exporters.folding import graph_of
+from nas.exporters.provenance import Provenance
 from nas.exporters.quantize import quantize
+from nas.storage.studies import DataFacts
+from nas.storage.trials import TrialRecord
 
 END = [LearnedPool(), Flatten(), Linear(3)]
 PAIR = Residual([Conv(6), BatchNorm(), ReLU(), Conv(6), BatchNorm()])
@@ -89,3 +96,36 @@ def integers(layers, shape=(1, 9, 9), seed=0):
     architecture, model = build(layers, shape, seed)
     graph = graph_of(architecture, model)
     return quantize(graph, images(64, shape, seed), *mean_and_std(shape)), graph, model
+
+
+@torch.no_grad()
+def subject_of(layers, shape=(1, 9, 9), has_calibration=True):
+    """A network on its way out, with 20 images to compare and 64 to calibrate on."""
+    architecture, model = build(layers, shape)
+    x = images(20, shape, seed=1)
+    classes = tuple(str(n) for n in range(architecture.num_classes))
+    facts = DataFacts("d", None, "1/12", 0, shape, classes, *mean_and_std(shape), 64, 20)
+    made = Provenance("s", 3, "d", 0.9, 20, 2, 2, 1, {"nas": "0"})
+    return Subject(
+        architecture, model, model.state_dict(), made, facts, x, model(normalised(x)), 4,
+        images(64, shape) if has_calibration else None,
+    )  # fmt: skip
+
+
+def trial_of(architecture, data):
+    """A trial's record, its untrained weights, and the facts of its images."""
+    torch.manual_seed(1)
+    recipe = Recipe(epochs=2, batch_size=32)
+    candidate = Candidate(architecture, recipe)
+    record = TrialRecord(
+        number=3, state=TrialState.COMPLETE, valid_accuracy=0.9, reason=None, detail="", params={},
+        num_params=architecture.num_params, num_macs=architecture.num_macs,
+        spec={"architecture": architecture.to_json(), "recipe": recipe.to_json()},
+        fingerprint=candidate.fingerprint, seed=1, epochs=2, history=(), rungs=(), result=None,
+        continues=None, train_seconds=1.0, device="cpu", versions={"nas": "0"},
+    )  # fmt: skip
+    facts = DataFacts(
+        "tiny", None, "1/4", 0, data.input_shape, data.classes, data.mean, data.std,
+        len(data.train_index), len(data.valid_index),
+    )  # fmt: skip
+    return record, architecture.build().state_dict(), facts

@@ -44,7 +44,7 @@ def test_front_matter_has_licence_pipeline_tag_metrics_and_both_accuracies():
     for line in ("license: other", "pipeline_tag: image-classification", "- accuracy", "- int8"):
         assert line in head
     assert "      value: 0.987600" in head
-    assert '      name: "validation accuracy, int8"' in head
+    assert '      name: "validation accuracy, int8 (c)"' in head
 
 
 def test_data_set_is_named_where_it_is_known_by_that_name():

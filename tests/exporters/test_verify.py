@@ -7,20 +7,15 @@ import re
 import shutil
 
 import pytest
-import torch
-from optuna.trial import TrialState
 from safetensors.torch import load_file, save_file
 
-from nas.candidates.candidate import Candidate
-from nas.candidates.recipe import Recipe
 from nas.errors import ExportError, VerifyError
 from nas.exporters import verify
 from nas.exporters.export import export_trial
 from nas.exporters.manifest import write_sums
 from nas.exporters.toolchain import host_compiler
 from nas.exporters.verify import verify_export
-from nas.storage.studies import DataFacts
-from nas.storage.trials import TrialRecord
+from tests.exporters.networks import trial_of
 
 CC = pytest.mark.skipif(host_compiler() is None, reason="no C compiler (cc, gcc, clang)")
 
@@ -28,25 +23,9 @@ CC = pytest.mark.skipif(host_compiler() is None, reason="no C compiler (cc, gcc,
 @pytest.fixture(scope="module")
 def once(tiny_data, tiny_architecture, tmp_path_factory):
     """An export in both formats."""
-    torch.manual_seed(1)
-    recipe = Recipe(epochs=2, batch_size=32)
-    candidate = Candidate(tiny_architecture, recipe)
-    record = TrialRecord(
-        number=3, state=TrialState.COMPLETE, valid_accuracy=0.9, reason=None, detail="", params={},
-        num_params=tiny_architecture.num_params, num_macs=tiny_architecture.num_macs,
-        spec={"architecture": tiny_architecture.to_json(), "recipe": recipe.to_json()},
-        fingerprint=candidate.fingerprint, seed=1, epochs=2, history=(), rungs=(), result=None,
-        continues=None, train_seconds=1.0, device="cpu", versions={"nas": "0"},
-    )  # fmt: skip
-    facts = DataFacts(
-        "tiny", None, "1/4", 0, tiny_data.input_shape, tiny_data.classes, tiny_data.mean,
-        tiny_data.std, len(tiny_data.train_index), len(tiny_data.valid_index),
-    )  # fmt: skip
+    trial = trial_of(tiny_architecture, tiny_data)
     out = tmp_path_factory.mktemp("export") / "out"
-    weights = tiny_architecture.build().state_dict()
-    return export_trial(
-        record, weights, facts, "s", tiny_data, out, formats=("pytorch", "c")
-    ).folder
+    return export_trial(*trial, "s", tiny_data, out, formats=("pytorch", "c")).folder
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from nas.storage.trials import Reason, record_rejection
 
 VERBS = (
     "search", "check", "ladder", "spaces", "show", "studies", "report", "plot", "export", "verify",
-    "certify", "dashboard",
+    "predict", "certify", "dashboard",
 )  # fmt: skip
 READERS = ("show", "studies", "report", "plot", "export", "certify", "dashboard")
 DIGITS = ("search", "--dataset", "digits", "--budget", "20000")

@@ -358,8 +358,9 @@ def export(
     Args:
         trial: the trial, or a study, whose best one is taken.
         out: the folder to make; None: STUDY-trial-NUMBER here.
-        format: `pytorch` (one file, with weights), `c` (int8 C99 in the folder's `c/`), several of
-            them, or "all", which is what can be written here.
+        format: `pytorch` (one file, with weights), `c` (int8 C99 in the folder's `c/`), `html` (a
+            page with int8 in JavaScript), several of them, or "all", which is what can be written
+            here.
         calibration: how many training images, at most, set the ranges of int8.
         certified: not the weights of the search, but those of the certificate's first seed, which
             were trained on all training images; of a study, those of its certified trial.

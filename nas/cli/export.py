@@ -23,13 +23,14 @@ FORM = "In which form"
 
 
 @verb(
-    "write a trained network as PyTorch or C, and prove it",
+    "write a trained network as PyTorch, C or a page, and prove it",
     [
         trial_argument("number of a trial, or 'best' (default: best)"),
         Option(
             "--format", type=str, metavar="NAMES", default="pytorch", group=FORM,
-            help="pytorch: one file that needs torch alone; c: int8 C99 for small devices; several "
-            "with commas; all: what can be written here",
+            help="pytorch: one file that needs torch alone; c: int8 C99 for small devices; "
+            "html: a page to draw on, int8 in JavaScript; several with commas; all: what can be "
+            "written here",
         ),
         whole("calibration", 1, 10**9, 512, "N",
               "how many training images set the ranges of int8", FORM),

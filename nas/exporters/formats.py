@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Sequence
 
 from nas.errors import ExportError, option
-from nas.exporters import c, pytorch
+from nas.exporters import c, html, pytorch
 from nas.exporters.contract import Format
 
-FORMATS: dict[str, Format] = {"pytorch": pytorch, "c": c}
+FORMATS: dict[str, Format] = {"pytorch": pytorch, "c": c, "html": html}
 ALL = "all"
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nas.api import export as export
     from nas.api import ladder as ladder
     from nas.api import plot as plot
+    from nas.api import predict as predict
     from nas.api import report as report
     from nas.api import search as search
     from nas.api import verify as verify
@@ -63,7 +64,8 @@ _HOME = {
     "list_studies": "nas.reports.results",
     "load_study": "nas.reports.results",
 } | dict.fromkeys(
-    ("certify", "check", "dashboard", "export", "ladder", "plot", "report", "search", "verify"),
+    ("certify", "check", "dashboard", "export", "ladder", "plot", "predict", "report", "search",
+     "verify"),
     "nas.api",
 )  # fmt: skip
 

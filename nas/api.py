@@ -38,12 +38,13 @@ from nas.data import (
     split,
 )
 from nas.errors import DataError, NasError, StudyError, option, redact
+from nas.exporters.classifier import Classifier, Predicted, list_files
 from nas.exporters.export import NUM_CALIBRATION, Exported, export_trial
 from nas.exporters.formats import FORMATS, parse_formats
 from nas.exporters.provenance import Certified
 from nas.exporters.verify import Verified, verify_export
 from nas.reports.certificates import certificate_lines
-from nas.reports.confusion import Predictions, predict
+from nas.reports.confusion import Predictions, predictions_of
 from nas.reports.dashboard import note_certificates, serve
 from nas.reports.frontier import Point, points_of
 from nas.reports.live import make_display
@@ -74,7 +75,7 @@ from nas.training.pool import WorkerPool
 
 __all__ = [
     "certify", "check", "dashboard", "export", "ladder", "list_spaces", "list_studies",
-    "load_study", "plot", "report", "search", "verify",
+    "load_study", "plot", "predict", "report", "search", "verify",
 ]  # fmt: skip
 
 Study = StudyResult | optuna.Study | str
@@ -372,7 +373,8 @@ def export(
         trial: the trial, or a study, whose best one is taken.
         out: the folder to make; None: STUDY-trial-NUMBER here.
         format: `pytorch` (one file, with weights), `c` (int8 C99 in the folder's `c/`), `onnx`
-            and `onnx-int8` (in `onnx/`), several of them, or "all", which is what can be written
+            and `onnx-int8` (in `onnx/`), `html` (a page with int8 in JavaScript), several of them,
+            or "all", which is what can be written
             here.
         calibration: how many training images, at most, set the ranges of int8.
         certified: not the weights of the search, but those of the certificate's first seed, which
@@ -448,6 +450,37 @@ def verify(folder: str | Path) -> Verified:
         ExportError: the folder is no export.
     """
     return verify_export(Path(folder))
+
+
+def predict(
+    network: TrialResult | StudyResult | str | Path, images: str | Path | Sequence[str | Path]
+) -> Predicted:
+    """Classify files as the data set's own loader would have read them.
+
+        nas.predict(study.best, "photos").predictions[0].label
+        nas.predict("winner", ["1.jpg", "2.jpg"]).unreadable
+
+    A picture is brought to the size and to the grey or the colours of the training images; whether
+    it shows white on black, as MNIST does, or black on white is not guessed.
+
+    Args:
+        network: a trial, a study, whose best one is taken, or an exported folder, no code of which
+            is run.
+        images: a file, a folder, whose pictures are taken with those in the folders below, or
+            several of these.
+
+    Raises:
+        NasError: the network has no weights, or there is no file to read. Files that cannot be
+            read are in `unreadable`, each with the reason.
+    """
+    given = [images] if isinstance(images, str | Path) else images
+    files = list_files([Path(path).expanduser() for path in given])
+    if isinstance(network, str | Path):
+        return Classifier.of_export(Path(network).expanduser()).predict(files)
+    trial = network.best if isinstance(network, StudyResult) else network
+    with storage_errors(trial.study.storage):
+        facts, model = study_data(trial.study.optuna_study), trial.model()
+    return Classifier.of_study(model, facts).predict(files)
 
 
 def report(
@@ -611,7 +644,7 @@ def _predictions(
     inside = study.optuna_study
     data = _images_of(inside, _source_of(inside, study_data(inside), data_dir, dataset, test))
     index = data.valid_index
-    return predict(study.trial(number), data.images[index], data.labels[index], data.classes)
+    return predictions_of(study.trial(number), data.images[index], data.labels[index], data.classes)
 
 
 def _source_of(

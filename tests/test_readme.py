@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from nas.cli.main import VERBS, main
 
@@ -36,9 +37,12 @@ def readme_space():
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """An empty folder with the README's search space and the repository's studies.db."""
+    """A folder with the README's search space, and with pictures to classify."""
     (tmp_path / "search_spaces").mkdir()
     (tmp_path / "search_spaces" / "pyramid.py").write_text(readme_space())
+    (tmp_path / "photos").mkdir()
+    for name in ("photos/1.png", "scan.png"):
+        Image.new("L", (8, 8)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -23,13 +23,14 @@ FORM = "In which form"
 
 
 @verb(
-    "write a trained network as PyTorch, ONNX or C, and prove it",
+    "write a trained network as PyTorch, ONNX, C or a page, and prove it",
     [
         trial_argument("number of a trial, or 'best' (default: best)"),
         Option(
             "--format", type=str, metavar="NAMES", default="pytorch", group=FORM,
             help="pytorch: one file that needs torch alone; c: int8 C99 for small devices; onnx, "
-            "onnx-int8: for ONNX Runtime; several with commas; all: what can be written here",
+            "onnx-int8: for ONNX Runtime; html: a page to draw on, int8 in JavaScript; several "
+            "with commas; all: what can be written here",
         ),
         whole("calibration", 1, 10**9, 512, "N",
               "how many training images set the ranges of int8", FORM),

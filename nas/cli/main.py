@@ -22,6 +22,7 @@ from nas.cli.dashboard import dashboard
 from nas.cli.export import export
 from nas.cli.ladder import ladder
 from nas.cli.plot import plot
+from nas.cli.predict import predict
 from nas.cli.report import report
 from nas.cli.search import search
 from nas.cli.show import show
@@ -31,7 +32,8 @@ from nas.cli.verify import verify
 from nas.errors import NasError, named_for_shell, redact, sanitize, substitute
 
 VERBS = (
-    search, check, ladder, spaces, show, studies, report, plot, export, verify, certify, dashboard,
+    search, check, ladder, spaces, show, studies, report, plot, export, verify, predict, certify,
+    dashboard,
 )  # fmt: skip
 COMPLETION_VARIABLE = "_NAS_COMPLETE"
 

@@ -110,6 +110,16 @@ class Trial(Whole):
         return ["best"]
 
 
+class Network(Trial):
+    """An exported folder, or a trial."""
+
+    is_file = True
+
+    def read(self, text: str) -> Any:
+        is_number = re.fullmatch(r"\d{1,9}", text, re.ASCII)
+        return int(text) if is_number else str(Folder().read(text))
+
+
 class Checked(Value):
     """A text that one of the API's own parsers accepts."""
 

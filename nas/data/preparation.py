@@ -38,7 +38,8 @@ class Preparation:
     channels: int
     """1 for grey, 3 for RGB."""
     fit: Fit | None = None
-    """How another size is brought to this one; None where every file has this size."""
+    """How another size is brought to this one; None where every file of the set has this size, and
+    a picture of another is stretched."""
     value_range: tuple[float, float] | None = None
     """What is black and white in greys of more than 8 bits; None where there are none."""
 
@@ -98,6 +99,23 @@ class Preparation:
             "orientation": "as EXIF says",
             "transparency": "on white",
         }
+
+    @classmethod
+    def for_network(
+        cls, input_shape: tuple[int, int, int], record: dict[str, Any] | None
+    ) -> Preparation:
+        """How a picture becomes an image of a network, whose own images may have been no files.
+
+        Args:
+            input_shape: (C, H, W).
+            record: how its own images were made, where they were files.
+        """
+        channels, height, width = input_shape
+        return cls(height, width, channels) if record is None else cls.from_json(record)
+
+    def fits(self, picture: Picture) -> bool:
+        """Whether nothing has to be done about the size, or what is done was done in training."""
+        return self.fit is not None or picture.size == (self.width, self.height)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Preparation:

@@ -9,13 +9,11 @@ import numpy as np
 import torch
 
 from nas.candidates.device import device_bytes, names_bytes
-from nas.errors import ExportError, option
+from nas.errors import ExportError
 from nas.exporters.arena import plan
 from nas.exporters.c_source import CODE, header, source, template, vectors
 from nas.exporters.contract import Expected, Proof, Subject, Written
-from nas.exporters.folding import graph_of
 from nas.exporters.provenance import origin, title
-from nas.exporters.quantize import quantize
 from nas.exporters.toolchain import (
     ARM_FLAGS,
     CFLAGS,
@@ -61,14 +59,8 @@ def write(subject: Subject, folder: Path) -> Written:
     Raises:
         ExportError: a layer has no integer form, or there are no images to calibrate on.
     """
-    if subject.calibration is None:
-        raise ExportError(
-            f"{option('format', 'c')} sets its ranges by training images, and none are at hand"
-        )
     facts, architecture = subject.facts, subject.architecture
-    graph = graph_of(architecture, subject.model)
-    network = quantize(graph, subject.calibration, facts.mean, facts.std)
-    scores = network.run(subject.images.numpy())
+    network, scores = subject.integers
     line = title(architecture).replace("A network", "An int8 network")
     texts = {
         "net.c": source(
@@ -104,7 +96,7 @@ def write(subject: Subject, folder: Path) -> Written:
         "memory_bytes": memory_bytes,
         "flash_bytes": device.flash,
         "ram_bytes": device.ram,
-        "calibration_images": len(subject.calibration),
+        "calibration_images": subject.num_calibration,
     }
     return Written(torch.from_numpy(scores), rows, figures)
 

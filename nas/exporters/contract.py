@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from nas.candidates.architecture import Architecture
+from nas.errors import ExportError
+from nas.exporters.folding import graph_of
+from nas.exporters.integer import Bytes, IntegerNetwork
 from nas.exporters.provenance import Provenance
+from nas.exporters.quantize import quantize
 from nas.storage.studies import DataFacts
 
 
@@ -26,6 +31,23 @@ class Subject:
     scores: Tensor  # float (N, classes) of these
     num_vectors: int  # of these, from the first on: as many are stored in the export
     calibration: Tensor | None  # uint8 (N, C, H, W): training images, where they are at hand
+
+    @property
+    def num_calibration(self) -> int:
+        return 0 if self.calibration is None else len(self.calibration)
+
+    @cached_property
+    def integers(self) -> tuple[IntegerNetwork, Bytes]:
+        """The network in integers, and the scores (N, classes) that it gives to the images.
+
+        Raises:
+            ExportError: a layer has no integer form, or there are no images to calibrate on.
+        """
+        if self.calibration is None:
+            raise ExportError("training images set the ranges of integers, and none are at hand")
+        graph = graph_of(self.architecture, self.model)
+        network = quantize(graph, self.calibration, self.facts.mean, self.facts.std)
+        return network, network.run(self.images.numpy())
 
 
 Rows = tuple[tuple[str, str], ...]

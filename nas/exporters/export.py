@@ -152,9 +152,7 @@ def export_trial(
                 written = format.write(subject, place)
                 expected = Expected(subject.images, written.scores, subject.architecture.num_params)
                 proof = format.check(place, expected)
-                vectors[name] = written.scores[
-                    : subject.num_vectors
-                ].clone()  # of each format its own
+                vectors[name] = written.scores[: subject.num_vectors].clone()
                 found = written.scores.argmax(1)
                 accuracy = None if labels is None else _share(found == labels)
                 results.append(

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from nas.errors import ExportError, option
-from nas.exporters import c, onnx_float, onnx_int8, pytorch
+from nas.exporters import c, html, onnx_float, onnx_int8, pytorch
 from nas.exporters.contract import Format
 
 FORMATS: dict[str, Format] = {
@@ -14,6 +14,7 @@ FORMATS: dict[str, Format] = {
     "c": c,
     "onnx": onnx_float,
     "onnx-int8": onnx_int8,
+    "html": html,
 }
 ALL = "all"
 

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nas.errors import ExportError, option
+from nas.errors import ExportError
 from nas.exporters import onnx_file
 from nas.exporters.contract import Expected, Proof, Subject, Written
-from nas.exporters.folding import graph_of
 from nas.exporters.qdq import STEP, qdq_model
-from nas.exporters.quantize import quantize
 
 FOLDER = onnx_file.FOLDER
 FILES = ("network-int8.onnx",)
@@ -46,18 +44,12 @@ def write(subject: Subject, folder: Path) -> Written:
         ExportError: a layer has no integer form, there are no images to calibrate on, or ONNX
             Runtime computes something else than the simulation.
     """
-    if subject.calibration is None:
-        raise ExportError(
-            f"{option('format', 'onnx-int8')} sets its ranges by training images, and none are at "
-            "hand"
-        )
+    network, bytes_of_scores = subject.integers
     facts, architecture = subject.facts, subject.architecture
-    graph = graph_of(architecture, subject.model)
-    network = quantize(graph, subject.calibration, facts.mean, facts.std)
     model = qdq_model(network, facts.mean, facts.std)
     path = folder / FILES[0]
     size = onnx_file.save(model, path, subject, NUMBERS)
-    simulated = network.run(subject.images.numpy()).astype(np.float32) - network.scores.zero
+    simulated = bytes_of_scores.astype(np.float32) - network.scores.zero
     simulated = simulated * np.float32(network.scores.scale)
     found = onnx_file.run(path, subject.images, architecture.num_params)
     num_different, most = _compare(path, found.scores, simulated)
@@ -71,7 +63,7 @@ def write(subject: Subject, folder: Path) -> Written:
     )
     figures = {
         "file_bytes": size,
-        "calibration_images": len(subject.calibration),
+        "calibration_images": subject.num_calibration,
         "num_unlike_simulation": num_different,
         "most_steps_from_simulation": most,
     }

@@ -10,9 +10,11 @@ from safetensors.torch import save_file
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.layers import Call, modules
+from nas.data.preparation import Preparation
 from nas.exporters.check import check_export
 from nas.exporters.contract import Expected, Proof, Subject, Written
 from nas.exporters.provenance import Provenance, origin, times, title
+from nas.exporters.reading import reading_source
 
 FOLDER = ""
 FILES = ("network.py", "weights.safetensors")
@@ -27,6 +29,8 @@ from network import CLASSES, load, normalise
 
 labels = load()(normalise(images)).argmax(1)  # images: uint8 (N, C, H, W)
 ```
+
+`python network.py photo.jpg` classifies files, which it reads as in training; that needs Pillow.
 """
 
 _TEMPLATE = '''"""{title}
@@ -36,9 +40,12 @@ _TEMPLATE = '''"""{title}
     model = load()                     # with the trained weights beside this file
     scores = model(normalise(images))  # images: uint8 {batch_shape}
     labels = scores.argmax(1)          # positions in CLASSES
+
+`python network.py photo.jpg` classifies files, which `read_image` reads as in training.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -89,7 +96,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         dtype = dtypes[entry["dtype"]]
         tensors[name] = torch.frombuffer(data, dtype=dtype).view(entry["shape"])
     return tensors
-'''
+
+
+{reading}'''
 
 
 def missing() -> str | None:
@@ -101,8 +110,9 @@ def write(subject: Subject, folder: Path) -> Written:
     """network.py and weights.safetensors."""
     facts = subject.facts
     source = network_source(
-        subject.architecture, subject.provenance, facts.classes, facts.mean, facts.std
-    )
+        subject.architecture, subject.provenance, facts.classes, facts.mean, facts.std,
+        Preparation.for_network(facts.input_shape, facts.preparation),
+    )  # fmt: skip
     (folder / "network.py").write_text(source, encoding="utf-8")
     save_file(subject.state_dict, folder / "weights.safetensors")
     size = (folder / "weights.safetensors").stat().st_size
@@ -130,6 +140,7 @@ def network_source(
     classes: Sequence[str],
     mean: Sequence[float],
     std: Sequence[float],
+    preparation: Preparation | None = None,
 ) -> str:
     """The file's text, as `ruff format` would leave it.
 
@@ -138,7 +149,9 @@ def network_source(
         provenance: goes into the docstring.
         classes: a name for each output.
         mean, std: of each channel, as the network's training images were normalised.
+        preparation: how files became these; None where they were no files.
     """
+    preparation = preparation or Preparation.for_network(architecture.input_shape, None)
     channels, height, width = architecture.input_shape
     layers = [
         f"{_call(row.layer.call(row.in_shape), 12)}  # {times(row.out_shape)}"
@@ -156,6 +169,7 @@ def network_source(
         std=_tuple([repr(float(value)) for value in std]),
         layers="\n".join(layers),
         definitions=_definitions(architecture),
+        reading=reading_source(preparation, mean),
     )
 
 

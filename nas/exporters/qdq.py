@@ -112,9 +112,9 @@ class _Writer:
         source, made = self.network.maps[op.inputs[0]], self.network.maps[op.output]
         factor = op.multipliers / 2.0**op.shift  # from a sum to bytes
         offset = op.offsets / 2.0**i.OFFSET_BITS - 0.5 - made.zero
-        padding, groups = 0, len(weights)
+        padding, stride, groups = 0, 1, len(weights)
         if isinstance(op, i.ConvOp):
-            padding, groups = op.padding, groups if op.is_depthwise else 1
+            padding, stride, groups = op.padding, op.stride, groups if op.is_depthwise else 1
         else:  # its sums are bytes, and the zero of its input is not taken from them
             offset, factor = offset + source.zero * factor, factor / i.MOST
         scale, bias = factor * made.scale / source.scale, offset * made.scale
@@ -142,8 +142,10 @@ class _Writer:
             f"{what}.bias",
         )
         inputs = [f"map{op.inputs[0]}", f"{what}.weights", f"{what}.bias"]
-        size, pads = list(table.shape[2:]), [padding] * 4
-        self._node("Conv", inputs, f"exact{op.output}", kernel_shape=size, pads=pads, group=groups)
+        self._node(
+            "Conv", inputs, f"exact{op.output}", kernel_shape=list(table.shape[2:]),
+            pads=[padding] * 4, strides=[stride] * 2, group=groups,
+        )  # fmt: skip
 
     def _rounded(self, exact: str, number: int) -> None:
         """Map `number`, in steps of its own, of a tensor in floats."""

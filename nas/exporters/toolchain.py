@@ -81,10 +81,10 @@ def sizes_on_cortex_m0(folder: Path) -> Sizes | str:
     with tempfile.TemporaryDirectory() as temporary:
         compiled = Path(temporary) / "net.o"
         source = str(folder / "net.c")
-        done = _run([arm, *SIZE_FLAGS, "-fstack-usage", "-c", source, "-o", str(compiled)])
+        done = run([arm, *SIZE_FLAGS, "-fstack-usage", "-c", source, "-o", str(compiled)])
         if done.returncode != 0:
-            return f"not measured: {arm} does not compile it: {_error(done)}"
-        sections = _run([size, str(compiled)]).stdout.decode().splitlines()[-1].split()
+            return f"not measured: {arm} does not compile it: {error_of(done)}"
+        sections = run([size, str(compiled)]).stdout.decode().splitlines()[-1].split()
         frames = [line.split("\t") for line in compiled.with_suffix(".su").read_text().splitlines()]
     text, data, bss = map(int, sections[:3])
     stacks = {where.split(":")[-1].split(".")[0]: int(frame) for where, frame, *_ in frames}
@@ -102,7 +102,7 @@ def host_compiler() -> list[str] | None:
 
 def version(command: list[str]) -> str:
     """The first line of what a compiler says about itself."""
-    done = _run([command[0], "--version"])
+    done = run([command[0], "--version"])
     return (done.stdout.decode(errors="replace").splitlines() or [command[0]])[0].strip()
 
 
@@ -115,14 +115,14 @@ def run_on_host(compiler: list[str], folder: Path, pixels: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as temporary:
         program = Path(temporary) / "run-test"
         sources = [str(folder / name) for name in ("test.c", "net.c")]
-        done = _run([*compiler, *CFLAGS, *sources, "-o", str(program)])
+        done = run([*compiler, *CFLAGS, *sources, "-o", str(program)])
         if done.returncode != 0:
-            raise ExportError(f"{compiler[0]} does not compile the C code: {_error(done)}")
-        done = _run([str(program)])
+            raise ExportError(f"{compiler[0]} does not compile the C code: {error_of(done)}")
+        done = run([str(program)])
         if done.returncode != 0:
             said = done.stdout.decode(errors="replace").strip().splitlines()
             raise ExportError(f"the C code fails on vectors.h: {said[-1] if said else 'no output'}")
-        done = _run([str(program), "-"], pixels)
+        done = run([str(program), "-"], pixels)
         if done.returncode != 0:
             raise ExportError(f"the C code does not run: exit code {done.returncode}")
         return done.stdout
@@ -146,22 +146,23 @@ def measure_on_cortex_m4(folder: Path) -> Measured | str:
             [arm, *ARM_FLAGS, *link, *sources, "-o", str(image)],
             [arm, *ARM_FLAGS, "-c", sources[1], "-o", str(compiled)],
         ):
-            done = _run(command)
+            done = run(command)
             if done.returncode != 0:
-                return f"not measured: {arm} does not link it: {_error(done)}"
-        sections = _run([size, str(compiled)]).stdout.decode().splitlines()[-1].split()
-        done = _run([qemu, *QEMU_FLAGS, "-kernel", str(image)])
+                return f"not measured: {arm} does not link it: {error_of(done)}"
+        sections = run([size, str(compiled)]).stdout.decode().splitlines()[-1].split()
+        done = run([qemu, *QEMU_FLAGS, "-kernel", str(image)])
     said = (done.stdout + done.stderr).decode(errors="replace")
     found = {name: int(n) for name, n in re.findall(r"^(\w+) (\d+)$", said, re.M)}
     if {"differ", "stack", "instructions"} - found.keys():
-        return f"not measured: {qemu} ended with exit code {done.returncode}: {_error(done)}"
+        return f"not measured: {qemu} ended with exit code {done.returncode}: {error_of(done)}"
     if found["differ"]:
         raise ExportError(f"on a Cortex-M4 {found['differ']} bytes of the scores differ")
     text, data, bss = map(int, sections[:3])
     return Measured(text + data, data + bss, found["stack"], found["instructions"], version([arm]))
 
 
-def _run(command: list[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run(command: list[str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run a program with that on its standard input; raises ExportError where it cannot run."""
     try:
         return subprocess.run(
             command, input=given, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
@@ -174,7 +175,8 @@ def _run(command: list[str], given: bytes = b"") -> subprocess.CompletedProcess[
         raise ExportError(f"{command[0]} does not run: {error.strerror}") from error
 
 
-def _error(done: subprocess.CompletedProcess[bytes]) -> str:
+def error_of(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The line of its complaints that says most."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     errors = [line for line in lines if "error" in line.lower()]
     return " ".join((errors or lines or ["no message"])[0].split())[:200]

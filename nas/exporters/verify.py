@@ -52,7 +52,7 @@ def verify_export(folder: Path) -> Verified:
             "make it with `nas export`, or again if it is from an early version"
         )
     names = check_sums(folder)
-    spec = _read_spec(folder)
+    spec = read_spec(folder)
     formats = spec.get("formats")
     if not isinstance(formats, dict) or not formats or not formats.keys() <= FORMATS.keys():
         raise VerifyError(f"{folder / SPEC} names no formats that are known here")
@@ -96,7 +96,12 @@ def verify_export(folder: Path) -> Verified:
     )
 
 
-def _read_spec(folder: Path) -> dict[str, Any]:
+def read_spec(folder: Path) -> dict[str, Any]:
+    """What spec.json says.
+
+    Raises:
+        VerifyError: it cannot be read.
+    """
     try:
         spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -74,8 +74,9 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(trial: TrialResult, images: Tensor, labels: Tensor, classes: tuple[str, ...]
-            ) -> Predictions:  # fmt: skip
+def predictions_of(
+    trial: TrialResult, images: Tensor, labels: Tensor, classes: tuple[str, ...]
+) -> Predictions:
     """Classify images with the kept weights of a trial.
 
     Args:

@@ -119,6 +119,18 @@ def test_photographs_go_all_the_way_as_they_were_prepared(photos, tmp_path, caps
     accuracy = np.mean([name == path.parent.name for name, path in zip(right, valid, strict=True)])
     assert f"validation accuracy {accuracy:.2%}" in printed
 
+    # So does `nas predict`, with the export and with the trial.
+    printed = []
+    for network in ("winner", "best"):
+        assert main(["predict", network, *map(str, valid), "--json"]) == 0
+        printed.append(json.loads(capsys.readouterr().out))
+    assert printed[0] == printed[1]
+    assert [row["class"] for row in printed[0]] == right
+    assert main(["predict", "winner", "photos/valid", "photos/train/dot/new.heic"]) == 1
+    done = capsys.readouterr()
+    assert len(done.out.splitlines()) == len(valid)
+    assert done.err.startswith("nas: photos/train/dot/new.heic could not be read (HEIC")
+
 
 def test_check_says_what_was_decided_and_left_out(capsys):
     arguments = ["--budget", "4000", "--dataset", "photos", "--image-size", "16", "--draws", "10"]

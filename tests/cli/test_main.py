@@ -33,7 +33,7 @@ from tests.reports.studies import make_study
 
 VERBS = (
     "search", "check", "ladder", "spaces", "show", "studies", "report", "plot", "export", "verify",
-    "certify", "dashboard",
+    "predict", "certify", "dashboard",
 )  # fmt: skip
 READERS = ("show", "studies", "report", "plot", "export", "certify", "dashboard")
 DIGITS = ("search", "--dataset", "digits", "--budget", "20000")

@@ -81,15 +81,17 @@ def test_exported_normalisation_is_that_of_the_training(architecture, tmp_path):
     assert module.normalise(images).flatten().tolist() == [-0.5, 1.5]
 
 
-def test_exported_file_imports_nothing_but_torch_and_the_standard_library(architecture):
+def test_exported_file_imports_nothing_but_torch_the_standard_library_and_pillow_for_files(
+    architecture,
+):
     tree = ast.parse(network_source(architecture, provenance(), "ab", (0.1,), (0.3,)))
     imported = {
         (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
-    assert imported == {"torch", "json", "pathlib"}
-    assert imported - {"torch"} <= set(sys.stdlib_module_names)
+    assert imported == {"torch", "json", "pathlib", "sys", "PIL"}
+    assert imported - {"torch", "PIL"} <= set(sys.stdlib_module_names)
 
 
 def test_docstring_says_what_it_is_and_where_it_came_from(architecture):
@@ -205,7 +207,7 @@ def test_exported_composites_need_nothing_but_torch(layers):
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
-    assert imported == {"torch", "json", "pathlib"}
+    assert imported == {"torch", "json", "pathlib", "sys", "PIL"}
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ _T = TypeVar("_T", FrozenStudy, FrozenTrial)
 
 
 class ShownStorage(RetryingStorage):
-    """A storage whose user attributes are scalars and short texts: longer ones are cut, lists and
-    objects left out.
+    """A storage whose user attributes are scalars and short texts: longer ones are cut, and what is
+    a list, an object, a text of several lines or nothing is left out.
 
     Args:
         storage: what is to be shown; other programs' studies are shown in the same way.
@@ -61,10 +61,10 @@ def short(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: _cut(value) if isinstance(value, str) else value
         for name, value in attrs.items()
-        if not isinstance(value, dict | list)
+        if not (value is None or isinstance(value, dict | list))
+        if not (isinstance(value, str) and "\n" in value)
     }
 
 
 def _cut(text: str) -> str:
-    text = " ".join(text.split())
     return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"

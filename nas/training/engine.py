@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -13,7 +12,7 @@ from nas.candidates.architecture import Architecture
 from nas.candidates.recipe import Recipe
 from nas.data import Dataset
 from nas.training.float32_head import with_float32_head
-from nas.training.optimizers import learning_rates, make_optimizer
+from nas.training.optimizers import learning_rates, make_optimizer, shortened
 from nas.training.step import MEMORY_FORMAT, Evaluation, Normalise, Step
 
 try:
@@ -96,9 +95,7 @@ class Engine:
     def shorten(self, epochs_done: int, epochs: int) -> None:
         """Let the schedule end after `epochs`: now its rate falls to 0, along half a cosine."""
         done, num_steps = epochs_done * self.num_batches, epochs * self.num_batches
-        now, left = self.rates[done - 1], num_steps - done
-        shares = [(1 + math.cos(math.pi * (step + 1) / (left + 1))) / 2 for step in range(left)]
-        self.rates = [*self.rates[:done], *(now * share for share in shares)]
+        self.rates = shortened(self.rates, done, num_steps)
 
     def evaluate(self) -> tuple[float, float]:
         """Mean cross-entropy and accuracy (0..1) on the validation images, in float32."""

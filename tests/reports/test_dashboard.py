@@ -158,7 +158,7 @@ def test_dashboard_shows_notes_and_figures_but_no_bulky_attributes(storage, get)
     names = {figure["id"] for figure in found["plotly_graph_objects"]}
     assert names == {"nas-accuracy", "nas-curves", "nas-trials"}
     values = {attr["key"]: attr["value"] for attr in found["user_attrs"]}
-    assert "data" not in values
+    assert not {"data", "space_source"} & values.keys()
     assert values["budget"] == str(FACTS.budget)
     assert max(map(len, values.values())) <= 110
 

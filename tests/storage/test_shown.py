@@ -39,9 +39,5 @@ def test_bulky_attributes_are_not_shown_and_stay_in_the_database(storage):
     assert study.trials[0].user_attrs["history"] == [[1, 2]]
 
 
-def test_long_texts_are_cut_to_one_line():
-    assert short({"a": "one\n  two", "b": None, "c": True}) == {
-        "a": "one two",
-        "b": None,
-        "c": True,
-    }
+def test_what_is_empty_or_has_several_lines_is_left_out():
+    assert short({"a": "one\ntwo", "b": None, "c": True, "d": 0.5}) == {"c": True, "d": 0.5}

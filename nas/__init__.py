@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from nas.errors import NasError as NasError
     from nas.reports.results import list_studies as list_studies
     from nas.reports.results import load_study as load_study
+    from nas.reports.tensorboard import TensorBoard as TensorBoard
     from nas.searching.config import SearchConfig as SearchConfig
     from nas.spaces.fit import Width as Width
     from nas.spaces.fit import fit as fit
@@ -61,6 +62,7 @@ _HOME = {
     "GOOD_RECIPE": "nas.spaces.recipes",
     "suggest_recipe": "nas.spaces.recipes",
     "list_spaces": "nas.spaces.loader",
+    "TensorBoard": "nas.reports.tensorboard",
     "list_studies": "nas.reports.results",
     "load_study": "nas.reports.results",
 } | dict.fromkeys(

@@ -43,9 +43,10 @@ from nas.exporters.export import NUM_CALIBRATION, Exported, export_trial
 from nas.exporters.formats import FORMATS, parse_formats
 from nas.exporters.provenance import Certified
 from nas.exporters.verify import Verified, verify_export
+from nas.reports.annotator import Annotator, annotate, annotate_all
 from nas.reports.certificates import certificate_lines
 from nas.reports.confusion import Predictions, predictions_of
-from nas.reports.dashboard import note_certificates, serve
+from nas.reports.dashboard import serve
 from nas.reports.frontier import Point, points_of
 from nas.reports.live import make_display
 from nas.reports.output import check_output, write_output
@@ -54,7 +55,7 @@ from nas.reports.report import PLOTS, report_page
 from nas.reports.results import StudyResult, TrialResult, list_studies, load_study
 from nas.searching.config import FIELDS, SearchConfig, parse_share
 from nas.searching.estimate import CheckResult, forecast, foresee, space_stats
-from nas.searching.events import Callback, Note
+from nas.searching.events import Callback, Event, Note
 from nas.searching.setup import SearchSetup
 from nas.searching.stop import StopRequest
 from nas.searching.warm_start import proposals_from
@@ -122,7 +123,7 @@ def search(
             warm = proposals_from(config.warm_start, setup.space, task, old)
         study = setup.open_study(open_storage(config.storage, create=True), name, task)
         with pool:
-            ended = setup.run(study, task, pool, show, stop, warm)
+            ended = setup.run(study, task, pool, _annotated(study, show), stop, warm)
     return StudyResult(study, config.storage, ended)
 
 
@@ -180,7 +181,8 @@ def ladder(
                             smaller.study_name, setup.space, task, storage, MOST_UP
                         )
                 with _shown(callback) as show:
-                    ended = setup.run(studies[budget], task, pool, show, stop, warm)
+                    told = _annotated(studies[budget], show)
+                    ended = setup.run(studies[budget], task, pool, told, stop, warm)
                 results.append(StudyResult(studies[budget], config.storage, ended))
                 is_cut = is_cut or ended.reason is not None
                 if stop.signal_number is not None:
@@ -344,7 +346,7 @@ def certify(
             else:
                 certification.run_watched()
         finally:  # on an error, too, what was measured is kept in the note
-            note_certificates(inside)
+            annotate(inside)
     runs = tuple(
         run for kind in Protocol for record in records
         for run in read_runs(inside, kind, record.number)
@@ -578,6 +580,9 @@ def dashboard(
 ) -> None:
     """Serve optuna-dashboard on this machine until it is interrupted.
 
+    Every study gets a note of what it found, its best trials one of what was trained, and figures:
+    before the pages are shown, and while a search runs.
+
     Args:
         port: to listen on; 0 for any that is free.
         expose: let other machines in: whoever reaches it can delete studies.
@@ -588,6 +593,8 @@ def dashboard(
     def say(address: str) -> None:
         callback(f"studies of {redact(storage or default_storage())} at {address}")
 
+    for fault in annotate_all(opened):
+        callback(fault)
     with contextlib.suppress(KeyboardInterrupt):
         serve(opened, default_artifact_dir(storage), port, say, expose=expose)
 
@@ -629,6 +636,17 @@ def _shown(callback: Callback | None) -> Iterator[Callback]:
         return
     with make_display(False, False) as show:
         yield show
+
+
+def _annotated(study: optuna.Study, show: Callback) -> Callback:
+    """The callback, and behind it the one that keeps the study's notes for the dashboard."""
+    annotator = Annotator(study, show)
+
+    def tell(event: Event) -> None:
+        show(event)
+        annotator(event)
+
+    return tell
 
 
 def _study(study: Study | None, storage: str | None) -> StudyResult:

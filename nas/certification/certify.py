@@ -257,7 +257,8 @@ class Certification:
         """Store a finished training; measured, unless the test set is still closed."""
         accuracy = loss = is_right = artifact_id = None
         if protocol == Protocol.HONEST:
-            artifact_id = self.weights.save(result.state_dict)
+            about = f"trial-{task.record.number}-{protocol}-{task.number}"
+            artifact_id = self.weights.save(result.state_dict, about)
         else:
             accuracy, loss, is_right = _measure(_network(task.record, result.state_dict), data)
         record_run(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import nas
-from nas.cli.command import verb
+from nas.cli.command import Option, verb
 from nas.cli.go_on import go_on
-from nas.cli.options import flag, search_options
+from nas.cli.options import OUTPUT, flag, search_options
 from nas.cli.say import say, say_first
+from nas.cli.values import Folder
 from nas.errors import redact
 from nas.searching.config import SearchConfig
+
+if TYPE_CHECKING:
+    from nas.searching.events import Event
 
 
 @verb(
@@ -23,13 +29,20 @@ from nas.searching.config import SearchConfig
         *search_options(),
         flag("json", "print one JSON object for each event"),
         flag("quiet", "print the summary alone"),
+        Option(
+            "--tensorboard",
+            type=Folder(),
+            metavar="DIR",
+            group=OUTPUT,
+            help="write a TensorBoard run of each training into this folder",
+        ),
     ],
     [
         "nas search --budget 20k --timeout 10m",
         "nas search --budget 5k --dataset photos/ --image-size 32 --space tied",
     ],
 )
-def search(json: bool, quiet: bool, **fields: Any) -> int:
+def search(json: bool, quiet: bool, tensorboard: Path | None, **fields: Any) -> int:
     if json and quiet:
         raise click.UsageError("--quiet is not allowed with --json", click.get_current_context())
     config = SearchConfig(**fields)
@@ -38,9 +51,19 @@ def search(json: bool, quiet: bool, **fields: Any) -> int:
     from nas.reports.live import make_display
     from nas.searching.stop import StopRequest
 
+    callbacks: list[Any] = [make_display(json, quiet)]
+    if tensorboard is not None:
+        callbacks.append(nas.TensorBoard(tensorboard))
     stop = StopRequest(config.timeout_seconds)
-    with make_display(json, quiet) as show:
-        study = nas.search(config, callback=show, stop=stop)
+    with contextlib.ExitStack() as stack:
+        for callback in callbacks:
+            stack.enter_context(callback)
+
+        def tell(event: Event) -> None:
+            for callback in callbacks:
+                callback(event)
+
+        study = nas.search(config, callback=tell, stop=stop)
     ended = study.ended
     assert ended is not None
     is_plain = not (json or quiet)

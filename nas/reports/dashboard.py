@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import socket
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import optuna
 import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
 
 from nas.errors import NasError, option
-from nas.reports.certificates import certificate_tables
+from nas.storage.shown import ShownStorage
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 HOST = "127.0.0.1"  # the dashboard has no log-in and can delete studies: not beyond this machine
 ANY_HOST = "0.0.0.0"
-NOTE_HEADING = "## Certificates"
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -33,26 +31,6 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _SilentHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """A line for each request would bury the address."""
-
-
-def note_certificates(study: optuna.Study) -> None:
-    """Put what certifications have found at the end of the study's note, which the dashboard shows.
-
-    What stands above the heading of that part was written by people, and is kept.
-    """
-    lines: list[str] = []
-    for page in certificate_tables(study):
-        columns = [column.removeprefix(">") for column in page.columns]
-        lines += [page.title, "", _row(columns), _row(["---"] * len(columns))]
-        lines += [*map(_row, page.rows), ""]
-    if lines:
-        above = optuna_dashboard.get_note(study).partition(NOTE_HEADING)[0].rstrip()
-        parts = [above] if above else []
-        optuna_dashboard.save_note(study, "\n\n".join([*parts, NOTE_HEADING, "\n".join(lines)]))
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _guarded(app: WSGIApplication, expose: bool) -> WSGIApplication:
@@ -98,7 +76,7 @@ def serve(
     # Optuna warns of every plot that few trials make uncertain: that would bury the address.
     warnings.simplefilter("ignore", UserWarning)
     artifacts = FileSystemArtifactStore(str(artifact_dir)) if artifact_dir.is_dir() else None
-    app = _guarded(optuna_dashboard.wsgi(storage, artifact_store=artifacts), expose)
+    app = _guarded(optuna_dashboard.wsgi(ShownStorage(storage), artifact_store=artifacts), expose)
     host = ANY_HOST if expose else HOST
     try:
         server = make_server(host, port, app, server_class=_Server, handler_class=_SilentHandler)

@@ -133,7 +133,7 @@ def _study(page: HtmlPage, result: StudyResult, predict: Predict, is_alone: bool
 def _answer(
     page: HtmlPage, study: optuna.Study, facts: StudyFacts, data: DataFacts, winner: TrialRecord
 ) -> None:
-    accuracy, remark = _accuracy(study, data, winner)
+    accuracy, remark = accuracy_of(study, data, winner)
     num_params = winner.num_params or 0
     page.paragraph(
         f"The best network has {num_params:,} parameters, {facts.budget - num_params:,} fewer than "
@@ -167,7 +167,7 @@ def _answer(
     page.command(command(f"export{which}", study=shlex.quote(study.study_name), out="winner"))
 
 
-def _accuracy(study: optuna.Study, data: DataFacts, winner: TrialRecord) -> tuple[str, str]:
+def accuracy_of(study: optuna.Study, data: DataFacts, winner: TrialRecord) -> tuple[str, str]:
     """What the winner's accuracy is, and on what that was measured."""
     where = {
         Protocol.HONEST: "test images, after the last epoch",
@@ -326,7 +326,7 @@ def _compare(page: HtmlPage, studies: Sequence[optuna.Study]) -> None:
         if winner is None:
             rows.append((study.study_name, "no network yet", "-", f"{facts.budget:,}", "-"))
             continue
-        accuracy, remark = _accuracy(study, study_data(study), winner)
+        accuracy, remark = accuracy_of(study, study_data(study), winner)
         rows.append((study.study_name, accuracy, f"{winner.num_params or 0:,}",
                      f"{facts.budget:,}", f"trial {winner.number}: {remark}"))  # fmt: skip
     page.table(("study", "accuracy", ">parameters", ">budget", "measured"), rows)

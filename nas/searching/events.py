@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nas.metrics import EpochMetrics
@@ -61,6 +61,7 @@ class TrialStarted:
     epochs: float  # of its first schedule
     recipe: str
     continues: int | None = None  # the stopped trial it goes on with
+    params: dict[str, Any] = field(default_factory=dict)  # what the space was given
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class EpochEnded:
     trial: int
     metrics: EpochMetrics
     epochs: float  # of the schedule it is in now; below 1 it is a part of the images
+    learning_rate: float | None = None  # of its last step
 
 
 @dataclass(frozen=True)

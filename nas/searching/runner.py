@@ -89,6 +89,7 @@ class TrialRunner:
                 running.schedules[0],
                 candidate.recipe.summary(),
                 running.continues,
+                trial.params,
             )
         )
         self.pool.start(running.job(self.pool.num_train))
@@ -184,7 +185,8 @@ class TrialRunner:
                 running.came_to(metrics.epoch)
                 num_images = round(min(running.schedules[0], 1) * self.pool.num_train)
                 self.pace.add(running.candidate, num_images, metrics.seconds)
-                self.callback(EpochEnded(number, metrics, running.schedules[0]))
+                rate = running.learning_rate(metrics.epoch)
+                self.callback(EpochEnded(number, metrics, running.schedules[0], rate))
                 if self.ledger.pruner.reports_every_epoch:
                     accuracy = metrics.valid_accuracy
                     running.is_pruned = self.ledger.report(running, accuracy, metrics.epoch)
@@ -215,7 +217,7 @@ class TrialRunner:
         sooner = table.end_of(last.epoch, epochs, last.seconds)
         if sooner >= epochs:
             return False
-        running.schedules = (sooner,)
+        running.shorten(last.epoch, sooner)
         self.callback(
             Note(
                 f"trial {running.trial.number} trains more slowly than was forecast: its schedule "

@@ -15,6 +15,7 @@ from nas.searching.pace import StepClock
 from nas.storage.trials import Rung, epochs_text
 from nas.training import TrainResult
 from nas.training.messages import Job
+from nas.training.optimizers import learning_rates, shortened
 
 
 @dataclass
@@ -36,6 +37,8 @@ class RunningTrial:
     """Epochs of this training, as they came: where the search breaks off, there is no other record
     of them."""
     clock: StepClock = field(default_factory=StepClock)  # of the first of `schedules`
+    rates: list[float] = field(default_factory=list)  # of each step of this training
+    num_batches: int = 1  # in an epoch
 
     @property
     def is_full(self) -> bool:
@@ -71,7 +74,19 @@ class RunningTrial:
         epochs = self.schedules[0]
         recipe = replace(self.candidate.recipe, epochs=max(int(epochs), 1))
         num_images = round(epochs * num_train) if epochs < 1 else None
+        num_used = num_images or num_train
+        self.num_batches = num_used // min(recipe.batch_size, num_used)
+        self.rates = learning_rates(recipe, self.num_batches * recipe.epochs)
         return Job(self.trial.number, self.candidate.architecture, recipe, self.seed, num_images)
+
+    def learning_rate(self, epoch: int) -> float:
+        """Of the last step of an epoch of this training."""
+        return self.rates[epoch * self.num_batches - 1]
+
+    def shorten(self, epoch: int, epochs: int) -> None:
+        """After this epoch its schedule is to end sooner than was meant, after so many."""
+        self.schedules = (epochs,)
+        self.rates = shortened(self.rates, epoch * self.num_batches, epochs * self.num_batches)
 
 
 def versions() -> dict[str, str]:

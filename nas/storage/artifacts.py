@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +35,8 @@ from nas.storage.trials import Rung, result_of
 
 NUM_KEPT = 5
 FOLDER_END = "-artifacts"  # of the folder's name, behind that of the database
-FILENAME = "weights.safetensors"
+FILENAME = "weights.safetensors"  # in older studies
+_OURS = re.compile(rf"{re.escape(FILENAME)}|trial-\d+-[\w.-]+\.safetensors")
 
 _TYPE, _HASH = "application/octet-stream", "sha256="  # a file's type, with its hash as a parameter
 
@@ -83,7 +85,8 @@ class WeightsStore:
             return
         earlier = self._metas(kept[trial.number]) if trial.number in kept else iter(())
         outdated = list(earlier)
-        self._upload(state_dict, trial)
+        epochs = f"{result.epochs:.2g}-epochs"
+        self._upload(state_dict, trial, f"trial-{trial.number}-{epochs}.safetensors")
         for number in in_order[NUM_KEPT:]:
             if kept[number].state.is_finished():
                 outdated += self._metas(kept[number])
@@ -130,9 +133,13 @@ class WeightsStore:
             f"best {NUM_KEPT} trials are kept{f' ({kept})' if kept else ''}"
         )
 
-    def save(self, state_dict: dict[str, Tensor]) -> str:
-        """Keep weights that belong to the study and to none of its trials; returns their name."""
-        return self._upload(state_dict, self.study)
+    def save(self, state_dict: dict[str, Tensor], about: str) -> str:
+        """Keep weights that belong to the study and to none of its trials; returns their id.
+
+        Args:
+            about: what they are, for the file's name: `trial-22-honest-0`.
+        """
+        return self._upload(state_dict, self.study, f"{about}.safetensors")
 
     def has(self, artifact_id: str | None) -> bool:
         """Whether weights of that name, which `save` returned, are there."""
@@ -159,9 +166,10 @@ class WeightsStore:
         self,
         state_dict: dict[str, Tensor],
         study_or_trial: optuna.Study | optuna.Trial | FrozenTrial,
+        filename: str,
     ) -> str:
         with part_folder(self.artifact_dir) as folder:
-            path = folder / FILENAME
+            path = folder / filename
             save_file(state_dict, path)
             return upload_artifact(
                 artifact_store=self._store, file_path=str(path), study_or_trial=study_or_trial,
@@ -201,7 +209,7 @@ class WeightsStore:
         for meta in get_all_artifact_meta(study_or_trial, storage=storage_of(self.study)):
             name = meta.artifact_id
             # A name in a stranger's database may lead elsewhere.
-            is_ours = meta.filename == FILENAME and name == Path(name).name
+            is_ours = _OURS.fullmatch(meta.filename) is not None and name == Path(name).name
             if is_ours and self._file(meta).is_file():
                 yield meta
 

@@ -60,6 +60,12 @@ def begin_trial(
     return optuna.Trial(study, trial_id)
 
 
+def ended_trial(study: optuna.Study, number: int) -> optuna.Trial:
+    """A trial that has ended as `optuna_dashboard.save_note` takes one; it cannot be changed."""
+    trial = study.get_trials(deepcopy=False)[number]
+    return optuna.Trial(study, trial._trial_id)
+
+
 def fixed_params(trial: FrozenTrial) -> dict[str, Any] | None:
     """The values that a trial was given when it was queued or begun; None: the sampler draws."""
     params = trial.system_attrs.get(_FIXED_PARAMS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 
@@ -17,7 +16,7 @@ from nas.training.cuda import end_of_launch, use_true_float32
 from nas.training.dropout import own_dropout
 from nas.training.float32_head import with_float32_head
 from nas.training.in_flight import InFlight
-from nas.training.optimizers import learning_rates, make_optimizer
+from nas.training.optimizers import learning_rates, make_optimizer, shortened
 from nas.training.step import MEMORY_FORMAT, Evaluation, Normalise, Step
 
 try:
@@ -113,9 +112,7 @@ class Engine:
     def shorten(self, epochs_done: int, epochs: int) -> None:
         """Let the schedule end after `epochs`: now its rate falls to 0, along half a cosine."""
         done, num_steps = epochs_done * self.num_batches, epochs * self.num_batches
-        now, left = self.rates[done - 1], num_steps - done
-        shares = [(1 + math.cos(math.pi * (step + 1) / (left + 1))) / 2 for step in range(left)]
-        self.rates = [*self.rates[:done], *(now * share for share in shares)]
+        self.rates = shortened(self.rates, done, num_steps)
 
     def evaluate(self) -> tuple[float, float]:
         """Mean cross-entropy and accuracy (0..1) on the validation images, in float32."""

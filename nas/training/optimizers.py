@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -58,3 +58,14 @@ def learning_rates(recipe: Recipe, num_steps: int) -> list[float]:
             share = (1 + math.cos(math.pi * done)) / 2
         rates.append(recipe.learning_rate * share)
     return rates
+
+
+def shortened(rates: Sequence[float], num_done: int, num_steps: int) -> list[float]:
+    """The rates of a schedule that now ends after `num_steps`: they fall to 0 along half a cosine.
+
+    Args:
+        rates: of the schedule so far, of which `num_done` steps, at least one, are behind.
+    """
+    now, left = rates[num_done - 1], num_steps - num_done
+    shares = [(1 + math.cos(math.pi * (step + 1) / (left + 1))) / 2 for step in range(left)]
+    return [*rates[:num_done], *(now * share for share in shares)]

@@ -8,7 +8,6 @@ import threading
 import urllib.error
 import urllib.request
 
-import optuna_dashboard
 import pytest
 
 from nas.candidates.architecture import Architecture
@@ -17,7 +16,8 @@ from nas.candidates.layers import Flatten, Linear
 from nas.candidates.recipe import Recipe
 from nas.certification.records import Protocol, record_decision, record_run
 from nas.errors import NasError
-from nas.reports.dashboard import _guarded, note_certificates, serve
+from nas.reports.annotator import annotate
+from nas.reports.dashboard import _guarded, serve
 from nas.storage.database import open_storage
 from nas.storage.studies import open_or_create_study, study_names
 from tests.certification.test_records import make_run
@@ -126,36 +126,41 @@ def test_dashboard_shows_what_certifications_found(storage, get):
         add_trial(study, CANDIDATE, accuracy)
 
     def note():
+        annotate(study)
         body = json.loads(get(f"api/studies/{study._study_id}"))["note"]["body"]
-        above, _, tables = body.partition("## Certificates\n\n")
-        assert above in ("", "Mine.\n\n")
-        return tables
+        return body.partition("## Certificates\n\n")[2].replace("\N{NO-BREAK SPACE}", "")
 
-    note_certificates(study)
     assert note() == ""
     for trial, is_right in ((0, [True, False]), (1, [True, True])):
         record_run(study, make_run(trial=trial, is_right=is_right))
     record_decision(study, [0, 1], num_seeds=1)
-    optuna_dashboard.save_note(study, "Mine.")
-    note_certificates(study)
     lines = note().splitlines()
     assert lines[0] == "decided on 5,000 validation images, by accuracy and loss: trial 1"
     assert lines[2].startswith("| trial | parameters | accuracy | loss | lead of trial 1")
-    assert lines[3] == "|" + " --- |" * 7
+    assert lines[3].count("---") == 7
     assert lines[4].startswith("| 1 | 260 | 100.00% (1 seed) | ")
     assert lines[5].startswith("| 0 | 260 | 50.00% (1 seed) | ")
 
     record_run(study, make_run(Protocol.WATCHED, trial=0, is_right=[True] * 3 + [False]))
-    note_certificates(study)
-    assert note().count("decided on") == 1
-    assert "| 0 | 260 | 75.00% (1 seed) | " in note().split("watched: ")[1]
+    tables = note()
+    assert tables.count("decided on") == 1
+    assert "| 0 | 260 | 75.00% (1 seed) | " in tables.split("watched: ")[1]
 
 
-def test_study_without_certificates_keeps_its_note(storage, get):
+def test_dashboard_shows_notes_and_figures_but_no_bulky_attributes(storage, get):
     study = open_or_create_study(storage, "shown", FACTS, DATA, "text")
-    optuna_dashboard.save_note(study, "mine")
-    note_certificates(study)
-    assert json.loads(get(f"api/studies/{study._study_id}"))["note"]["body"] == "mine"
+    study.set_user_attr("space_source", "line\n" * 200)  # as older studies have
+    add_trial(study, CANDIDATE, 0.9)
+    annotate(study)
+    found = json.loads(get(f"api/studies/{study._study_id}"))
+    assert found["note"]["body"].startswith("## Summary of this search")
+    assert found["trials"][0]["note"]["body"].startswith("## What was trained")
+    names = {figure["id"] for figure in found["plotly_graph_objects"]}
+    assert names == {"nas-accuracy", "nas-curves", "nas-trials"}
+    values = {attr["key"]: attr["value"] for attr in found["user_attrs"]}
+    assert not {"data", "space_source"} & values.keys()
+    assert values["budget"] == str(FACTS.budget)
+    assert max(map(len, values.values())) <= 110
 
 
 def test_taken_port_is_refused_in_one_line(storage, tmp_path):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from optuna.trial import TrialState
 
+from nas.candidates.recipe import Recipe
 from nas.errors import DivergedError, SearchError, StudyError
 from nas.metrics import EpochMetrics
-from nas.searching.events import EpochEnded, Note
+from nas.searching.events import EpochEnded, Note, TrialStarted
 from nas.searching.samplers import derive_seed
 from nas.storage.trials import Reason, read_trials, stored
 from nas.training.messages import EpochDone, Restarted
+from nas.training.optimizers import learning_rates
 from tests.fakes import FakePool, fixed_space
 
 
@@ -215,3 +219,32 @@ def test_trial_that_another_process_has_closed_is_dropped_and_the_search_goes_on
     assert search.runner.running == {}
     with pytest.raises(StudyError, match="are not in"):
         search.ledger.weights.load(0)
+
+
+def test_events_say_what_was_proposed_and_the_rate_that_each_epoch_ended_with(make_search, pool):
+    search = make_search(trials=6, epochs=19)
+    search.run()
+    started = {e.trial: e for e in search.events if isinstance(e, TrialStarted)}
+    trials = search.ledger.study.trials
+    assert all(e.params == trials[e.trial].params for e in started.values())
+    ended = [e for e in search.events if isinstance(e, EpochEnded)]
+    assert len(ended) >= 6 * 19 / 2
+    for event in ended:
+        recipe = replace(Recipe(), epochs=int(event.epochs))
+        num_batches = pool.num_train // recipe.batch_size
+        rates = learning_rates(recipe, num_batches * recipe.epochs)
+        assert event.learning_rate == rates[event.metrics.epoch * num_batches - 1]
+
+
+def test_rate_of_a_training_that_is_cut_short_is_that_of_the_engine(make_search, pool):
+    search = make_search(trials=1, epochs=9)
+    trial = search.ledger.ask()
+    candidate = search.space.propose(trial, search.task)
+    running = search.ledger.prepare(trial, candidate)
+    running.job(1600)
+    before = running.learning_rate(4)
+    running.shorten(4, 6)
+    assert running.schedules == (6,)
+    assert running.learning_rate(4) == before
+    assert before > running.learning_rate(5) > running.learning_rate(6)
+    assert running.learning_rate(6) < 0.01 * before

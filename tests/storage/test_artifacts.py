@@ -11,7 +11,7 @@ import sys
 import optuna
 import pytest
 import torch
-from optuna.artifacts import upload_artifact
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.trial import TrialState
 from safetensors.torch import save
 from torch import nn
@@ -184,7 +184,7 @@ def test_weights_of_another_trial_are_refused(store):
 def test_weights_of_a_study_without_hashes_are_read(store, monkeypatch):
     without_hashes(monkeypatch)
     assert store.load(complete(store, 0.5))["w"][0] == 0.5
-    assert store.read(store.save({"w": torch.ones(3)}))["w"][0] == 1
+    assert store.read(store.save({"w": torch.ones(3)}, "trial-0-honest-0"))["w"][0] == 1
 
 
 @pytest.mark.parametrize("name", ["../victim", "/tmp/../victim", "..", ".", "", "a/../../victim"])
@@ -267,8 +267,8 @@ def test_database_that_was_moved_without_its_folder_is_told_so(tmp_path):
 
 
 def test_saved_weights_come_back_as_they_were(store):
-    name = store.save({"w": torch.full((3,), 0.1), "n": torch.tensor(7)})
-    other = store.save({"w": torch.full((3,), 0.2)})
+    name = store.save({"w": torch.full((3,), 0.1), "n": torch.tensor(7)}, "trial-0-honest-0")
+    other = store.save({"w": torch.full((3,), 0.2)}, "trial-0-honest-0")
     weights = store.read(name)
     assert torch.equal(weights["w"], torch.full((3,), 0.1))
     assert weights["n"].dtype == torch.int64
@@ -276,14 +276,14 @@ def test_saved_weights_come_back_as_they_were(store):
 
 
 def test_saved_weights_are_found_by_another_process(store):
-    name = store.save({"w": torch.ones(3)})
+    name = store.save({"w": torch.ones(3)}, "trial-0-honest-0")
     again = WeightsStore(store.study, store.artifact_dir)
     assert again.has(name)
     assert torch.equal(again.read(name)["w"], torch.ones(3))
 
 
 def test_saved_weights_push_no_trial_out_and_are_pushed_out_by_none(store):
-    saved = [store.save({"w": torch.tensor(float(i))}) for i in range(3)]
+    saved = [store.save({"w": torch.tensor(float(i))}, "trial-0-honest-0") for i in range(3)]
     numbers = [complete(store, value) for value in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
     for number in numbers[1:]:
         assert store.load(number)
@@ -293,7 +293,7 @@ def test_saved_weights_push_no_trial_out_and_are_pushed_out_by_none(store):
 def test_store_has_what_was_saved_and_is_still_there(store):
     assert not store.has(None)
     assert not store.has("nothing")
-    name = store.save({"w": torch.ones(3)})
+    name = store.save({"w": torch.ones(3)}, "trial-0-honest-0")
     assert store.has(name)
     (store.artifact_dir / name).unlink()
     assert not store.has(name)
@@ -301,7 +301,7 @@ def test_store_has_what_was_saved_and_is_still_there(store):
 
 @pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "damaged"])
 def test_saved_weights_that_cannot_be_read_are_refused(store, is_gone):
-    name = store.save({"w": torch.ones(3)})
+    name = store.save({"w": torch.ones(3)}, "trial-0-honest-0")
     path = store.artifact_dir / name
     if is_gone:
         path.unlink()
@@ -358,3 +358,27 @@ def test_there_is_nothing_to_tidy_up_before_the_first_weights(store):
     store.study.tell(store.study.ask(), state=TrialState.FAIL)
     store.tidy_up()
     assert not store.artifact_dir.exists()
+
+
+def test_names_of_files_say_whose_weights_they_are(store):
+    number = complete(store, 0.9)
+    store.save({"w": torch.ones(2)}, "trial-0-honest-1")
+    names = [
+        meta.filename
+        for owner in (store.study.trials[number], store.study)
+        for meta in get_all_artifact_meta(owner, storage=store.study._storage)
+    ]
+    assert names == ["trial-0-19-epochs.safetensors", "trial-0-honest-1.safetensors"]
+
+
+def test_files_that_people_add_to_a_trial_are_none_of_ours(store, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(b"mine")
+    store.artifact_dir.mkdir()
+    files = FileSystemArtifactStore(str(store.artifact_dir))
+    trial = store.study.ask()
+    upload_artifact(artifact_store=files, file_path=str(path), study_or_trial=trial)
+    store.study.tell(trial, state=TrialState.FAIL)
+    store.tidy_up()
+    assert not store.holds(store.study.trials[0])
+    assert len(list(store.artifact_dir.iterdir())) == 1

@@ -15,13 +15,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import TrialState, create_trial
+from optuna_dashboard import get_note, save_note
 
 from nas.storage import internals
 from nas.storage.database import open_storage
 
 PACKAGE = Path(__file__).parents[2] / "nas"
 OWNER = PACKAGE / "storage" / "internals.py"
-DELEGATE = PACKAGE / "storage" / "retry.py"  # has Optuna's own interface of storages
+# They have Optuna's own interface of storages.
+DELEGATES = {PACKAGE / "storage" / name for name in ("retry.py", "shown.py")}
 KEYS = ("fixed_params", "artifacts:")
 OF_OTHERS = {"os._exit"}
 
@@ -53,7 +55,7 @@ def is_private_module(name):
 
 def test_no_other_file_touches_what_is_private():
     found = {
-        path.relative_to(PACKAGE): list(private_names(path.read_text("utf-8"), path == DELEGATE))
+        path.relative_to(PACKAGE): list(private_names(path.read_text("utf-8"), path in DELEGATES))
         for path in PACKAGE.rglob("*.py")
         if path != OWNER
     }
@@ -164,6 +166,16 @@ def test_attribute_of_a_study_that_is_no_user_attribute(study):
     internals.set_study_system_attr(study, "nas:source", "text")
     assert internals.study_system_attr(study, "nas:source") == "text"
     assert study.user_attrs == {}
+
+
+def test_trial_that_has_ended_can_be_noted_and_not_changed(study):
+    study.tell(study.ask(), 0.5)
+    trial = internals.ended_trial(study, 0)
+    assert (trial.number, trial.study) == (0, study)
+    save_note(trial, "text")
+    assert get_note(internals.ended_trial(study, 0)) == "text"
+    with pytest.raises(UpdateFinishedTrialError):
+        trial.set_user_attr("a", 1)
 
 
 def test_trial_knows_that_it_has_artifacts(study, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nas.candidates.recipe import Recipe
-from nas.training.optimizers import learning_rates, make_optimizer
+from nas.training.optimizers import learning_rates, make_optimizer, shortened
 
 SCHEDULES = ["one-cycle", "cosine"]
 
@@ -130,3 +130,12 @@ def test_sgd_without_nesterov_is_plain_momentum():
     optimizer = make_optimizer(parameters(), Recipe(nesterov=False))
     assert optimizer.defaults["nesterov"] is False
     assert optimizer.defaults["momentum"] == 0.9
+
+
+def test_schedule_that_is_cut_short_keeps_its_past_and_falls_to_nearly_nothing():
+    rates = learning_rates(Recipe(schedule="cosine"), 100)
+    now = shortened(rates, 40, 60)
+    assert now[:40] == rates[:40]
+    assert len(now) == 60
+    assert all(a > b for a, b in pairwise(now[39:]))
+    assert 0 < now[-1] < 0.01 * rates[0]

@@ -12,8 +12,13 @@ extensions = ["myst_parser"]
 html_theme = "furo"
 html_title = "nas"
 root_doc = "docs/index"
-OTHERS = ("/benchmarks/README", "/benchmarks/DIARY", "/CONTRIBUTING", "/CHANGELOG")
-include_patterns = ["docs/*.md", *(f"{page[1:]}.md" for page in OTHERS)]
+OTHERS = {
+    "Figures": "benchmarks/README",
+    "Diary": "benchmarks/DIARY",
+    "Contributing": "CONTRIBUTING",
+    "Changes": "CHANGELOG",
+}
+include_patterns = ["docs/*.md", *(f"{page}.md" for page in OTHERS.values())]
 exclude_patterns = ["docs/_build"]
 myst_heading_anchors = 3
 
@@ -22,7 +27,8 @@ def _list_pages(app, docname, source):
     """Give Sphinx the order of the pages: that of the links at the end of the first one."""
     if docname == root_doc:
         pages = dict.fromkeys(re.findall(r"^- \[.*\]\(([\w-]+)\.md\)", source[0], re.M))
-        listed = "\n".join(["Ten minutes <self>", *pages, *OTHERS])
+        others = [f"{title} </{page}>" for title, page in OTHERS.items()]
+        listed = "\n".join(["Ten minutes <self>", *pages, *others])
         source[0] += f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
 
 

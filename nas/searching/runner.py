@@ -199,7 +199,7 @@ class TrialRunner:
                 detail = f"after {len(result.history)} of {running.schedules[0]:.2g} epochs"
                 self._end(running, reason, detail, result.history, result.train_seconds)
             case Restarted(number, detail):
-                running.heard.clear()
+                running.begin(running.schedules)
                 self.callback(Note(f"trial {number} is trained again, alone: {detail}"))
             case Failed(_, detail, has_diverged=True):
                 self._fail(running, Reason.DIVERGED, message)

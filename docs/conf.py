@@ -1,0 +1,36 @@
+"""The pages as a site: `sphinx-build -W -c docs . docs/_build`.
+
+Sphinx with MyST: the pages stay plain Markdown that reads as well on GitHub, and the build itself
+checks every link between them. The sources are those of the whole repository, so that links to
+figures and rules outside `docs/` lead to pages, too.
+"""
+
+import re
+
+project = "nas"
+extensions = ["myst_parser"]
+html_theme = "furo"
+html_title = "nas"
+root_doc = "docs/index"
+OTHERS = {
+    "Figures": "benchmarks/README",
+    "Diary": "benchmarks/DIARY",
+    "Contributing": "CONTRIBUTING",
+    "Changes": "CHANGELOG",
+}
+include_patterns = ["docs/*.md", *(f"{page}.md" for page in OTHERS.values())]
+exclude_patterns = ["docs/_build"]
+myst_heading_anchors = 3
+
+
+def _list_pages(app, docname, source):
+    """Give Sphinx the order of the pages: that of the links at the end of the first one."""
+    if docname == root_doc:
+        pages = dict.fromkeys(re.findall(r"^- \[.*\]\(([\w-]+)\.md\)", source[0], re.M))
+        others = [f"{title} </{page}>" for title, page in OTHERS.items()]
+        listed = "\n".join(["Ten minutes <self>", *pages, *others])
+        source[0] += f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
+
+
+def setup(app):
+    app.connect("source-read", _list_pages)

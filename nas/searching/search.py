@@ -16,7 +16,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.data import Dataset
-from nas.errors import InvalidCandidateError, SearchError, one_line, option
+from nas.errors import InvalidCandidateError, SearchError, count, one_line, option
 from nas.searching.events import Callback, Note, PlanMade, SearchEnded, SearchStarted, TrialEnded
 from nas.searching.gate import Rejected, gate
 from nas.searching.ledger import STORAGE_FAILURES, Ledger, Params
@@ -288,7 +288,7 @@ class Search:
             return self._why_exhausted()
         if not ledger.num_missing and ledger.promotion is None:
             return (
-                f"the study holds {ledger.num_trained} trained candidates, as asked with "
+                f"the study holds {count(ledger.num_trained, 'trained candidate')}, as asked with "
                 f"{option('trials')}"
             )
         if (why := self._why_exhausted()) is not None:

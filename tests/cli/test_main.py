@@ -613,8 +613,8 @@ def test_study_that_is_complete_is_not_searched_further(searched, run, monkeypat
     done = run(*DIGITS, *QUICK, "--json")
     assert (done.code, done.err) == (0, "")
     events = [json.loads(line) for line in done.out.splitlines()]
-    kinds = [event["event"] for event in events if event["event"] != "note"]
-    assert kinds == ["search_started", "search_ended"]
+    happened = [event["event"] for event in events if event["event"] != "note"]
+    assert happened == ["search_started", "search_ended"]
     assert set(contents(searched.folder)) == before
 
 

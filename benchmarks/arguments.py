@@ -173,9 +173,9 @@ def cut_short() -> Iterator[None]:
         mock.patch.object(nas.searching.setup.WorkerPool, "__enter__", lambda self: self),
         mock.patch.object(nas.certification.certify.Certification, "run_honest", accept),
         mock.patch.object(nas.certification.certify.Certification, "run_watched", accept),
-        mock.patch("nas.api.forecast", accept),
-        mock.patch("nas.api.export_trial", accept),
-        mock.patch("nas.api.serve", accept),
+        mock.patch("nas.api.searches.forecast", accept),
+        mock.patch("nas.api.exports.export_trial", accept),
+        mock.patch("nas.api.pages.serve", accept),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")

@@ -41,8 +41,8 @@ GROUPS = {
 RESULTS = (
     ("nas.reports.results", "StudyResult"),
     ("nas.reports.results", "TrialResult"),
-    ("nas.api", "LadderResult"),
-    ("nas.api", "CertifyResult"),
+    ("nas.api.searches", "LadderResult"),
+    ("nas.api.certificates", "CertifyResult"),
     ("nas.searching.estimate", "CheckResult"),
     ("nas.exporters.export", "Exported"),
     ("nas.exporters.verify", "Verified"),

@@ -161,7 +161,8 @@ def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
         lead = common = certainty = ""
         if trial != best:
             difference = compare(stack(runs[best]), stack(runs[trial]))
-            lead = _points(num_valid, difference.mean, difference.low, difference.high)
+            images = _num_images(runs[trial])
+            lead = _points(images, difference.mean, difference.low, difference.high)
             certainty = f"{difference.probability:.0%}"
             common = f"{difference.errors_in_common:.0%}"
         rows.append(

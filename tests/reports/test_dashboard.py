@@ -138,13 +138,13 @@ def test_dashboard_shows_what_certifications_found(storage, get):
     assert lines[0] == "decided on 5,000 validation images, by accuracy and loss: trial 1"
     assert lines[2].startswith("| trial | parameters | accuracy | loss | lead of trial 1")
     assert lines[3].count("---") == 7
-    assert lines[4].startswith("| 1 | 260 | 100.00% (1 seed) | ")
-    assert lines[5].startswith("| 0 | 260 | 50.00% (1 seed) | ")
+    assert lines[4].startswith("| 1 | 260 | 100% (1 seed) | ")
+    assert lines[5].startswith("| 0 | 260 | 50% (1 seed) | ")
 
     record_run(study, make_run(Protocol.WATCHED, trial=0, is_right=[True] * 3 + [False]))
     tables = note()
     assert tables.count("decided on") == 1
-    assert "| 0 | 260 | 75.00% (1 seed) | " in tables.split("watched: ")[1]
+    assert "| 0 | 260 | 75% (1 seed) | " in tables.split("watched: ")[1]
 
 
 def test_dashboard_shows_notes_and_figures_but_no_bulky_attributes(storage, get):

@@ -124,7 +124,7 @@ def test_certified_winner_has_its_interval_and_the_command_names_it():
     other = next(n for n in range(6) if n != best_trial(study).number)
     certify(study, 10, trial=other)
     text = page_of(study)
-    assert "99.000 ±" in text
+    assert "99.00 ±" in text
     assert "3 seeds" in text
     assert f"nas export {other} --study s" in text
     assert "chosen by nas certify" in text
@@ -141,7 +141,7 @@ def test_empty_study_says_what_there_is_not():
 def test_study_in_work_says_so():
     study = make_study(5)
     study.ask()
-    assert "1 trials are in work" in page_of(study)
+    assert "In work, or lost with its process: 1 trial." in page_of(study)
 
 
 def test_few_validation_images_are_warned_of():

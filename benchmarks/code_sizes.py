@@ -106,7 +106,7 @@ def main() -> None:
         Path(code_sizes.__file__).write_text(text, encoding="utf-8")
 
 
-TEXT = '''"""Bytes of the compiled C kernels, as `benchmarks/code_sizes.py --write` found them."""
+TEXT = '''"""Bytes of the compiled C kernels, as benchmarks/code_sizes.py found them."""
 
 COMPILER = "{compiler}"
 FLAGS = "{flags}"

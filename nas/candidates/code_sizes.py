@@ -1,4 +1,4 @@
-"""Bytes of the compiled C kernels, as `benchmarks/code_sizes.py --write` found them."""
+"""Bytes of the compiled C kernels, as benchmarks/code_sizes.py found them."""
 
 COMPILER = "arm-none-eabi-gcc (15:12.2.rel1-1) 12.2.1 20221205"
 FLAGS = "-std=c99 -Os -mcpu=cortex-m0plus -mthumb"

@@ -45,7 +45,7 @@ from nas.searching.events import (
     to_json,
 )
 from nas.storage.counts import PROMOTED, count_trained
-from nas.storage.trials import TRAINED, Reason
+from nas.storage.trials import TRAINED, Reason, epochs_number
 
 
 class JsonDisplay(AbstractContextManager["JsonDisplay"]):
@@ -238,7 +238,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
 
     def _parts(self, training: _Training) -> list[str]:
         done = f"{training.done:.2f}" if training.epochs < 1 else f"{training.done:.1f}"
-        parts = [f"epoch {done}/{training.epochs:.2g}"]
+        parts = [f"epoch {done}/{epochs_number(training.epochs)}"]
         if training.score is not None:
             parts.append(self._percent(training.score))
         if training.num_params is not None and self._start is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.errors import NasError, option
 from nas.searching.events import EpochEnded, Event, SearchStarted, TrialEnded, TrialStarted
+from nas.storage.trials import epochs_number
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -83,7 +84,7 @@ class TensorBoard(AbstractContextManager["TensorBoard"]):
         if writer is None or metrics.epoch <= last:  # the next schedule begins
             if writer is not None:
                 writer.close()
-            writer = self._writer(f"trial-{number}/epochs-{event.epochs:.2g}")
+            writer = self._writer(f"trial-{number}/epochs-{epochs_number(event.epochs)}")
         self._trainings[number] = (metrics.epoch, writer)
         for tag, value in (
             ("validation/accuracy", metrics.valid_accuracy),

@@ -28,7 +28,7 @@ from nas.searching.pace import Pace
 from nas.searching.planning import Step
 from nas.searching.running import RunningTrial
 from nas.searching.stop import StopRequest
-from nas.storage.trials import SQUEEZED_INTO, Reason
+from nas.storage.trials import SQUEEZED_INTO, Reason, epochs_number
 from nas.training import EndAfter, TrainResult
 from nas.training.device import device_name
 from nas.training.messages import EpochDone, Failed, Message, Restarted, StepsDone, Trained
@@ -196,7 +196,8 @@ class TrialRunner:
             case Trained(_, result):
                 pruned = Reason.STOPPED_BY_PRUNER if running.is_pruned else None
                 reason = pruned or self.stop.reason or Reason.INTERRUPTED
-                detail = f"after {len(result.history)} of {running.schedules[0]:.2g} epochs"
+                whole = epochs_number(running.schedules[0])
+                detail = f"after {len(result.history)} of {whole} epochs"
                 self._end(running, reason, detail, result.history, result.train_seconds)
             case Restarted(number, detail):
                 running.begin(running.schedules)

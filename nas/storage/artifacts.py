@@ -31,12 +31,12 @@ from nas.storage.atomic import part_folder, remove_dead_parts
 from nas.storage.database import sqlite_path
 from nas.storage.internals import has_artifacts, storage_of
 from nas.storage.ranking import ranked
-from nas.storage.trials import Rung, result_of
+from nas.storage.trials import Rung, epochs_number, result_of
 
 NUM_KEPT = 5
 FOLDER_END = "-artifacts"  # of the folder's name, behind that of the database
 FILENAME = "weights.safetensors"  # in older studies
-_OURS = re.compile(rf"{re.escape(FILENAME)}|trial-\d+-[\w.-]+\.safetensors")
+_OURS = re.compile(rf"{re.escape(FILENAME)}|trial-\d+-[\w.+-]+\.safetensors")
 
 _TYPE, _HASH = "application/octet-stream", "sha256="  # a file's type, with its hash as a parameter
 
@@ -85,8 +85,8 @@ class WeightsStore:
             return
         earlier = self._metas(kept[trial.number]) if trial.number in kept else iter(())
         outdated = list(earlier)
-        epochs = f"{result.epochs:.2g}-epochs"
-        self._upload(state_dict, trial, f"trial-{trial.number}-{epochs}.safetensors")
+        epochs = epochs_number(result.epochs)
+        self._upload(state_dict, trial, f"trial-{trial.number}-{epochs}-epochs.safetensors")
         for number in in_order[NUM_KEPT:]:
             if kept[number].state.is_finished():
                 outdated += self._metas(kept[number])

@@ -230,9 +230,14 @@ def _rung_of(epochs: float, history: Sequence[EpochMetrics]) -> Rung:
     return Rung(epochs, last.valid_loss, last.valid_accuracy, round(seconds, 3))
 
 
+def epochs_number(epochs: float) -> str:
+    """The length of a schedule, for example `0.27`, `19` or `150`."""
+    return f"{epochs:.2g}" if epochs < 1 else f"{epochs:g}"
+
+
 def epochs_text(epochs: float, of: int) -> str:
     """For example `7 of 19 epochs`, `0.27 of 19 epochs`."""
-    return f"{epochs:.2g} of {of} epochs" if epochs < 1 else f"{epochs:g} of {of} epochs"
+    return f"{epochs_number(epochs)} of {of} epochs"
 
 
 def record_candidate(

@@ -84,6 +84,15 @@ def test_weights_of_a_longer_schedule_take_the_place_of_those_of_a_shorter_one(s
     assert len(list(store.artifact_dir.iterdir())) == 1
 
 
+@pytest.mark.parametrize("epochs", [0.2698, 1.0, 19, 100, 150.0, 10_000])
+def test_weights_are_found_however_long_their_schedule(store, epochs):
+    trial = store.study.ask()
+    keep(store, trial, 0.5, epochs)
+    (meta,) = get_all_artifact_meta(trial)
+    assert meta.filename == f"trial-0-{round(epochs, 2):g}-epochs.safetensors"
+    assert store.load(trial.number)["w"][0] == 0.5
+
+
 @pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.PRUNED, TrialState.FAIL])
 def test_weights_of_an_ended_schedule_stay_whatever_becomes_of_the_trial(store, state):
     trial = store.study.ask()

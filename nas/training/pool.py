@@ -56,6 +56,7 @@ class _Worker:
     is_ready: bool = False  # it has started
     heard: float = 0.0  # when it last said or was told something, by the monotonic clock
     history: list[EpochMetrics] = field(default_factory=list)  # of the job
+    is_asking: bool = False  # it waits for the answer to `EpochDone`
 
 
 class WorkerPool:
@@ -152,6 +153,7 @@ class WorkerPool:
 
     def _give(self, worker: _Worker, job: Job) -> None:
         worker.job, worker.heard, worker.history = job, time.monotonic(), []
+        worker.is_asking = False
         with suppress(OSError):  # one that dies just now is found by wait(), too
             worker.connection.send(job)
 
@@ -161,8 +163,11 @@ class WorkerPool:
 
     def answer(self, number: int, stop: bool | EndAfter) -> None:
         """Let the job go on after `EpochDone`, stop there, or end its schedule sooner."""
-        worker = next(w for w in self._workers if w.job and w.job.number == number)
-        worker.heard = time.monotonic()
+        asking = (w for w in self._workers if w.job and w.job.number == number and w.is_asking)
+        worker = next(asking, None)
+        if worker is None:  # its process has died since, and the job begins again
+            return
+        worker.heard, worker.is_asking = time.monotonic(), False
         # A worker that died while it waited is found by the next wait().
         with suppress(OSError):
             worker.connection.send(stop)
@@ -212,6 +217,7 @@ class WorkerPool:
             return [message]
         if isinstance(message, EpochDone):
             worker.history.append(message.metrics)
+            worker.is_asking = True
             return [message]
         if isinstance(message, Failed) and message.is_device_lost:
             return self._bury(worker, last=message)
@@ -235,6 +241,9 @@ class WorkerPool:
         """
         process = worker.process
         process.join(JOIN_SECONDS)
+        if process.is_alive():  # a driver may hold it back; the new one needs its memory
+            process.kill()
+            process.join()
         code = process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         last = last or self._last_words(worker)

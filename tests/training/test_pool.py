@@ -18,6 +18,7 @@ import torch
 from nas.candidates.architecture import Architecture
 from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, ReLU
 from nas.candidates.recipe import Recipe
+from nas.metrics import EpochMetrics
 from nas.training import cuda, train
 from nas.training import pool as pool_module
 from nas.training import worker as worker_module
@@ -440,6 +441,19 @@ def test_text_of_a_device_error_is_told_of_those_beside_it_too(shared_pool, tiny
     assert all("no kernel image" in m.detail for m in restarted)
 
 
+def test_answer_to_a_training_that_begins_again_meanwhile_reaches_nobody(
+    shared_pool, tiny_architecture
+):
+    shared_pool.start(Job(0, tiny_architecture, LONG, seed=0))
+    assert isinstance(next_message(shared_pool), EpochDone)
+    shared_pool.start(Job(1, odd(FaultyConv(4)), RECIPE, seed=0))
+    assert isinstance(next_message(shared_pool), Restarted)
+    shared_pool.answer(0, stop=True)  # what was asked before
+    said = talk(shared_pool, stop_after=2)
+    epochs = [m.metrics.epoch for m in said if isinstance(m, EpochDone) and m.number == 0]
+    assert epochs == [1, 2]
+
+
 MEMORY_FAULTS = [
     ("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ("AcceleratorError", "CUDA error: out of memory"),
@@ -533,6 +547,39 @@ def test_where_capture_fails_the_eager_engine_takes_over_in_a_new_process_and_sa
         assert [(e.train_loss, e.valid_loss, e.valid_accuracy) for e in epochs] == [
             (e.train_loss, e.valid_loss, e.valid_accuracy) for e in expected.history
         ]
+
+
+def work_until_capture_fails(connections, data, device, precision, stop, engine):
+    """A worker on a GPU where the second candidate cannot be captured, after the first has begun."""
+    if engine == "graph":
+        job = connections[0].recv()
+        connections[0].send(EpochDone(job.number, EpochMetrics(1, 9.0, 9.0, 0.0, 0.01)))
+        number = connections[1].recv().number
+        connections[1].send(Failed(number, "no", is_device_lost=True, is_capture=True))
+        os._exit(1)
+    worker_module.work(connections, data, device, precision, stop, engine)
+
+
+def test_answer_from_before_the_eager_engine_took_over_reaches_nobody(
+    monkeypatch, tiny_data, tiny_architecture
+):
+    monkeypatch.setattr(pool_module, "work", work_until_capture_fails)
+    with WorkerPool(tiny_data, CPU, torch.float32, 1, engine="graph") as pool:
+        pool._workers[0].process.kill()
+        pool._workers = pool._start_process(2)  # in one process, as on a GPU
+        for number in (0, 1):
+            pool.start(Job(number, tiny_architecture, RECIPE, seed=number))
+        assert isinstance(next_message(pool), EpochDone)
+        while pool.engine == "graph":
+            pool.wait(0.1)
+        pool.answer(0, stop=True)
+        said = talk(pool)
+        process = pool._workers[0].process
+        assert process.is_alive()
+    trained = {m.number: m.result for m in said if isinstance(m, Trained)}
+    assert trained.keys() == {0, 1}
+    assert all(result.is_finished for result in trained.values())
+    assert all(len(result.history) == 2 for result in trained.values())
 
 
 def test_an_error_of_the_eager_engine_that_speaks_of_captures_is_an_error_like_others(make_pool):

@@ -56,11 +56,15 @@ class TrialRunner:
         self.callback = callback
         self.stop = stop
         self.pace = Pace(pool.num_valid)  # of every epoch
-        self.device = device_name(pool.device, pool.precision, pool.engine)
         self.running: dict[int, RunningTrial] = {}  # by the number of the trial
         self.foresight = Foresight(ledger, self.pace, pool, stop)
         self.num_errors = 0  # in a row
         self._unheard: deque[Message] = deque()
+
+    @property
+    def device(self) -> str:
+        """What trains: not the same engine throughout where one had to give way."""
+        return device_name(self.pool.device, self.pool.precision, self.pool.engine)
 
     @property
     def is_busy(self) -> bool:
@@ -181,8 +185,7 @@ class TrialRunner:
                     EpochProgress(number, running.clock.epochs, running.schedules[0], left)
                 )
             case EpochDone(number, metrics):
-                running.heard.append(metrics)
-                running.came_to(metrics.epoch)
+                running.ended_epoch(metrics)
                 num_images = round(min(running.schedules[0], 1) * self.pool.num_train)
                 self.pace.add(running.candidate, num_images, metrics.seconds)
                 rate = running.learning_rate(metrics.epoch)
@@ -200,7 +203,7 @@ class TrialRunner:
                 detail = f"after {len(result.history)} of {whole} epochs"
                 self._end(running, reason, detail, result.history, result.train_seconds)
             case Restarted(number, detail):
-                running.begin(running.schedules)
+                running.begin_again()
                 self.callback(Note(f"trial {number} is trained again, alone: {detail}"))
             case Failed(_, detail, has_diverged=True):
                 self._fail(running, Reason.DIVERGED, message)

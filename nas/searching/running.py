@@ -10,6 +10,7 @@ import torch
 
 from nas import __version__
 from nas.candidates.candidate import Candidate
+from nas.candidates.recipe import Recipe
 from nas.metrics import EpochMetrics
 from nas.searching.pace import StepClock
 from nas.storage.trials import Rung, epochs_text
@@ -39,6 +40,7 @@ class RunningTrial:
     clock: StepClock = field(default_factory=StepClock)  # of the first of `schedules`
     rates: list[float] = field(default_factory=list)  # of each step of this training
     num_batches: int = 1  # in an epoch
+    given: tuple[float, ...] = ()  # `schedules` as they were when the worker was given the job
 
     @property
     def is_full(self) -> bool:
@@ -60,9 +62,24 @@ class RunningTrial:
         self.schedules, self.clock = schedules, StepClock()
         self.heard.clear()
 
+    def begin_again(self) -> None:
+        """The worker trains it from its start, with the job that it was given."""
+        self.begin(self.given)
+        self._set_rates()
+
     def came_to(self, epochs: float) -> None:
         """The worker says how far the training has come, in epochs of the images it is given."""
-        self.clock.heard(epochs * min(self.schedules[0], 1))
+        done = epochs * min(self.schedules[0], 1)
+        if done < self.clock.epochs:  # another engine took over
+            self.begin_again()
+        self.clock.heard(done)
+
+    def ended_epoch(self, metrics: EpochMetrics) -> None:
+        """The worker says what an epoch came to."""
+        if metrics.epoch <= len(self.heard):
+            self.begin_again()
+        self.heard.append(metrics)
+        self.came_to(metrics.epoch)
 
     def rung(self, result: TrainResult) -> Rung:
         """What a training with its first schedule came to."""
@@ -71,13 +88,21 @@ class RunningTrial:
 
     def job(self, num_train: int) -> Job:
         """This training, of so many train images in an epoch."""
-        epochs = self.schedules[0]
-        recipe = replace(self.candidate.recipe, epochs=max(int(epochs), 1))
+        epochs, recipe = self.schedules[0], self._recipe
         num_images = round(epochs * num_train) if epochs < 1 else None
         num_used = num_images or num_train
         self.num_batches = num_used // min(recipe.batch_size, num_used)
-        self.rates = learning_rates(recipe, self.num_batches * recipe.epochs)
+        self.given = self.schedules
+        self._set_rates()
         return Job(self.trial.number, self.candidate.architecture, recipe, self.seed, num_images)
+
+    @property
+    def _recipe(self) -> Recipe:
+        """Of this training."""
+        return replace(self.candidate.recipe, epochs=max(int(self.schedules[0]), 1))
+
+    def _set_rates(self) -> None:
+        self.rates = learning_rates(self._recipe, self.num_batches * self._recipe.epochs)
 
     def learning_rate(self, epoch: int) -> float:
         """Of the last step of an epoch of this training."""

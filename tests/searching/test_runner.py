@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from nas.candidates.recipe import Recipe
@@ -13,7 +14,8 @@ from nas.metrics import EpochMetrics
 from nas.searching.events import EpochEnded, Note, TrialStarted
 from nas.searching.samplers import derive_seed
 from nas.storage.trials import Reason, read_trials, stored
-from nas.training.messages import EpochDone, Restarted
+from nas.training import TrainResult
+from nas.training.messages import EpochDone, Restarted, StepsDone, Trained
 from nas.training.optimizers import learning_rates
 from tests.fakes import FakePool, fixed_space
 
@@ -100,6 +102,46 @@ def test_restarted_training_is_recorded_once_and_from_its_beginning(make_search)
     for record in records:
         assert [m.epoch for m in record.history] == [1, 2, 3]
         assert record.history[0].train_loss == 1.0
+
+
+class GivingWayPool(FakePool):
+    """Trains an epoch of each candidate in graphs, then, without a word, all of it eagerly."""
+
+    engine = "graph"
+
+    def _train(self, job):
+        if self.engine == "graph":
+            for epoch in (1, 2):
+                yield EpochDone(job.number, EpochMetrics(epoch, 9.0, 9.0, 0.0, 0.01))
+            self.engine = "eager"
+            yield StepsDone(job.number, 0.5)
+        yield EpochDone(job.number, EpochMetrics(1, 1.0, 1.0, 0.5, 0.01))
+        if len(self.jobs) == 2:
+            raise KeyboardInterrupt
+        yield Trained(job.number, self.result)
+
+    result = TrainResult((EpochMetrics(1, 1.0, 1.0, 0.5, 0.01),), {"w": torch.zeros(2)}, 0.1, True)
+
+
+def test_training_that_begins_again_in_another_engine_keeps_no_epochs_of_the_first(make_search):
+    class BreakingPool(GivingWayPool):
+        def _train(self, job):
+            self.jobs.append(job)
+            yield from super()._train(job)
+
+    search = make_search(pool=BreakingPool(), trials=1)
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    record = read_trials(search.ledger.study)[-1]
+    assert [m.train_loss for m in record.history] == [1.0]
+
+
+def test_engine_that_took_over_stands_in_the_records_of_what_begins_after_that(make_search):
+    search = make_search(fixed_space(5), pool=GivingWayPool(), trials=2)
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    devices = [record.device for record in read_trials(search.ledger.study)]
+    assert devices == ["cpu, graph engine, fp32", "cpu, eager engine, fp32"]
 
 
 def test_error_with_several_workers_closes_every_trial(make_search):
@@ -248,3 +290,7 @@ def test_rate_of_a_training_that_is_cut_short_is_that_of_the_engine(make_search,
     assert running.learning_rate(4) == before
     assert before > running.learning_rate(5) > running.learning_rate(6)
     assert running.learning_rate(6) < 0.01 * before
+    running.begin_again()  # the worker has the job that it was given
+    assert running.schedules == (9,)
+    assert running.learning_rate(4) == before
+    assert running.learning_rate(9) < running.learning_rate(6)

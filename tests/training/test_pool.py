@@ -550,7 +550,7 @@ def test_where_capture_fails_the_eager_engine_takes_over_in_a_new_process_and_sa
 
 
 def work_until_capture_fails(connections, data, device, precision, stop, engine):
-    """A worker on a GPU where the second candidate cannot be captured, after the first has begun."""
+    """A worker on a GPU where the second candidate cannot be captured, and the first has begun."""
     if engine == "graph":
         job = connections[0].recv()
         connections[0].send(EpochDone(job.number, EpochMetrics(1, 9.0, 9.0, 0.0, 0.01)))

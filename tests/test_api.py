@@ -182,7 +182,7 @@ def test_keywords_and_defaults_are_those_of_the_command_line():
 
 def test_no_text_for_readers_of_both_kinds_names_an_option_of_the_command_line():
     """`nas.errors.option` names it as it is given, in Python or in a shell."""
-    of_shells = {"toolchain.py", "card.py", "html.py"}  # options of compilers, a command to be copied
+    of_shells = {"toolchain.py", "card.py", "html.py"}  # options of other programs
     found = [
         (path.name, node.value)
         for path in (ROOT / "nas").rglob("*.py")

@@ -115,7 +115,7 @@ def test_table_names_the_best_under_each_budget_and_its_study(pools, capsys):
         best = best_trials(study_of(f"mine-digits-{budget}"))[0]
         row = [
             str(budget), percent(best.valid_accuracy, 124), str(best.num_params),
-            f"{best.result.epochs}", f"mine-digits-{budget}", str(best.number),
+            f"{best.result.epochs}", str(best.number), f"mine-digits-{budget}",
         ]  # fmt: skip
         assert row in [line.split() for line in out.splitlines()]
     assert "parameters" in out.splitlines()[-2]

@@ -60,13 +60,17 @@ def annotate(study: optuna.Study, patience: float = 5.0) -> int:
 
 def annotate_all(storage: BaseStorage) -> list[str]:
     """The same for every study of a storage; returns why it failed where it did, in a line each."""
-    faults = []
-    for name in study_names(storage):
-        try:
-            annotate(optuna.load_study(study_name=name, storage=storage))
-        except Exception as error:  # a damaged study, a read-only file: the others are shown
-            faults.append(f"no new notes in study {name}: {one_line(error)[:200]}")
-    return faults
+    faults = (try_to_annotate(storage, name) for name in study_names(storage))
+    return [fault for fault in faults if fault is not None]
+
+
+def try_to_annotate(storage: BaseStorage, name: str) -> str | None:
+    """The same for one of them: nothing else is to end by it."""
+    try:
+        annotate(optuna.load_study(study_name=name, storage=storage))
+    except Exception as error:  # a damaged study, a read-only file
+        return f"no new notes in study {name}: {one_line(error)[:200]}"
+    return None
 
 
 class Annotator:

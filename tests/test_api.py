@@ -18,8 +18,11 @@ from safetensors.torch import load_file
 
 import nas
 from nas import api
+from nas.api import searches
+from nas.certification.certify import Certification
 from nas.cli.main import COMMAND
 from nas.data import source_of, split
+from nas.reports import annotator
 from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded
 from nas.spaces.loader import load_space
@@ -116,6 +119,25 @@ def test_function_whose_text_is_not_at_hand_is_known_by_its_code(storage):
     assert made[1] != made[2]
 
 
+def test_certification_that_can_write_no_notes_says_so_and_ends_well(storage, monkeypatch):
+    def fail(study):
+        raise OSError("the disk is full")
+
+    study = nas.search(**QUICK, storage=storage, callback=lambda event: None)
+    monkeypatch.setattr(annotator, "annotate", fail)
+    monkeypatch.setattr(Certification, "run_honest", lambda self: None)
+    events = []
+    assert nas.certify(study, top=1, seeds=1, callback=events.append).best is None
+    assert events[-1] == Note("no new notes in study blocks-digits-2000: OSError: the disk is full")
+
+
+@pytest.mark.parametrize("given", [{}, {"budget": None}])
+def test_flash_limits_parameters_where_no_budget_is_given(given):
+    config = searches._config(None, given | {"max_flash": 16_000})
+    assert (config.budget, config.max_flash) == (16_000, 16_000)
+    assert searches._config(None, given | {"max_flash": 2 * 10**9}).budget == 10**9
+
+
 def test_results_say_what_they_are(storage):
     study = nas.search(**QUICK, storage=storage, callback=lambda event: None)
     assert re.fullmatch(r"<StudyResult 'blocks-digits-2000': best \d\d?\.\d%>", repr(study))
@@ -147,6 +169,9 @@ def test_ladder_searches_under_each_budget(storage):
     ("options", "message"),
     [
         ({}, "budget or max_flash is required, such as budget=20_000"),
+        ({"budget": None}, "budget or max_flash is required, such as budget=20_000"),
+        ({"max_flash": "many"}, "max_flash 'many' is no whole number from 1 to "),
+        ({"max_flash": 0}, "max_flash 0 is no whole number from 1 to "),
         ({"bugdet": 5}, "bugdet is no keyword of a search: did you mean budget?"),
         ({"budget": "many"}, "budget 'many' is no whole number from 1 to 1,000,000,000"),
         ({"budget": True}, "budget True is no whole number"),

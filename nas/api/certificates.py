@@ -21,12 +21,13 @@ from nas.data import (
     into_folds,
 )
 from nas.errors import NasError, option
-from nas.reports.annotator import annotate
+from nas.reports.annotator import try_to_annotate
 from nas.reports.results import StudyResult, TrialResult
 from nas.searching.events import Callback, Note
 from nas.searching.stop import StopRequest
 from nas.storage.artifacts import WeightsStore, default_artifact_dir
 from nas.storage.database import storage_errors
+from nas.storage.internals import storage_of
 from nas.storage.ranking import find_trial
 from nas.storage.studies import (
     study_data,
@@ -143,7 +144,9 @@ def certify(
             else:
                 certification.run_watched()
         finally:  # on an error, too, what was measured is kept in the note
-            annotate(inside)
+            fault = try_to_annotate(storage_of(inside), inside.study_name)
+            if fault is not None:
+                say(fault)
     runs = tuple(
         run for kind in Protocol for record in records
         for run in read_runs(inside, kind, record.number)

@@ -54,8 +54,7 @@ def export(
         out: the folder to make; None: STUDY-trial-NUMBER here.
         format: `pytorch` (one file, with weights), `c` (int8 C99 in the folder's `c/`), `onnx`
             and `onnx-int8` (in `onnx/`), `html` (a page with int8 in JavaScript), several of them,
-            or "all", which is what can be written
-            here.
+            or "all", which is what can be written here.
         calibration: how many training images, at most, set the ranges of int8.
         certified: not the weights of the search, but those of the certificate's first seed, which
             were trained on all training images; of a study, those of its certified trial.

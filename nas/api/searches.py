@@ -14,7 +14,7 @@ from nas.api.display import annotated, shown
 from nas.errors import NasError, StudyError, option
 from nas.reports.frontier import Point, points_of
 from nas.reports.results import StudyResult
-from nas.searching.config import FIELDS, SearchConfig
+from nas.searching.config import FIELDS, RANGES, SearchConfig
 from nas.searching.estimate import CheckResult, forecast, foresee, space_stats
 from nas.searching.events import Callback
 from nas.searching.setup import SearchSetup
@@ -193,7 +193,10 @@ def _config(config: SearchConfig | None, options: dict[str, Any]) -> SearchConfi
         raise NasError(f"{unknown[0]} is no keyword of a search: {hint}")
     if config is not None:
         return replace(config, **options)
-    if "budget" not in options and options.get("max_flash") is None:
+    most = options.get("max_flash")
+    if options.get("budget") is None and most is not None:  # a parameter takes a byte or more
+        low, high = RANGES["budget"]
+        options = options | {"budget": min(max(most, low), high) if isinstance(most, int) else high}
+    if options.get("budget") is None:
         raise NasError("budget or max_flash is required, such as budget=20_000")
-    options.setdefault("budget", options.get("max_flash"))  # a parameter takes a byte or more
     return SearchConfig(**options)

@@ -11,11 +11,11 @@ import nas
 from nas.cli.command import Option, verb
 from nas.cli.go_on import go_on
 from nas.cli.options import DATA_DIR, DEVICE, METHOD, STORAGE, STUDY, whole
+from nas.cli.say import say, say_first
 from nas.cli.values import Whole
 
 if TYPE_CHECKING:  # it loads Optuna
     from nas.searching.events import Event
-from nas.cli.say import say, say_first
 
 
 @verb(

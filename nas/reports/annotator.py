@@ -31,7 +31,7 @@ from nas.reports.notes import (
 from nas.searching.events import Callback, Event, Note, SearchEnded, SearchStarted, TrialEnded
 from nas.storage.internals import ended_trial, set_study_system_attr, study_system_attr
 from nas.storage.ranking import best_trials
-from nas.storage.studies import study_facts, study_names
+from nas.storage.studies import num_valid_of, study_facts, study_names
 
 FIRST_SECONDS = 60.0  # after which a running search gets its first notes
 PAUSE_SECONDS = 300.0  # between two of them, at least
@@ -60,13 +60,17 @@ def annotate(study: optuna.Study, patience: float = 5.0) -> int:
 
 def annotate_all(storage: BaseStorage) -> list[str]:
     """The same for every study of a storage; returns why it failed where it did, in a line each."""
-    faults = []
-    for name in study_names(storage):
-        try:
-            annotate(optuna.load_study(study_name=name, storage=storage))
-        except Exception as error:  # a damaged study, a read-only file: the others are shown
-            faults.append(f"no new notes in study {name}: {one_line(error)[:200]}")
-    return faults
+    faults = (try_to_annotate(storage, name) for name in study_names(storage))
+    return [fault for fault in faults if fault is not None]
+
+
+def try_to_annotate(storage: BaseStorage, name: str) -> str | None:
+    """The same for one of them: nothing else is to end by it."""
+    try:
+        annotate(optuna.load_study(study_name=name, storage=storage))
+    except Exception as error:  # a damaged study, a read-only file
+        return f"no new notes in study {name}: {one_line(error)[:200]}"
+    return None
 
 
 class Annotator:
@@ -116,10 +120,11 @@ def _write(study: optuna.Study) -> int:
     titles = [page.title for page in certificate_tables(study)]
     headings = (STUDY_HEADING, CERTIFICATES_HEADING, *titles)
     num_written += _save(study, study_note(study), headings)
+    num_valid = num_valid_of(study)
     for record in best_trials(study, NUM_BEST):
         if record.state.is_finished() and record.candidate is not None:
             trial = ended_trial(study, record.number)
-            num_written += _save(trial, trial_note(record), (TRIAL_HEADING,))
+            num_written += _save(trial, trial_note(record, num_valid), (TRIAL_HEADING,))
     figures = figures_of(study)
     texts = {name: figure.to_json() for name, figure in figures.items()}
     before = study_system_attr(study, FIGURES) or {}

@@ -14,10 +14,11 @@ from typing import Any
 
 import optuna
 
+from nas.metrics import percent
 from nas.reports.frontier import Point, pareto, points_of
 from nas.reports.picture import INKS, SERIES
 from nas.storage.ranking import best_trials
-from nas.storage.studies import study_facts
+from nas.storage.studies import num_valid_of, study_facts
 from nas.storage.trials import TrialRecord, read_trials
 
 MOST_MARKS = 500  # of one kind, in one figure
@@ -46,7 +47,7 @@ def figures_of(study: optuna.Study) -> dict[str, Figure]:
     made = {
         "nas-accuracy": _accuracy(study, points),
         "nas-curves": _curves(study, records),
-        "nas-trials": _trials(records),
+        "nas-trials": _trials(study, records),
     }
     return {name: figure for name, figure in made.items() if figure.data}
 
@@ -54,8 +55,9 @@ def figures_of(study: optuna.Study) -> dict[str, Figure]:
 def _accuracy(study: optuna.Study, points: Sequence[Point]) -> Figure:
     """The error over parameters of every network, whole and short schedules apart."""
     best = points[:MOST_MARKS]  # the best come first
+    num_valid = num_valid_of(study)
     data = [
-        _marks(name, [p.num_params for p in some], [p.record for p in some], ink, size)
+        _marks(name, [p.num_params for p in some], [p.record for p in some], ink, size, num_valid)
         for name, ink, size, some in (
             ("short schedule", _GREY, 6, [p for p in best if p.record.is_short]),
             ("whole schedule", _BLUE, 8, [p for p in best if not p.record.is_short]),
@@ -85,6 +87,7 @@ def _accuracy(study: optuna.Study, points: Sequence[Point]) -> Figure:
 
 def _curves(study: optuna.Study, records: Sequence[TrialRecord]) -> Figure:
     """The error after each epoch: the best in colours, a sample of the others in grey."""
+    num_valid = num_valid_of(study)
     best = [r for r in best_trials(study, _NUM_BEST) if r.history]
     chosen = {record.number for record in best}
     others = [r for r in records if len(r.history) > 1 and r.number not in chosen]
@@ -101,7 +104,7 @@ def _curves(study: optuna.Study, records: Sequence[TrialRecord]) -> Figure:
     for ink, record in reversed(list(zip(SERIES, best, strict=False))):
         data.append({
             "type": "scatter", "mode": "lines+markers",
-            "name": f"trial {record.number}: {record.valid_accuracy or 0:.2%}",
+            "name": f"trial {record.number}: {percent(record.valid_accuracy or 0, num_valid)}",
             "x": [m.epoch for m in record.history],
             "y": [_error(m.valid_accuracy) for m in record.history],
             "line": {"color": INKS[ink][0], "width": 2}, "marker": {"size": 4},
@@ -109,14 +112,14 @@ def _curves(study: optuna.Study, records: Sequence[TrialRecord]) -> Figure:
     return Figure(data, _layout("Learning curves", "epoch", legend="reversed"))
 
 
-def _trials(records: Sequence[TrialRecord]) -> Figure:
+def _trials(study: optuna.Study, records: Sequence[TrialRecord]) -> Figure:
     """The error of every trial by number; scores of short schedules are small and grey."""
     ended = [record for record in records if record.result is not None]
     short = [record for record in ended if record.is_short]
     whole = [record for record in ended if not record.is_short]
     short = short[:: -(-len(short) // MOST_MARKS) or 1]
     data = [
-        _marks(name, [r.number for r in some], some, ink, size)
+        _marks(name, [r.number for r in some], some, ink, size, num_valid_of(study))
         for name, ink, size, some in (
             ("short schedule", _GREY, 5, short), ("whole schedule", _BLUE, 8, whole[-MOST_MARKS:]),
         )
@@ -137,14 +140,15 @@ def _trials(records: Sequence[TrialRecord]) -> Figure:
 
 
 def _marks(
-    name: str, x: Sequence[int], records: Sequence[TrialRecord], ink: str, size: int
-) -> dict[str, Any]:
+    name: str, x: Sequence[int], records: Sequence[TrialRecord], ink: str, size: int,
+    num_valid: int | None,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "type": "scatter", "mode": "markers", "name": name, "x": list(x),
         "y": [_error(r.valid_accuracy or 0) for r in records],
         "text": [
-            f"trial {r.number}: {r.valid_accuracy or 0:.2%}, {r.num_params or 0:,} parameters, "
-            f"{r.last_rung.epochs:g} ep"
+            f"trial {r.number}: {percent(r.valid_accuracy or 0, num_valid)}, "
+            f"{r.num_params or 0:,} parameters, {r.last_rung.epochs:g} ep"
             for r in records
         ],
         "hoverinfo": "text",

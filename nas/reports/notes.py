@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 import optuna
 
 from nas.errors import command, named_for_shell, sanitize
-from nas.metrics import EpochMetrics
+from nas.metrics import EpochMetrics, percent
 from nas.reports.certificates import certificate_tables, decided_trial, winner_of
 from nas.reports.lines import duration_text
 from nas.reports.report import accuracy_of
 from nas.reports.tables import epochs_cell
 from nas.storage.counts import PROMOTED, TrialCounts, count_trials
 from nas.storage.ranking import best_trials, no_network
-from nas.storage.studies import StudyFacts, study_data, study_facts
+from nas.storage.studies import StudyFacts, num_valid_of, study_data, study_facts
 from nas.storage.trials import TRAINED, UNFINISHED, Reason, TrialRecord
 
 STUDY_HEADING = "## Summary of this search"
@@ -74,15 +74,20 @@ def study_note(study: optuna.Study) -> str:
     return "\n\n".join(parts)
 
 
-def trial_note(record: TrialRecord) -> str:
-    """The network of a trial layer by layer, its recipe and its learning curve."""
+def trial_note(record: TrialRecord, num_valid: int | None = None) -> str:
+    """The network of a trial layer by layer, its recipe and its learning curve.
+
+    Args:
+        num_valid: images that it was validated on.
+    """
     candidate = record.candidate
     assert candidate is not None  # one of the best
     architecture, recipe = candidate.architecture, candidate.recipe
     trained = f"{epochs_cell(record)} of its epochs" if record.is_short else "its whole schedule"
+    accuracy = percent(record.valid_accuracy or 0, num_valid)
     parts = [
         TRIAL_HEADING,
-        f"**{record.valid_accuracy or 0:.2%}** of the validation images after {trained}, "
+        f"**{accuracy}** of the validation images after {trained}, "
         f"**{architecture.num_params:,} parameters**, {architecture.num_macs:,} "
         "multiply-accumulates an image.",
     ]
@@ -117,7 +122,7 @@ def trial_note(record: TrialRecord) -> str:
         ),
     ]
     if record.history:
-        parts += ["### Learning curve", _curve(record.history)]
+        parts += ["### Learning curve", _curve(record.history, num_valid)]
     parts.append(f"*Written by nas; what stands above “{TRIAL_HEADING[3:]}” is kept.*")
     return "\n\n".join(parts)
 
@@ -171,9 +176,10 @@ def _task(study: optuna.Study, facts: StudyFacts, counted: TrialCounts) -> str:
 
 
 def _best(study: optuna.Study) -> str:
+    num_valid = num_valid_of(study)
     rows = [
         (
-            f"{r.number}", f"{r.valid_accuracy or 0:.2%}", f"{r.num_params or 0:,}",
+            f"{r.number}", percent(r.valid_accuracy or 0, num_valid), f"{r.num_params or 0:,}",
             f"{r.num_macs or 0:,}", epochs_cell(r),
         )
         for r in best_trials(study, NUM_BEST)
@@ -213,13 +219,13 @@ def _certificates(study: optuna.Study) -> str:
     return "\n\n".join(parts)
 
 
-def _curve(history: Sequence[EpochMetrics]) -> str:
+def _curve(history: Sequence[EpochMetrics], num_valid: int | None) -> str:
     step = -(-len(history) // MOST_EPOCHS)
     chosen = [*history[: -1 : step], history[-1]]  # fmt: skip
     rows = [
         (
             f"{m.epoch}", f"{m.train_loss:.4f}", f"{m.valid_loss:.4f}",
-            f"{m.valid_accuracy:.2%}", f"{m.seconds:.1f}",
+            percent(m.valid_accuracy, num_valid), f"{m.seconds:.1f}",
         )
         for m in chosen
     ]  # fmt: skip

@@ -35,13 +35,16 @@ def write(folder, layers, shape=(1, 9, 9), classes=None, num=20):
     return Expected(x, torch.from_numpy(scores), 1)
 
 
+QUICK = ("residual", "separable", "tied", "average", "strides")
+
+
 def cases():
     """Every network on grey and on coloured images; those of the search spaces come first."""
     for name in NETWORKS:
         for shape in [(1, 9, 9), (3, 9, 10)]:
             if name == "features" and shape[0] > 1:
                 continue  # its residual is for 9 features
-            is_quick = shape[0] == 1 and name in ("residual", "separable", "tied", "average")
+            is_quick = shape[0] == 1 and name in QUICK
             marks = () if is_quick else (pytest.mark.slow,)
             yield pytest.param(name, shape, marks=marks, id=f"{name}-{shape[0]}")
 

@@ -19,6 +19,8 @@ import torch
 from onnx import numpy_helper
 
 import nas
+from nas.candidates.architecture import Architecture
+from nas.candidates.layers import BatchNorm, Conv, DepthwiseConv, Flatten, Linear, ReLU
 from nas.errors import ExportError, VerifyError
 from nas.exporters import onnx_float, onnx_int8
 from nas.exporters.contract import Expected
@@ -48,6 +50,19 @@ def once(tiny_data, tiny_architecture, tmp_path_factory):
 def folder(once, tmp_path):
     """A copy of it elsewhere."""
     return shutil.copytree(once.folder, tmp_path / "elsewhere")
+
+
+def test_network_with_strides_is_exported_and_verified_in_each_format(tiny_data, tmp_path):
+    layers = [
+        Conv(6, 5, stride=2), BatchNorm(), ReLU(), DepthwiseConv(stride=2), BatchNorm(),
+        Conv(5, 2, "valid", stride=2), ReLU(), Flatten(), Linear(4),
+    ]  # fmt: skip
+    trial = trial_of(Architecture(tiny_data.input_shape, layers), tiny_data)
+    formats = ("pytorch", "onnx", "onnx-int8", "html")
+    done = export_trial(*trial, "s", tiny_data, tmp_path / "out", formats=formats)
+    assert [result.name for result in done.results] == list(formats)
+    assert all(result.num_other_labels <= done.num_checked // 20 for result in done.results)
+    assert verify_export(tmp_path / "out").formats == formats
 
 
 def test_both_stand_in_one_folder_and_are_measured_in_onnx_runtime(once, tiny_data):

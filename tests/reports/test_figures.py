@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import optuna
@@ -33,6 +34,16 @@ def test_study_without_a_network_has_no_figures():
     storage = optuna.storages.InMemoryStorage()
     assert figures_of(open_or_create_study(storage, "s", FACTS, DATA, "text")) == {}
     assert figures_of(make_study(1)).keys() == {"nas-accuracy", "nas-curves", "nas-trials"}
+
+
+def test_accuracies_have_the_digits_that_their_images_can_tell():
+    study = make_study(6, data=replace(DATA, num_valid=124))
+    best = best_trials(study, 1)[0]
+    made = figures(study)
+    texts = [text for trace in made["nas-accuracy"]["data"] for text in trace.get("text", [])]
+    score = f"trial {best.number}: {best.valid_accuracy:.1%}"
+    assert any(text.startswith(f"{score}, ") for text in texts)
+    assert score in traces(made["nas-curves"])
 
 
 def test_scores_of_short_schedules_stand_apart_from_whole_ones(study):

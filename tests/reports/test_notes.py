@@ -49,6 +49,16 @@ def test_note_of_an_empty_study_says_that_there_is_no_network():
     assert "```sh\nnas show --study 'a`b c'\n```" in note
 
 
+def test_accuracies_have_the_digits_that_their_images_can_tell():
+    study = make_study(3, data=replace(DATA, num_valid=124))
+    best = best_trials(study)[0]
+    found = f"{best.valid_accuracy:.1%}"
+    assert f"| \N{NO-BREAK SPACE}{found} |" in study_note(study)
+    note = trial_note(best, 124)
+    assert f"**{found}** of the validation images" in note
+    assert f"\N{NO-BREAK SPACE}{found} |" in note.partition("Learning curve")[2]
+
+
 def test_every_outcome_of_a_trial_is_explained():
     assert set(Reason) < set(_MEANINGS)
     labels = {label for label, _ in _MEANINGS.values()}

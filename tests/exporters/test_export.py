@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.errors import ExportError, StudyError
-from nas.exporters import c, c_source, export, export_trial
+from nas.exporters import c, c_source, contract, export, export_trial
 from nas.exporters.check import check_export
 from nas.exporters.quantize import quantize
 from nas.exporters.toolchain import host_compiler
@@ -193,7 +193,7 @@ def test_format_that_is_not_asked_for_leaves_nothing(trained, tiny_data, tmp_pat
 
 def test_integers_without_training_images_are_refused_and_nothing_is_left(trained, tmp_path):
     record, weights, facts = trained
-    with pytest.raises(ExportError, match="training images, and none are at hand"):
+    with pytest.raises(ExportError, match="training images set the ranges"):
         export_trial(record, weights, facts, "s", None, tmp_path / "out", formats=("c",))
     assert list(tmp_path.iterdir()) == []
 
@@ -218,7 +218,7 @@ def test_loss_of_accuracy_is_said_with_what_to_do(trained, tiny_data, tmp_path, 
         network = quantize(graph, images, mean, std)
         return replace(network, weights={k: v >> 7 for k, v in network.weights.items()})
 
-    monkeypatch.setattr(c, "quantize", coarse)
+    monkeypatch.setattr(contract, "quantize", coarse)
     record, weights, facts = trained
     done = export_trial(
         record, weights, facts, "s", tiny_data, tmp_path / "out", formats=("c",), calibration=20

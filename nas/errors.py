@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterator
 
 # Parameters of a URL that say a password, or where one is.
@@ -107,7 +108,7 @@ def option(name: str, value: object = None) -> str:
     if not _is_shell:
         return name if value is None else f"{name}={value!r}"
     dashed = f"--{name.replace('_', '-')}"
-    return dashed if value is None or value is True else f"{dashed} {value}"
+    return dashed if value is None or value is True else f"{dashed} {shlex.quote(str(value))}"
 
 
 def command(verb: str, **options: object) -> str:

@@ -6,6 +6,7 @@ A study's user attributes have the names of the fields of `StudyFacts`.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import unicodedata
 import warnings
@@ -203,11 +204,17 @@ def open_or_create_study(
     difference = study_data(study).first_difference(data) or before.first_difference(facts)
     if difference:
         raise StudyError(
-            f"study {name!r} cannot go on: {difference}. Go back to what it was, or start one by "
-            f"another {option('study')} or {option('storage')}"
+            f"study {name!r} cannot go on: {difference}. Go back to what it was, or start "
+            f"another, such as {option('study', _free_name(storage, name))}"
         )
     check_attributes(study.get_trials(deepcopy=False))  # before anything is written
     return study
+
+
+def _free_name(storage: BaseStorage, name: str) -> str:
+    """A name like this one that no study has: `digits-2`."""
+    taken = set(study_names(storage))
+    return next(free for n in itertools.count(2) if (free := f"{name[:120]}-{n}") not in taken)
 
 
 def _write_facts(

@@ -84,7 +84,7 @@ def test_study_that_searched_something_else_is_refused_with_the_difference(stora
     with pytest.raises(StudyError) as error:
         open_or_create_study(storage, "s", replace(FACTS, **change), DATA, "text")
     assert words in str(error.value)
-    assert "start one by another study or storage" in str(error.value)
+    assert str(error.value).endswith("or start another, such as study='s-2'")
     assert "\n" not in str(error.value)
 
 

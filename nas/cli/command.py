@@ -157,6 +157,8 @@ def message_of(error: click.UsageError) -> str:
     elif isinstance(error, click.NoSuchCommand):
         verbs = _verbs(error)
         near = difflib.get_close_matches(error.command_name, verbs, n=1)
+        if error.command_name in ("help", "version"):
+            near = [f"nas --{error.command_name}"]
         meant = f"did you mean {near[0]}? " if near else ""
         said = f"there is no verb {error.command_name!r}: {meant}there are {', '.join(verbs)}"
     elif isinstance(error, click.BadOptionUsage):
@@ -180,11 +182,20 @@ def _hint(error: click.NoSuchOption) -> str:
     root = error.ctx.find_root()
     every = {"nas": root.command} | {f"nas {name}": c for name, c in _verbs(error).items()}
     having = [name for name, command in every.items() if typed in _options_of(command)]
-    if having:
-        return f" (an option of {', '.join(having)})"
     near = [name for name in known if name.startswith(typed)] if len(typed) > 3 else []
+    if having and not near:
+        return f" (an option of {', '.join(having)})"
+    near = near or _values_that_are(typed.lstrip("-"), known)
     near = near or difflib.get_close_matches(typed, known, n=1)
     return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
+def _values_that_are(word: str, options: Mapping[str, click.Parameter]) -> list[str]:
+    """`--format onnx` for `onnx`: the options that take this word as a value, with it."""
+    suggested = (
+        (name, getattr(param.type, "suggestions", list)) for name, param in options.items()
+    )
+    return [f"{name} {word}" for name, words in suggested if word in words()]
 
 
 def _verbs(error: click.UsageError) -> Mapping[str, click.Command]:

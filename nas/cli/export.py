@@ -17,7 +17,7 @@ from nas.cli.options import (
     whole,
 )
 from nas.cli.say import say
-from nas.cli.values import Folder
+from nas.cli.values import Folder, Formats
 
 FORM = "In which form"
 
@@ -27,7 +27,7 @@ FORM = "In which form"
     [
         trial_argument("number of a trial, or 'best' (default: best)"),
         Option(
-            "--format", type=str, metavar="NAMES", default="pytorch", group=FORM,
+            "--format", type=Formats(), metavar="NAMES", default="pytorch", group=FORM,
             help="pytorch: one file that needs torch alone; c: int8 C99 for small devices; onnx, "
             "onnx-int8: for ONNX Runtime; html: a page to draw on, int8 in JavaScript; several "
             "with commas; all: what can be written here",

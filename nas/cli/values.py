@@ -104,7 +104,10 @@ class Trial(Whole):
         super().__init__(0, 10**9)
 
     def read(self, text: str) -> Any:
-        return text if text == "best" else super().read(text)
+        try:
+            return text if text == "best" else super().read(text)
+        except ValueError as error:
+            raise ValueError(f"is not best, and {error}; a study is named with --study") from None
 
     def suggestions(self) -> Iterable[str]:
         return ["best"]
@@ -129,6 +132,18 @@ class Checked(Value):
     def read(self, text: str) -> str:
         self.parse(text)
         return text
+
+
+class Formats(Value):
+    """Names of export formats with commas between them, which the exporters check."""
+
+    NAMES = ("pytorch", "c", "onnx", "onnx-int8", "html", "all")
+
+    def read(self, text: str) -> str:
+        return text
+
+    def suggestions(self) -> Iterable[str]:
+        return self.NAMES
 
 
 class Text(Value):

@@ -280,6 +280,19 @@ def test_abbreviated_option_is_refused_with_those_that_begin_so(refuse, typed, m
     assert f"there is no option {typed} (did you mean {meant}?)" in refuse(*DIGITS, typed, "1")
 
 
+def test_option_of_another_verb_is_told_the_like_of_this_one(refuse):
+    assert "there is no option --seed (did you mean --seeds?)" in refuse("certify", "--seed", "3")
+
+
+def test_format_that_was_given_as_an_option_is_told_how_to_give_it(refuse):
+    assert "--onnx (did you mean --format onnx?)" in refuse("export", "--onnx")
+
+
+@pytest.mark.parametrize("word", ["help", "version"])
+def test_word_that_is_an_option_in_the_place_of_a_verb_is_told_so(refuse, word):
+    assert f"there is no verb '{word}': did you mean nas --{word}?" in refuse(word)
+
+
 def test_json_and_quiet_exclude_each_other(refuse):
     assert "not allowed with" in refuse(*DIGITS, "--json", "--quiet")
 

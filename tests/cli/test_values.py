@@ -6,7 +6,8 @@ import click
 import pytest
 
 from nas.candidates.budget import LARGEST_BUDGET, LARGEST_LIMIT
-from nas.cli.values import Count, Counts, Trial, Whole
+from nas.cli.values import Count, Counts, Formats, Trial, Whole
+from nas.exporters.formats import ALL, FORMATS
 
 
 def read(kind, text):
@@ -102,6 +103,12 @@ def test_trial_is_a_number_or_best():
     assert "no whole number" in refusal(Trial(), "Best")
 
 
+def test_name_of_a_study_in_the_place_of_a_trial_is_told_its_option():
+    line = refusal(Trial(), "mnist-20k")
+    assert "is not best, and is no whole number" in line
+    assert "--study" in line
+
+
 def test_message_repeats_no_more_than_the_beginning_of_a_value():
     line = refusal(Whole(1, 9), "9" * 5000)
     assert line == f"'{'9' * 40}' is no whole number from 1 to 9"
@@ -109,3 +116,7 @@ def test_message_repeats_no_more_than_the_beginning_of_a_value():
 
 def test_message_repeats_no_password():
     assert "hunter2" not in refusal(Whole(1, 9), "postgresql://me:hunter2@host/x")
+
+
+def test_formats_that_a_shell_completes_are_those_of_the_exporters():
+    assert [*Formats().suggestions()] == [*FORMATS, ALL]

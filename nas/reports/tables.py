@@ -321,17 +321,23 @@ def forecast_report(found: CheckResult) -> RenderableType:
     is_all = expected.num_trials < config.trials
     search = (
         f"{count(expected.num_trials, 'candidate')}{' (the space has no more)' if is_all else ''}, "
-        f"{at_once}: {about} "
-        f"{duration_text(expected.seconds_likely)} with {option('pruner', config.pruner)}"
+        f"{at_once}: {_with_word(about, expected.seconds_likely)} "
+        f"with {option('pruner', config.pruner)}"
     )
     if expected.seconds_likely < expected.seconds_most:
         search += f", {duration_text(expected.seconds_most)} if none is stopped"
     lines = [
-        f"one full training of {count(config.epochs, 'epoch')}, {at_once}: about "
-        f"{duration_text(expected.seconds_each)} on {found.device}",
+        f"one full training of {count(config.epochs, 'epoch')}, {at_once}: "
+        f"{_with_word('about', expected.seconds_each)} on {found.device}",
         search,
     ]
     return Group(*lines, *([plan_text(found.plan)] if found.plan else []))
+
+
+def _with_word(word: str, seconds: float) -> str:
+    """`about 3 s`, and `under 1 s` without the word."""
+    text = duration_text(seconds)
+    return text if text.startswith("under") else f"{word} {text}"
 
 
 def ladder_report(points: Sequence[Point], budgets: Sequence[int]) -> RenderableType:

@@ -336,6 +336,14 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
     assert list(folder.iterdir()) == []
 
 
+def test_check_of_a_training_under_a_second_says_so_without_about(
+    folder, steady, capsys, monkeypatch
+):
+    monkeypatch.setattr("nas.searching.estimate._seconds_an_epoch", lambda *_: 0.01)
+    assert main([*CHECK, "--budget", "3k", "--trials", "1", "--epochs", "1"]) == 0
+    assert "one full training of 1 epoch, 1 at a time: under 1 s on " in capsys.readouterr().out
+
+
 def test_check_says_how_many_bytes_networks_have_with_so_many_bits(folder, steady, capsys):
     limits = ("--bits", "8", "--max-weight-bytes", "3k")
     assert main([*CHECK, "--budget", "3k", *limits]) == 0

@@ -115,12 +115,15 @@ class StudyResult:
         ]
         return pandas.DataFrame(rows)
 
-    def _percent(self, accuracy: float | None) -> str:
+    def accuracy_text(self, accuracy: float | None) -> str:
+        """In percent, with the decimals that the validation images can tell."""
         return percent(accuracy or 0.0, num_valid_of(self.optuna_study))
 
     def __repr__(self) -> str:
         best = next(iter(best_trials(self.optuna_study, 1)), None)
-        found = "no network yet" if best is None else f"best {self._percent(best.valid_accuracy)}"
+        found = (
+            "no network yet" if best is None else f"best {self.accuracy_text(best.valid_accuracy)}"
+        )
         return f"<StudyResult {self.name!r}: {found}>"
 
 
@@ -203,7 +206,7 @@ class TrialResult:
         return candidate
 
     def __repr__(self) -> str:
-        score = "no score" if self.accuracy is None else self.study._percent(self.accuracy)
+        score = "no score" if self.accuracy is None else self.study.accuracy_text(self.accuracy)
         return f"<TrialResult {self.number} of {self.study.name!r}: {score}>"
 
 

@@ -98,7 +98,7 @@ def test_docstring_says_what_it_is_and_where_it_came_from(architecture):
     text = ast.get_docstring(
         ast.parse(network_source(architecture, provenance(), "ab", (0.1,), (0.3,)))
     )
-    for words in ("a study, trial 7", "98.76%", f"{architecture.num_params:,}", "seed 42", "10x10"):
+    for words in ("a study, trial 7", "98.8%", f"{architecture.num_params:,}", "seed 42", "10x10"):
         assert words in text
     assert "after 19 epochs" in text
 

@@ -19,8 +19,7 @@ from nas.errors import StorageFailedError, StudyError
 from nas.searching import ledger
 from nas.searching.config import SearchConfig
 from nas.spaces.task import Task
-from nas.storage import database as storage_module
-from nas.storage import leases, retry
+from nas.storage import leases, retry, sqlite_file
 from nas.storage.counts import count_trials
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.internals import set_state
@@ -105,7 +104,7 @@ def test_search_loses_nothing_and_counts_nothing_twice_when_answers_do_not_come_
 
 
 def test_lock_of_another_program_is_waited_for(storage, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage_module, "_TRY_SECONDS", 0)
+    monkeypatch.setattr(sqlite_file, "_TRY_SECONDS", 0)
     storage.engine.dispose()
     study = optuna.create_study(storage=storage)
     other = sqlite3.connect(tmp_path / "s.db", check_same_thread=False)
@@ -306,7 +305,7 @@ def test_reading_is_tried_again_as_well(storage):
 def test_lock_that_outlasts_all_tries_ends_the_search_in_one_line_and_nothing_is_lost(
     tiny_data, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(storage_module, "_TRY_SECONDS", 0)
+    monkeypatch.setattr(sqlite_file, "_TRY_SECONDS", 0)
     monkeypatch.setattr(retry, "RETRY_SECONDS", 0.1)
     url = f"sqlite:///{tmp_path}/s.db"
     storage = open_storage(url, create=True)

@@ -38,7 +38,9 @@ def away(urls):
     store.keep(trial, WEIGHTS, BEST)
     record_result(trial, BEST)
     study.tell(trial, BEST.valid_accuracy)
-    record_run(study, make_run(Protocol.HONEST, 5, artifact_id=store.save(CERTIFIED)))
+    record_run(
+        study, make_run(Protocol.HONEST, 5, artifact_id=store.save(CERTIFIED, "trial-5-honest-0"))
+    )
     (store.artifact_dir / "of-another").write_bytes(b"")
     return study
 

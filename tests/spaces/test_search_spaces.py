@@ -272,7 +272,9 @@ def drawn_with_shares(blocks, task, num, seed=3):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limits", LIMITS, ids=["parameters", "macs", "activations", "all"])
+@pytest.mark.parametrize(
+    "limits", LIMITS, ids=["parameters", "macs", "activations", "all", "device"]
+)
 @pytest.mark.parametrize("budget", [1_000, 5_000, 20_000, 100_000])
 @pytest.mark.parametrize("shape", IMAGES, ids=str)
 def test_blocks_propose_nothing_over_any_limit(blocks, shape, budget, limits):
@@ -309,7 +311,7 @@ def test_blocks_draw_shares_from_more_than_half_to_all_of_the_budget(blocks):
     assert 0.95 < max(shares) <= 1
 
 
-@pytest.mark.parametrize("limits", LIMITS[1:], ids=["macs", "activations", "all"])
+@pytest.mark.parametrize("limits", LIMITS[1:], ids=["macs", "activations", "all", "device"])
 def test_blocks_that_a_limit_binds_come_near_to_it(blocks, limits):
     task = Task((1, 28, 28), 10, 20_000, limits=limits)
     nearest = [

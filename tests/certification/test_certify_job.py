@@ -14,6 +14,7 @@ from PIL import Image
 from nas.candidates.candidate import Candidate
 from nas.certification.records import Protocol, openings, read_runs
 from nas.cli.main import main
+from nas.metrics import percent
 from nas.storage.database import open_storage
 from nas.storage.ranking import best_trials, find_trial
 from nas.storage.studies import open_study
@@ -120,6 +121,6 @@ def test_interrupted_certification_keeps_what_is_done_and_says_how_to_go_on():
     assert errors == ""
     assert rest.splitlines()[-1] == f"go on with: nas {' '.join(arguments)}"
     (run,) = read_runs(study(), Protocol.VALIDATION, first)
-    assert f"{run.accuracy:.2%} (1 seed)" in rest
+    assert f"{percent(run.accuracy, 124)} (1 seed)" in rest
     assert read_runs(study(), Protocol.VALIDATION, second) == []
     assert openings(study()) == []

@@ -16,6 +16,7 @@ from nas.cli.main import main
 from nas.data.folder import list_images
 from nas.data.picture import read_picture
 from nas.data.preparation import Preparation
+from nas.metrics import percent
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +69,8 @@ def test_photographs_go_all_the_way_as_they_were_prepared(photos, tmp_path, caps
     assert main([*search, "--trials", "1"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     notes = [event["text"] for event in events if event["event"] == "note"]
-    assert notes == [DECIDED, f"{HEIC}train/dot/new.heic"]
+    assert notes[:2] == [DECIDED, f"{HEIC}train/dot/new.heic"]
+    assert [note.partition(",")[0] for note in notes[2:3]] == ["only 12 images to validate on"]
     started = next(event for event in events if event["event"] == "search_started")
     assert (started["num_train"], started["num_valid"]) == (90, 12)
 
@@ -117,7 +119,7 @@ def test_photographs_go_all_the_way_as_they_were_prepared(photos, tmp_path, caps
         labels = network.load()(network.normalise(torch.stack(images))).argmax(1).tolist()
     right = [network.CLASSES[label] for label in labels]
     accuracy = np.mean([name == path.parent.name for name, path in zip(right, valid, strict=True)])
-    assert f"validation accuracy {accuracy:.2%}" in printed
+    assert f"validation accuracy {percent(accuracy, 12)}" in printed
 
     # So does `nas predict`, with the export and with the trial.
     printed = []

@@ -17,7 +17,7 @@ def spaces() -> int:
     width = max((len(entry.name) for entry in entries), default=0)
     columns = shutil.get_terminal_size().columns
     for entry in entries:
-        if sys.stdout.isatty():  # those that came with nas need no path there
+        if sys.stdout is not None and sys.stdout.isatty():  # those that came with nas need no path there
             where = f"  ({entry.path})" if not entry.path.is_absolute() else ""
             say(_entry_text(f"{entry.name:{width}}  ", entry.summary + where, columns))
         else:

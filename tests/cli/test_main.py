@@ -884,7 +884,7 @@ def test_search_whose_output_nobody_reads_ends_quietly_and_can_go_on(cwd, run, h
     assert (done.returncode, done.stderr) == (1, "")
     again = in_shell(SEARCH_IN_SHELL)
     assert (again.returncode, again.stderr) == (0, "")
-    assert "the study holds 1 trained candidates" in again.stdout
+    assert "the study holds 1 trained candidate," in again.stdout
 
 
 @pytest.mark.slow

@@ -16,8 +16,9 @@ def spaces() -> int:
     entries = nas.list_spaces()
     width = max((len(entry.name) for entry in entries), default=0)
     columns = shutil.get_terminal_size().columns
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
     for entry in entries:
-        if sys.stdout is not None and sys.stdout.isatty():  # those that came with nas need no path there
+        if is_terminal:  # those that came with nas need no path there
             where = f"  ({entry.path})" if not entry.path.is_absolute() else ""
             say(_entry_text(f"{entry.name:{width}}  ", entry.summary + where, columns))
         else:

@@ -22,8 +22,8 @@ from nas.spaces.task import Task
 from nas.training import TrainResult, engine, step, train
 from nas.training.augmentation import augment
 from nas.training.device import default_workers, fastest_precision
-from nas.training.messages import EpochDone, Job, Trained
-from nas.training.pool import WorkerPool
+from nas.training.messages import Failed, Job
+from nas.training.pool import WorkerPool, train_all
 
 
 def networks(number: int) -> list[Architecture]:
@@ -150,17 +150,12 @@ def all_workers(
     with WorkerPool(data, device, precision, default_workers(device)) as pool:
 
         def run(recipe: Recipe) -> list[TrainResult]:
-            for number in range(pool.num_workers):
-                pool.start(Job(number, architecture, recipe, seed=number))
+            jobs = [Job(n, architecture, recipe, seed=n) for n in range(pool.num_workers)]
             results = []
-            while pool.num_idle < pool.num_workers:
-                for message in pool.wait(600):
-                    if isinstance(message, EpochDone):
-                        pool.answer(message.number, stop=False)
-                    elif isinstance(message, Trained):
-                        results.append(message.result)
-                    else:
-                        raise SystemExit(message.detail)
+            for message in train_all(pool, jobs):
+                if isinstance(message, Failed):
+                    raise SystemExit(message.detail)
+                results.append(message.result)
             return results
 
         # Workers live as long as a search: their start, like the imports of the other arms, is not

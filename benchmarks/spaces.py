@@ -89,7 +89,7 @@ def run_space(space: str, repeat: int, until: float) -> dict[str, Any] | None:
         "answers": answers(ends, meter.most, repeat, options.seeds),
         "num_proposals": len(study.trials),
         "seconds": round(searched, 1),
-        "device": device_name(torch.device("cpu"), PRECISION),
+        "device": device_name(torch.device("cpu"), PRECISION, "eager"),
     }
 
 

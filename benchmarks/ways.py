@@ -61,6 +61,7 @@ class OneWorker:
 
     device = torch.device("cpu")
     precision = PRECISION
+    engine = "eager"
     num_workers = 1
 
     def __init__(self, data: Dataset, meter: Meter) -> None:

@@ -215,7 +215,8 @@ def test_training_that_hangs_is_ended_and_costs_its_own_candidate(
         return messages
 
     pool.start(Job(0, tiny_architecture, LONG, seed=0))
-    hear()
+    while not any(isinstance(message, EpochDone) for message in hear()):
+        pass
     os.kill(pool._workers[0].process.pid, signal.SIGSTOP)
     pool.start(Job(1, tiny_architecture, LONG, seed=0))
     failed = []

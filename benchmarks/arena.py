@@ -72,6 +72,7 @@ class ToyPool:
 
     device = torch.device("cpu")
     precision = torch.float32
+    engine = "eager"
     num_workers = 1
     num_train, num_valid = len(DATA.train_index), len(DATA.valid_index)
 

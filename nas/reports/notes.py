@@ -6,7 +6,6 @@ Narrow on purpose: the dashboard makes its page as wide as the widest line of a 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 
 import optuna
@@ -200,7 +199,7 @@ def _outcomes(counted: TrialCounts) -> str:
 
 
 def _next(study: optuna.Study, winner: TrialRecord | None, counted: TrialCounts) -> str:
-    name = shlex.quote(study.study_name)
+    name = study.study_name
     if winner is None or counted.num_running:
         lines = [command("show", study=name)]
     elif decided_trial(study) is None:

@@ -5,7 +5,6 @@ Nothing on it says where it was made: no paths, no host names, no addresses of d
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import PurePath
@@ -164,7 +163,7 @@ def _answer(
             "note",
         )
     which = "" if best is not None and best.number == winner.number else f" {winner.number}"
-    page.command(command(f"export{which}", study=shlex.quote(study.study_name), out="winner"))
+    page.command(command(f"export{which}", study=study.study_name, out="winner"))
 
 
 def accuracy_of(study: optuna.Study, data: DataFacts, winner: TrialRecord) -> tuple[str, str]:
@@ -253,7 +252,7 @@ def _certificates(page: HtmlPage, study: optuna.Study) -> None:
             "gives another one."
         )
     if decided_trial(study) is None and best_trial(study) is not None:
-        page.command(command("certify", study=shlex.quote(study.study_name)))
+        page.command(command("certify", study=study.study_name))
 
 
 def _leaderboard(page: HtmlPage, study: optuna.Study) -> None:
@@ -287,10 +286,10 @@ def _reproduce(
     is_ours = facts.space in {entry.name for entry in list_spaces()}
     options: dict[str, object] = {
         "budget": facts.budget,
-        "dataset": shlex.quote(f"./{source}" if is_folder else source),
+        "dataset": f"./{source}" if is_folder else source,
     }
     if facts.space != DEFAULT:
-        options["space"] = shlex.quote(facts.space if is_ours else f"./{facts.space}.py")
+        options["space"] = facts.space if is_ours else f"./{facts.space}.py"
     for name, value, default in (
         ("max_macs", facts.max_macs, None), ("max_weight_bytes", facts.max_weight_bytes, None),
         ("max_activation_bytes", facts.max_activation_bytes, None),
@@ -303,7 +302,7 @@ def _reproduce(
         if value != default:
             options[name] = value
     options["trials"] = max(count_trained(count_trials(study).counts), 1)
-    options["study"] = shlex.quote(f"{study.study_name}-again")
+    options["study"] = f"{study.study_name}-again"
     page.command(command("search", **options))
     page.paragraph(
         f"With {option('sampler')}, {option('pruner')}, {option('timeout')} and "

@@ -26,6 +26,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from fractions import Fraction
@@ -65,29 +66,47 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="searches at a time")
     parser.add_argument("--hours", type=float, default=24.0, help="begin nothing after these")
     options = parser.parse_args()
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    wanted = [(arm, n) for n in range(options.repeats) for arm in options.arms]
     setting = [options.images, options.trainings]
+    table(run_missing(run_arm, "arm", wanted, setting, RESULTS, options), options)
+
+
+def run_missing(
+    run_one: Callable[[str, int, float], dict[str, Any] | None],
+    kind: str,
+    wanted: Sequence[tuple[str, int]],
+    setting: list[int],
+    path: Path,
+    options: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    """Run what a file does not hold yet; each run is kept there when it ends.
+
+    Args:
+        run_one: called with a name, a repeat, and the time after which it begins nothing.
+        kind: what the name is of, in the file: arm or space.
+        setting: runs of other settings stay in the file, and are not returned.
+    """
+    kept = json.loads(path.read_text()) if path.exists() else []
     mine = [run for run in kept if run["setting"] == setting]
     others = [run for run in kept if run["setting"] != setting]
-    done = {(run["arm"], run["repeat"]) for run in mine}
-    wanted = [(arm, n) for n in range(options.repeats) for arm in options.arms]
+    done = {(run[kind], run["repeat"]) for run in mine}
     todo = [run for run in wanted if run not in done]
     until = time.time() + 3600 * options.hours
     context = get_context("spawn")
     with ProcessPoolExecutor(options.workers, context, prepare, (options,)) as pool:
-        for ended in as_completed([pool.submit(run_arm, *task, until) for task in todo]):
+        for ended in as_completed([pool.submit(run_one, *task, until) for task in todo]):
             if ended.exception():
                 pool.shutdown(cancel_futures=True)
             run = ended.result()
             if run is None:
                 continue
             mine.append(run | {"setting": setting})
-            part = RESULTS.with_suffix(".part")
+            part = path.with_suffix(".part")
             part.write_text(json.dumps([*others, *mine], indent=1) + "\n")
-            part.replace(RESULTS)
-            print(f"# {run['arm']} {run['repeat']}: {[a['truth'] for a in run['answers']]}, "
+            part.replace(path)
+            print(f"# {run[kind]} {run['repeat']}: {[a['truth'] for a in run['answers']]}, "
                   f"{run['seconds']:.0f} s", file=sys.stderr, flush=True)  # fmt: skip
-    table(mine, options)
+    return mine
 
 
 STATE: dict[str, Any] = {}  # of each process: options and images

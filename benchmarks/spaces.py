@@ -12,18 +12,14 @@ benchmarks/results/spaces.json when it ends, and the script goes on where it was
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
-from search import CHECKPOINTS, STATE, Errors, answers, lead, prepare
+from search import CHECKPOINTS, STATE, Errors, answers, lead, run_missing
 from ways import PRECISION, Meter, search
 
 from nas.certification.statistics import mean_of
@@ -47,29 +43,10 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0, help="begin nothing after these")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file with what was measured")
     options = parser.parse_args()
-    kept = json.loads(options.out.read_text()) if options.out.exists() else []
-    setting = [options.budget, options.images, options.trainings]
-    mine = [run for run in kept if run["setting"] == setting]
-    others = [run for run in kept if run["setting"] != setting]
-    done = {(run["space"], run["repeat"]) for run in mine}
     wanted = [(space, n) for n in range(options.repeats) for space in options.spaces]
-    todo = [run for run in wanted if run not in done]
-    until = time.time() + 3600 * options.hours
-    context = get_context("spawn")
-    with ProcessPoolExecutor(options.workers, context, prepare, (options,)) as pool:
-        for ended in as_completed([pool.submit(run_space, *task, until) for task in todo]):
-            if ended.exception():
-                pool.shutdown(cancel_futures=True)
-            run = ended.result()
-            if run is None:
-                continue
-            mine.append(run | {"setting": setting})
-            part = options.out.with_suffix(".part")
-            part.write_text(json.dumps([*others, *mine], indent=1) + "\n")
-            part.replace(options.out)
-            print(f"# {run['space']} {run['repeat']}: {[a['truth'] for a in run['answers']]}, "
-                  f"{run['seconds']:.0f} s", file=sys.stderr, flush=True)  # fmt: skip
-    print("\n".join(table(mine, options)))
+    setting = [options.budget, options.images, options.trainings]
+    runs = run_missing(run_space, "space", wanted, setting, options.out, options)
+    print("\n".join(table(runs, options)))
 
 
 def run_space(space: str, repeat: int, until: float) -> dict[str, Any] | None:

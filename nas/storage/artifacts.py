@@ -206,12 +206,12 @@ class WeightsStore:
     def _metas(self, study_or_trial: optuna.Study | FrozenTrial) -> Iterator[ArtifactMeta]:
         if isinstance(study_or_trial, FrozenTrial) and not has_artifacts(study_or_trial):
             return  # Optuna would ask the database for each trial
-        for meta in get_all_artifact_meta(study_or_trial, storage=storage_of(self.study)):
-            name = meta.artifact_id
-            # A name in a stranger's database may lead elsewhere.
-            is_ours = _OURS.fullmatch(meta.filename) is not None and name == Path(name).name
-            if is_ours and self._file(meta).is_file():
-                yield meta
+        storage = storage_of(self.study)
+        try:
+            ours = list(filter(_is_ours, get_all_artifact_meta(study_or_trial, storage=storage)))
+        except (KeyError, TypeError, ValueError):
+            return  # the database is damaged there: as if the weights were gone
+        yield from (meta for meta in ours if self._file(meta).is_file())
 
     def _file(self, meta: ArtifactMeta) -> Path:
         """Where a weights file stands: a renamed database finds it in the folder that has its old
@@ -224,6 +224,15 @@ class WeightsStore:
     def _folders_beside(self) -> list[Path]:
         """Looked for once: most weights that a study knows of were deleted, and are nowhere."""
         return sorted(self.artifact_dir.absolute().parent.glob(f"*{FOLDER_END}"))
+
+
+def _is_ours(meta: ArtifactMeta) -> bool:
+    """Whether a file holds weights; its name in a stranger's database may lead elsewhere."""
+    return (
+        _OURS.fullmatch(meta.filename) is not None
+        and meta.artifact_id == Path(meta.artifact_id).name
+        and isinstance(meta.mimetype, str)
+    )
 
 
 def fill(model: nn.Module, state_dict: dict[str, Tensor], whose: str) -> None:

@@ -219,6 +219,25 @@ def test_name_that_leads_out_of_the_folder_is_never_followed(store, name):
 
 
 @pytest.mark.parametrize(
+    "content",
+    ['{"artifact_ie": "a"}', "no JSON", "[]", "5", "null",
+     '{"artifact_id": 5, "filename": "weights.safetensors", "mimetype": "", "encoding": null}',
+     '{"artifact_id": "a", "filename": null, "mimetype": "", "encoding": null}',
+     '{"artifact_id": "a", "filename": "weights.safetensors", "mimetype": null, "encoding": null}'],
+)  # fmt: skip
+def test_damaged_note_of_weights_is_as_if_they_were_gone(store, content):
+    number = complete(store, 0.5)
+    (store.artifact_dir / "a").write_bytes(save({"w": torch.ones(3)}))
+    attrs = store.study.get_trials(deepcopy=False)[number].system_attrs
+    (key,) = (key for key in attrs if key.startswith("artifacts:"))
+    attrs[key] = content  # a finished trial's cannot be set in another way
+    with pytest.raises(StudyError, match=r"the weights of study .* are not in"):
+        store.load(number)
+    better = complete(store, 0.6)
+    assert torch.equal(store.load(better)["w"], torch.full((3,), 0.6))
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda d: d.pop("0.bias"), r"nothing for 0.bias, not shape \(2,\)"),

@@ -37,11 +37,11 @@ class Point:
 
 def points_of(studies: Sequence[optuna.Study]) -> list[Point]:
     """Every network that was trained to its end."""
-    return [
-        Point(study.study_name, record, num_valid_of(study))
-        for study in studies
-        for record in best_trials(study)
-    ]
+    points: list[Point] = []
+    for study in studies:
+        name, num_valid = study.study_name, num_valid_of(study)  # each look is a query
+        points += (Point(name, record, num_valid) for record in best_trials(study))
+    return points
 
 
 def best_under(points: Sequence[Point], budget: int) -> Point | None:

@@ -154,9 +154,10 @@ def curves_plot(study: optuna.Study, width: float = WIDE, most: int = 5) -> Pict
     for record in grey:
         picture.add(_curve(record, x, y, "grey", 1.2))
     entries: list[Entry] = []
+    num_valid = num_valid_of(study)
     for ink, record in reversed(list(zip(SERIES, best, strict=False))):
         picture.add(_curve(record, x, y, ink, 2.2))
-        score = metrics.percent(record.valid_accuracy or 0.0, num_valid_of(study))
+        score = metrics.percent(record.valid_accuracy or 0.0, num_valid)
         name = f"trial {record.number}: {score}"
         if record.is_short:
             name += f", {record.schedule_text}"

@@ -18,8 +18,8 @@ from pathlib import Path
 from published import PUBLISHED, Published
 
 import nas
-from nas.certification.records import Protocol, Run, last_certified, read_runs
-from nas.certification.statistics import mean_of
+from nas.certification.records import Protocol, Run, last_certified, read_runs, stack
+from nas.certification.statistics import accuracy_of, mean_of
 from nas.errors import StudyError
 from nas.reports.axes import Entry, Scale, frame, legend, mark_point, percent, thousands
 from nas.reports.picture import SMALL, Dots, Line, Picture, Text
@@ -123,13 +123,12 @@ def table(champions: Sequence[Champion]) -> list[str]:
     ]
     for champion in champions:
         record, name = champion.record, champion.study.name
-        accuracies = champion.accuracies
-        summary = mean_of(accuracies)
+        summary = accuracy_of(stack(champion.honest))
         mean, interval = f"{summary.mean:.2%} (1 seed)", "-"
         if summary.num_seeds > 1:
             spread = f"{100 * summary.mean:.3f} ± {100 * summary.std:.3f} %"
             mean = f"{spread} ({summary.num_seeds} seeds)"
-            interval = f"{100 * summary.low:.3f} to {100 * min(summary.high, 1):.3f}"
+            interval = f"{100 * summary.low:.3f} to {100 * summary.high:.3f}"
         watched = "-"
         if champion.watched:
             best = max(run.best_accuracy for run in champion.watched)

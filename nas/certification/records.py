@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from nas.certification.statistics import Answers
 from nas.errors import StudyError, command, option
@@ -52,7 +53,7 @@ class Run:
     seed: int
     accuracy: float | None  # 0..1 after the last epoch; None until the test set is opened
     loss: float | None
-    is_right: Answers | None  # (N,) for each image, after the last epoch
+    is_right: NDArray[np.bool_] | None  # (N,) for each image, after the last epoch
     history: tuple[EpochMetrics, ...]  # HONEST: measured on images that were trained on
     train_seconds: float
     device: str
@@ -179,14 +180,14 @@ def mean_over_seeds(values: Iterable[float | None]) -> float:
     return float(np.mean([value for value in values if value is not None]))
 
 
+def answers_of(runs: Sequence[Run]) -> list[NDArray[np.bool_]]:
+    """Of each measured run its answers, (N,); of FOLDS those of one fold."""
+    return [run.is_right for run in runs if run.is_right is not None]
+
+
 def stack(runs: Sequence[Run]) -> Answers:
     """Answers of all runs, (S, N)."""
-    return np.stack([run.is_right for run in runs if run.is_right is not None])
-
-
-def stack_folds(runs: Sequence[Run]) -> Answers:
-    """Answers on the images of all folds, one fold after another, (1, N)."""
-    return np.concatenate([run.is_right for run in runs if run.is_right is not None])[np.newaxis]
+    return np.stack(answers_of(runs))
 
 
 def _to_json(run: Run) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import optuna
 from nas.certification.records import (
     Protocol,
     Run,
+    answers_of,
     certified_trials,
     last_decision,
     mean_over_seeds,
@@ -17,9 +19,15 @@ from nas.certification.records import (
     order_by_choice,
     read_runs,
     stack,
-    stack_folds,
 )
-from nas.certification.statistics import compare, compare_folds, errors_in_common, mean_of
+from nas.certification.statistics import (
+    Mean,
+    accuracy_of,
+    accuracy_of_folds,
+    compare,
+    compare_folds,
+    mean_of,
+)
 from nas.errors import count
 from nas.metrics import decimals, percent
 from nas.storage.ranking import best_trial, find_trial
@@ -90,7 +98,7 @@ def decided_trial(study: optuna.Study) -> int | None:
     runs = _whole_folds(study)
     if len(runs) < 2:
         return None
-    return order_by_choice(runs, stack_folds(next(iter(runs.values()))).shape[1])[0]
+    return order_by_choice(runs, _num_in_folds(runs))[0]
 
 
 def _whole_folds(study: optuna.Study) -> dict[int, list[Run]]:
@@ -99,6 +107,11 @@ def _whole_folds(study: optuna.Study) -> dict[int, list[Run]]:
     runs = {trial: measured_runs(study, Protocol.FOLDS, trial) for trial in trials}
     num_folds = max(map(len, runs.values()), default=0)
     return {trial: some for trial, some in runs.items() if len(some) == num_folds}
+
+
+def _num_in_folds(runs: dict[int, list[Run]]) -> int:
+    """Images in all folds together, on which each of these trials was measured."""
+    return sum(map(len, answers_of(next(iter(runs.values())))))
 
 
 def winner_of(study: optuna.Study) -> TrialRecord | None:
@@ -112,28 +125,27 @@ def measured_runs(study: optuna.Study, protocol: Protocol, trial: int) -> list[R
     return [run for run in read_runs(study, protocol, trial) if run.accuracy is not None]
 
 
-def spread(
-    accuracies: Sequence[float | None], num_images: int | None = None, what: str = "seed"
-) -> str:
-    """Mean over seeds, standard deviation of one training, interval of the mean; in percent.
+def spread_of(runs: Sequence[Run]) -> str:
+    """Mean over seeds, or folds, of one candidate's trainings as they ended, with the standard
+    deviation of one training and the interval of the mean; in percent."""
+    if runs[0].protocol == Protocol.FOLDS:
+        return _spread(accuracy_of_folds(answers_of(runs)), runs)
+    return _spread(accuracy_of(stack(runs)), runs)
 
-    Args:
-        num_images: on which each was measured.
-    """
-    summary = mean_of([value for value in accuracies if value is not None])
+
+def _spread(summary: Mean, runs: Sequence[Run]) -> str:
+    """A mean over runs in words, without an interval where it has none."""
+    images = _num_images(runs)
+    trainings = count(summary.num_seeds, "fold" if runs[0].protocol == Protocol.FOLDS else "seed")
     if summary.num_seeds < 2:
-        return f"{percent(summary.mean, num_images)} ({count(summary.num_seeds, what)})"
-    places = decimals(num_images) + 1  # a mean of several has one more
+        return f"{percent(summary.mean, images)} ({trainings})"
+    places = decimals(images) + 1  # a mean of several has one more
     mean, std, low, high = (
         f"{100 * value:.{places}f}"
-        for value in (summary.mean, summary.std, max(summary.low, 0), min(summary.high, 1))
+        for value in (summary.mean, summary.std, summary.low, summary.high)
     )
-    return f"{mean} ± {std} % ({count(summary.num_seeds, what)}, 95 %: {low} to {high})"
-
-
-def spread_of(runs: Sequence[Run], what: str = "seed") -> str:
-    """The same of trainings of one candidate, as they ended."""
-    return spread([run.accuracy for run in runs], _num_images(runs), what)
+    interval = "" if math.isnan(summary.low) else f", 95 %: {low} to {high}"
+    return f"{mean} ± {std} % ({trainings}{interval})"
 
 
 def _num_images(runs: Sequence[Run]) -> int | None:
@@ -146,6 +158,13 @@ def _points(num_images: int | None, mean: float, low: float, high: float) -> str
     places = decimals(num_images) + 1
     first, *ends = (f"{100 * value:+.{places}f}" for value in (mean, low, high))
     return f"{first} ({' to '.join(ends)})"
+
+
+def _certainty(probability: float) -> str:
+    """In percent, and never all or nothing."""
+    if 0.005 <= probability <= 0.995:
+        return f"{probability:.0%}"
+    return "over 99%" if probability > 0.5 else "under 1%"
 
 
 def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
@@ -163,7 +182,7 @@ def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
             difference = compare(stack(runs[best]), stack(runs[trial]))
             images = _num_images(runs[trial])
             lead = _points(images, difference.mean, difference.low, difference.high)
-            certainty = f"{difference.probability:.0%}"
+            certainty = _certainty(difference.probability)
             common = f"{difference.errors_in_common:.0%}"
         rows.append(
             (
@@ -187,25 +206,20 @@ def _validation_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
 def _folds_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
     runs = _whole_folds(study)
     num_folds = len(next(iter(runs.values())))
-    num_images = stack_folds(next(iter(runs.values()))).shape[1]
+    num_images = _num_in_folds(runs)
     order = order_by_choice(runs, num_images)
     best = order[0]
     rows = []
     for trial in order:
-        accuracies = [run.accuracy or 0.0 for run in runs[trial]]
         lead = certainty = common = ""
         if trial != best:
-            first = [run.accuracy or 0.0 for run in runs[best]]
-            low, high, probability = compare_folds(first, accuracies)
-            mean = sum(first) / num_folds - sum(accuracies) / num_folds
-            lead = _points(num_images, mean, low, high)
-            certainty = f"{probability:.0%}"
-            in_common = errors_in_common(stack_folds(runs[best]), stack_folds(runs[trial]))
-            common = f"{in_common:.0%}"
+            difference = compare_folds(*(answers_of(runs[number]) for number in (best, trial)))
+            lead = _points(num_images, difference.mean, difference.low, difference.high)
+            certainty = _certainty(difference.probability)
+            common = f"{difference.errors_in_common:.0%}"
         rows.append(
             (
-                str(trial), _num_params(study, trial),
-                spread(accuracies, num_images // num_folds, "fold"),
+                str(trial), _num_params(study, trial), spread_of(runs[trial]),
                 f"{mean_over_seeds(run.loss for run in runs[trial]):.4f}", lead, certainty, common,
             )
         )  # fmt: skip
@@ -240,7 +254,7 @@ def _watched_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
             str(trial),
             _num_params(study, trial),
             spread_of(some),
-            spread([run.best_accuracy for run in some], _num_images(some)),
+            _spread(_best_epochs(some), some),
             percent(max(run.best_accuracy for run in some), _num_images(some)),
         )
         for trial, some in runs.items()
@@ -250,6 +264,11 @@ def _watched_page(study: optuna.Study, runs: dict[int, list[Run]]) -> Page:
         ("trial", ">parameters", "last epoch", "best epoch", ">best of all"),
         rows,
     )
+
+
+def _best_epochs(runs: Sequence[Run]) -> Mean:
+    """Without an interval: they were chosen by the images that they are measured on."""
+    return replace(mean_of([run.best_accuracy for run in runs]), low=math.nan, high=math.nan)
 
 
 def _num_params(study: optuna.Study, trial: int) -> str:

@@ -7,8 +7,8 @@ from dataclasses import fields
 
 import optuna
 
-from nas.certification.records import Protocol, openings, stack
-from nas.certification.statistics import compare, compare_folds
+from nas.certification.records import Protocol, answers_of, openings, stack
+from nas.certification.statistics import Difference, compare, compare_folds
 from nas.errors import command
 from nas.reports.certificates import measured_runs, winner_of
 from nas.storage.studies import StudyFacts, study_facts
@@ -53,16 +53,14 @@ def verdict(first: optuna.Study, second: optuna.Study) -> str:
             for study, winner in zip((first, second), winners, strict=True)
         ]
         if all(runs) and protocol == Protocol.FOLDS:
-            accuracies = [[run.accuracy or 0.0 for run in some] for some in runs]
             if len(runs[0]) == len(runs[1]) > 1:
-                low, high, _ = compare_folds(*accuracies)
-                mean = sum(accuracies[0]) / len(runs[0]) - sum(accuracies[1]) / len(runs[1])
-                said = _words(first.study_name, second.study_name, mean, low, high)
+                found = compare_folds(*map(answers_of, runs))
+                said = _words(first.study_name, second.study_name, found)
                 return f"{said} (paired on the same {len(runs[0])} folds)."
         elif all(runs):
             found = compare(stack(runs[0]), stack(runs[1]))
             counts = " and ".join(str(len(some)) for some in runs)
-            said = _words(first.study_name, second.study_name, found.mean, found.low, found.high)
+            said = _words(first.study_name, second.study_name, found)
             return f"{said} (paired on the same {_WHERE[protocol]}, {counts} trainings)."
     return (
         f"{names}: whether the difference is real cannot be told, because their winners are not "
@@ -84,10 +82,10 @@ def _has_same_images(first: optuna.Study, second: optuna.Study, protocol: Protoc
     return len(opened[0] | opened[1]) == 1 and bool(opened[0]) and bool(opened[1])
 
 
-def _words(first: str, second: str, mean: float, low: float, high: float) -> str:
-    better, worse, sign = (first, second, 1) if mean >= 0 else (second, first, -1)
-    low, high = sorted((sign * low, sign * high))
-    points = f"{abs(100 * mean):.3f} points (95 %: {100 * low:+.3f} to {100 * high:+.3f})"
+def _words(first: str, second: str, found: Difference) -> str:
+    better, worse, sign = (first, second, 1) if found.mean >= 0 else (second, first, -1)
+    low, high = sorted((sign * found.low, sign * found.high))
+    points = f"{abs(100 * found.mean):.3f} points (95 %: {100 * low:+.3f} to {100 * high:+.3f})"
     if low > 0:
         return f"The winner of {better} is really better than that of {worse}, by {points}"
     return f"The winner of {better} is ahead of that of {worse} by {points}, which may be chance"

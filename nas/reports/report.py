@@ -176,8 +176,7 @@ def accuracy_of(study: optuna.Study, data: DataFacts, winner: TrialRecord) -> tu
     for protocol, images in where.items():
         runs = measured_runs(study, protocol, winner.number)
         if runs:
-            what = "fold" if protocol == Protocol.FOLDS else "seed"
-            mean, _, interval = spread_of(runs, what).partition(" (")
+            mean, _, interval = spread_of(runs).partition(" (")
             return mean, f"certified on {images}: {interval.rstrip(')')}"
     return (
         percent(winner.valid_accuracy or 0, data.num_valid),

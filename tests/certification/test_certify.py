@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from optuna.storages import InMemoryStorage
@@ -17,11 +18,11 @@ from nas.candidates.recipe import Recipe
 from nas.certification.certify import Certification, shortlist
 from nas.certification.records import (
     Protocol,
+    answers_of,
     openings,
     read_runs,
     record_opening,
     record_run,
-    stack_folds,
 )
 from nas.data import into_folds, whole, with_test
 from nas.errors import DataError, SearchError, StudyError
@@ -173,8 +174,9 @@ def test_folds_decide_where_they_are_asked_for_and_each_image_is_measured_once(f
     best = certification.run_honest()
     runs = {n: read_runs(certification.study, Protocol.FOLDS, n) for n in (0, 1)}
     assert [len(some) for some in runs.values()] == [3, 3]
-    assert all(stack_folds(some).shape == (1, len(data.images)) for some in runs.values())
-    accuracies = {n: stack_folds(some).mean() for n, some in runs.items()}
+    answers = {n: np.concatenate(answers_of(some)) for n, some in runs.items()}
+    assert all(len(some) == len(data.images) for some in answers.values())
+    accuracies = {n: some.mean() for n, some in answers.items()}
     assert best.number == max(accuracies, key=accuracies.get)
     assert certification.seen == [
         {Protocol.VALIDATION: 0, Protocol.FOLDS: 6, Protocol.HONEST: 2, Protocol.WATCHED: 0}

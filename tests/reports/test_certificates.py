@@ -13,7 +13,7 @@ from nas.candidates.layers import Flatten, Linear
 from nas.candidates.recipe import Recipe
 from nas.certification.records import Protocol, record_decision, record_opening, record_run
 from nas.metrics import EpochMetrics
-from nas.reports.certificates import certificate_tables, measured_runs, spread
+from nas.reports.certificates import certificate_tables, measured_runs, spread_of
 from nas.storage.studies import open_or_create_study
 from tests.certification.test_records import CLOSED, make_run
 from tests.fakes import add_trial
@@ -104,10 +104,10 @@ def test_validation_table_has_the_likeliest_best_first_and_its_lead_over_each_ot
     assert (best[lead], best[">surely ahead"], best[">errors in common"]) == ("", "", "")
     # Trial 2 is right wherever trial 1 is, and once more; trial 0 makes 10 errors, trial 1 two.
     assert second[lead].startswith("-5.0 (")
-    assert second[">surely ahead"] == "16%"  # t of -1 with 19 degrees of freedom
+    assert second[">surely ahead"] == "24%"  # t of -0.7 with 21 degrees of freedom
     assert second[">errors in common"] == "50%"
     assert third[lead].startswith("+40.0 (")
-    assert third[">surely ahead"] == "100%"
+    assert third[">surely ahead"] == "over 99%"
     assert third[">errors in common"] == "20%"
 
 
@@ -138,21 +138,33 @@ def test_honest_table_says_how_many_images_and_how_often_they_were_opened(study)
         assert page.title.endswith(words), count
         assert "100 test images" in page.title
     (row,) = tables(study)["honest"]
-    # t of 97.5 % with two degrees of freedom is 4.303: 4.303 * 2 / sqrt(3) = 4.968
-    assert row["accuracy"] == "96.0 ± 2.0 % (3 seeds, 95 %: 91.0 to 100.0)"
+    # 98 of 104 images, and how much the seeds vary besides.
+    assert row["accuracy"] == "96.0 ± 2.0 % (3 seeds, 95 %: 89.6 to 98.9)"
 
 
 def test_watched_table_tells_the_last_epoch_from_the_best(study):
     for number, (best, last) in enumerate(((0.98, 0.90), (0.96, 0.94))):
         history = (EpochMetrics(1, 1.0, 1.0, best, 0.1), EpochMetrics(2, 1.0, 1.0, last, 0.1))
-        run = make_run(Protocol.WATCHED, number=number, history=history, accuracy=last)
+        answers = right(round(100 * last), of=100)
+        run = make_run(Protocol.WATCHED, number=number, history=history, is_right=answers)
         record_run(study, run)
     (row,) = tables(study)["watched"]
     assert row["last epoch"].startswith("92.0 ± ")
-    assert row["best epoch"].startswith("97.0 ± ")
+    assert row["best epoch"] == "97.0 ± 1.4 % (2 seeds)"  # chosen, so it has no interval
     assert row[">best of all"] == "98%"
 
 
 def test_spread_of_one_seed_claims_no_interval():
-    assert spread([0.9912, None]) == "99.12% (1 seed)"
-    assert spread([0.99, 0.99]) == "99.000 ± 0.000 % (2 seeds, 95 %: 99.000 to 99.000)"
+    assert spread_of([make_run(is_right=right(99, of=100))]) == "99% (1 seed)"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "text"),
+    [
+        (Protocol.HONEST, "100.0 ± 0.0 % (2 seeds, 95 %: 95.4 to 100.0)"),
+        (Protocol.FOLDS, "100.0 ± 0.0 % (2 folds, 95 %: 90.3 to 100.0)"),
+    ],
+)
+def test_spread_of_trainings_that_are_alike_claims_no_certainty(protocol, text):
+    runs = [make_run(protocol, number=n, is_right=right(100, of=100)) for n in range(2)]
+    assert spread_of(runs) == text

@@ -68,11 +68,11 @@ class SearchSetup:
         )
         images = self.source.training_images()
         self.data = split(images, valid_share, config.split_seed)
-        self.notes = [*device_notes(config.device, config.engine), *images.notes]
-        self.notes += small_data_notes(self.data, config)
+        self._notes = [*device_notes(config.device, config.engine), *images.notes]
+        self._is_told = False
         other = passed_over(self.space) if config.space is None else None
         if other is not None:
-            self.notes.append(
+            self._notes.append(
                 f"no {option('space')} given: searching in the {DEFAULT} that came with nas, not "
                 "in "
                 f"{other}; {option('space', DEFAULT)} takes that"
@@ -111,6 +111,10 @@ class SearchSetup:
         draws.check_start(self.space, task)
         return task
 
+    def notes(self, *, is_begun: bool = False) -> list[str]:
+        """What to know of the device, the images and the space; see `small_data_notes`."""
+        return [*self._notes, *small_data_notes(self.data, self.config, is_begun=is_begun)]
+
     def study_name(self, budget: int) -> str:
         """The name of a study that was given none."""
         return check_study_name(f"{self.space.name}-{self.data.name}-{budget}")
@@ -144,9 +148,11 @@ class SearchSetup:
         config = self.config
         pruner = self.pruner(task)
         pool.on_notice = lambda text: show(Note(text))
-        notes, self.notes = self.notes, []  # a ladder has several runs: what is said is said once
-        for note in notes:
-            show(Note(note))
+        ledger = Ledger(study, config, pruner, default_artifact_dir(config.storage))
+        if not self._is_told:  # a ladder has several runs: what is said is said once
+            for note in self.notes(is_begun=bool(ledger.counts)):
+                show(Note(note))
+        self._is_told = True
         for old, new in DEPRECATED.items():
             if getattr(config, old) is not None:
                 show(
@@ -178,7 +184,6 @@ class SearchSetup:
                     f"{option('pruner', 'none')} suits it"
                 )
             )
-        ledger = Ledger(study, config, pruner, default_artifact_dir(config.storage))
         search = Search(ledger, self.space, task, self.data, pool, show, stop)
         search.begin_with(begin_with)
         return search.run()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from nas.cli.go_on import go_on
 from nas.cli.options import OUTPUT, flag, search_options
 from nas.cli.say import say, say_first
 from nas.cli.values import Folder
-from nas.errors import redact
+from nas.errors import command, redact
 from nas.searching.config import SearchConfig
 
 if TYPE_CHECKING:
@@ -74,10 +73,11 @@ def search(json: bool, quiet: bool, tensorboard: Path | None, **fields: Any) -> 
         minutes = None if ended.seconds_needed is None else math.ceil(ended.seconds_needed / 60)
         say(go_on(minutes))
     if ended.best_trial is not None and is_plain:
-        where = f" --study {shlex.quote(study.name)}"
+        where = {"study": study.name}
         if config.storage is not None:
-            where += f" --storage {shlex.quote(redact(config.storage))}"
-        say(f"look at it: nas show best{where}\ntake it home: nas export{where}")
+            where["storage"] = redact(config.storage)
+        say(f"look at it: {command('show best', **where)}")
+        say(f"take it home: {command('export', **where)}")
     if stop.exit_code:
         return stop.exit_code
     return 0 if ended.best_trial is not None else 1

@@ -7,9 +7,10 @@ allowed and what to do. The command line prints that line and leaves with `exit_
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # Parameters of a URL that say a password, or where one is.
 _SECRET = r"(?:\w*(?:password|passwd|pwd|secret|token)|passfile|odbc_connect)"
@@ -115,6 +116,22 @@ def command(verb: str, **options: object) -> str:
     """A call as its reader makes it: `nas.search(budget=9)` in Python, else that of a shell."""
     given = [option(name, value) for name, value in options.items()]
     return f"nas {' '.join([verb, *given])}" if _is_shell else f"nas.{verb}({', '.join(given)})"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, if one is near."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """What to give in place of an unknown word: the nearest, else one of those there are.
+
+    >>> hint("digts", ["mnist", "digits"]), hint("x", ["mnist", "digits"])
+    ('did you mean digits?', 'there are mnist, digits')
+    """
+    known = list(known)
+    near = nearest(word, known)
+    return f"there are {', '.join(known)}" if near is None else f"did you mean {near}?"
 
 
 def count(number: int, noun: str) -> str:

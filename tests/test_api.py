@@ -176,7 +176,7 @@ def test_ladder_searches_under_each_budget(storage):
         ({"budget": "many"}, "budget 'many' is no whole number from 1 to 1,000,000,000"),
         ({"budget": True}, "budget True is no whole number"),
         ({"budget": 9, "trials": 0}, "trials 0 is no whole number from 1 to 1,000,000"),
-        ({"budget": 9, "pruner": "x"}, "pruner 'x' is unknown: choose squeezed, median, none"),
+        ({"budget": 9, "pruner": "x"}, "pruner 'x' is unknown: there are squeezed, median, none"),
         ({"budget": 9, "timeout": "soon"}, "timeout 'soon' is no time"),
         ({"budget": 9, "timeout": -1}, "timeout -1 is no time"),
         ({"budget": 9, "dataset": "digits"}, "budget 9 is too small"),

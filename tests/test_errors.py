@@ -10,7 +10,16 @@ import shlex
 import pytest
 from sqlalchemy import make_url
 
-from nas.errors import command, named_for_shell, one_line, option, redact, sanitize, substitute
+from nas.errors import (
+    command,
+    hint,
+    named_for_shell,
+    one_line,
+    option,
+    redact,
+    sanitize,
+    substitute,
+)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +132,9 @@ def test_options_are_named_as_python_or_a_shell_takes_them():
 )
 def test_what_an_encoding_lacks_has_a_substitute(encoding, text, shown):
     assert substitute(text, encoding) == shown
+
+
+def test_hint_is_the_nearest_word_or_all_there_are():
+    known = ["mnist", "digits"]
+    assert hint("digts", iter(known)) == "did you mean digits?"
+    assert hint("xyzzy", iter(known)) == "there are mnist, digits"

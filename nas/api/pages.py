@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nas.api.studies import Study, predictions_of_study, study_of
-from nas.errors import NasError, option, redact
+from nas.errors import NasError, hint, option, redact
 from nas.reports.annotator import annotate_all
 from nas.reports.confusion import Predictions
 from nas.reports.dashboard import serve
@@ -93,9 +92,7 @@ def plot(
         NasError: no such kind, or there is nothing to draw yet, or the file cannot be written.
     """
     if kind not in PLOTS:
-        near = difflib.get_close_matches(kind, PLOTS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PLOTS)}"
-        raise NasError(f"{option('kind', kind)} is no picture: {hint}")
+        raise NasError(f"{option('kind', kind)} is no picture: {hint(kind, PLOTS)}")
     if out is not None:
         check_output(Path(out), (".png", ".svg"), force)
     result = study_of(study, storage)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import optuna
 
 from nas.api.display import annotated, shown
-from nas.errors import NasError, StudyError, option
+from nas.errors import NasError, StudyError, hint, option
 from nas.reports.frontier import Point, points_of
 from nas.reports.results import StudyResult
 from nas.searching.config import FIELDS, RANGES, SearchConfig
@@ -163,7 +162,7 @@ def check(
         config=config, space=setup.space.name, task=task, dataset=setup.data.name,
         num_train=len(setup.data.train_index), num_valid=len(setup.data.valid_index),
         workers=setup.num_workers, device=device_name(setup.device, setup.precision, setup.engine),
-        notes=tuple(setup.notes), stats=stats,
+        notes=tuple(setup.notes()), stats=stats,
     )  # fmt: skip
     callback(found)
     if not stats.fitting:
@@ -188,9 +187,7 @@ def check(
 def _config(config: SearchConfig | None, options: dict[str, Any]) -> SearchConfig:
     unknown = [name for name in options if name not in FIELDS]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], FIELDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIELDS)}"
-        raise NasError(f"{unknown[0]} is no keyword of a search: {hint}")
+        raise NasError(f"{unknown[0]} is no keyword of a search: {hint(unknown[0], FIELDS)}")
     if config is not None:
         return replace(config, **options)
     most = options.get("max_flash")

@@ -12,7 +12,7 @@ from nas.cli.command import Option, verb
 from nas.cli.go_on import go_on
 from nas.cli.options import DATA_DIR, DEVICE, METHOD, STORAGE, STUDY, whole
 from nas.cli.say import say, say_first
-from nas.cli.values import Whole
+from nas.cli.values import Choice, TrialNumber, Whole
 
 if TYPE_CHECKING:  # it loads Optuna
     from nas.searching.events import Event
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it loads Optuna
     "train the best again with fresh seeds, and test the winner",
     [
         click.Argument(
-            ["trials"], nargs=-1, type=Whole(0, 10**9), metavar="[TRIAL]...",
+            ["trials"], nargs=-1, type=TrialNumber(), metavar="[TRIAL]...",
             help="numbers of trials (default: the --top best of the study)",
         ),
         DATA_DIR,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # it loads Optuna
               METHOD),
         whole("seeds", 1, 1000, 5, "N", "trainings of each, with fresh seeds", METHOD),
         Option(
-            "--protocol", type=click.Choice(["honest", "watched"]), default="honest", group=METHOD,
+            "--protocol", type=Choice(["honest", "watched"]), default="honest", group=METHOD,
             help="honest: decide on validation images, then train the best on all training images "
             "and open the test images once; watched: test after every epoch, as many published "
             "figures do, which flatters",

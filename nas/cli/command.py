@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+
+from nas.errors import hint, nearest
 
 _NARROW = 60  # columns below which the text of an option stands beneath its name
 
@@ -63,6 +64,14 @@ def shown_alone(
     )
 
 
+class ExtraArgument(click.UsageError):
+    """A word that the verb does not take."""
+
+    def __init__(self, word: str, ctx: click.Context) -> None:
+        super().__init__(word, ctx)
+        self.word = word
+
+
 class Verb(click.Command):
     """A command with examples, whose action returns the exit code."""
 
@@ -76,11 +85,15 @@ class Verb(click.Command):
         self.params.append(help_option)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        takes_any, ctx.allow_extra_args = ctx.allow_extra_args, True
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.UsageError as error:
             error.ctx = error.ctx or ctx  # click leaves it out of some
             raise
+        if rest and not takes_any and not ctx.resilient_parsing:
+            raise ExtraArgument(rest[0], ctx)
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -153,20 +166,23 @@ class Verbs(Verb, click.Group):
 def message_of(error: click.UsageError) -> str:
     """What was typed wrong, in a line that begins with the command."""
     if isinstance(error, click.NoSuchOption):
-        said = f"there is no option {error.option_name}{_hint(error)}"
+        said = f"there is no option {error.option_name}{_other_option(error)}"
     elif isinstance(error, click.NoSuchCommand):
         verbs = _verbs(error)
-        near = difflib.get_close_matches(error.command_name, verbs, n=1)
-        if error.command_name in ("help", "version"):
-            near = [f"nas --{error.command_name}"]
-        meant = f"did you mean {near[0]}? " if near else ""
-        said = f"there is no verb {error.command_name!r}: {meant}there are {', '.join(verbs)}"
+        typed = error.command_name
+        is_option = typed in ("help", "version")
+        meant = f"did you mean nas --{typed}?" if is_option else hint(typed, verbs)
+        said = f"there is no verb {typed!r}: {meant}"
     elif isinstance(error, click.BadOptionUsage):
         option = _options_of(error.ctx.command)[error.option_name] if error.ctx else None
         is_flag = isinstance(option, click.Option) and option.is_flag
         said = f"{error.option_name} {'takes no' if is_flag else 'needs a'} value"
+    elif isinstance(error, ExtraArgument):
+        said = f"there is no argument {error.word!r}{_in_an_option(error)}"
     elif isinstance(error, click.MissingParameter) and error.param is not None:
         example = error.param.type.get_missing_message(param=error.param, ctx=error.ctx)
+        if error.ctx and isinstance(error.ctx.command, Verb) and not example:
+            example = f"such as {error.ctx.command.examples[0]}"
         said = f"{_name_of(error.param)} is required{f', {example}' if example else ''}"
     elif isinstance(error, click.BadParameter) and error.param is not None:
         said = f"{_name_of(error.param)} {error.message.rstrip('.')}"
@@ -175,7 +191,7 @@ def message_of(error: click.UsageError) -> str:
     return f"{error.ctx.command_path if error.ctx else 'nas'}: {said}"
 
 
-def _hint(error: click.NoSuchOption) -> str:
+def _other_option(error: click.NoSuchOption) -> str:
     """What may have been meant with an option that the verb does not have."""
     assert error.ctx is not None
     typed, known = error.option_name, _options_of(error.ctx.command)
@@ -186,8 +202,19 @@ def _hint(error: click.NoSuchOption) -> str:
     if having and not near:
         return f" (an option of {', '.join(having)})"
     near = near or _values_that_are(typed.lstrip("-"), known)
-    near = near or difflib.get_close_matches(typed, known, n=1)
+    if not near and (like := nearest(typed, known)):
+        near = [like]
     return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
+def _in_an_option(error: ExtraArgument) -> str:
+    """How to give a word with an option that takes it; else where to find those there are."""
+    assert error.ctx is not None
+    known = _options_of(error.ctx.command)
+    if options := _values_that_are(error.word, known):
+        return f" (did you mean {' or '.join(options)}?)"
+    study = "a study is named with --study; " if "--study" in known else ""
+    return f": {study}`{error.ctx.command_path} --help` has all that there is to give"
 
 
 def _values_that_are(word: str, options: Mapping[str, click.Parameter]) -> list[str]:

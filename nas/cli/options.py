@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from nas.cli.command import Option
-from nas.cli.values import Checked, Count, File, Folder, Space, Text, Trial, Value, Whole
+from nas.cli.values import Checked, Choice, Count, File, Folder, Space, Text, Trial, Value, Whole
 from nas.searching.config import CHOICES, RANGES, SearchConfig, parse_seconds, parse_share
 
 LIMITS, DATA, TIME = "Limits", "Data", "How long"
@@ -35,7 +35,7 @@ def _field(
 ) -> Option:  # fmt: skip
     """The option of a field of `SearchConfig`; without a `kind` its range or choices make one."""
     if kind is None and name in CHOICES:
-        kind = click.Choice(CHOICES[name])
+        kind = Choice(CHOICES[name])
     default = _DEFAULTS[name]
     given = attributes if default in (None, MISSING) else {"default": default, **attributes}
     return Option(

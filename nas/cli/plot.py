@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 import nas
 from nas.cli.command import Option, verb
 from nas.cli.options import DATA_DIR, OUTPUT, STORAGE, STUDY, flag
 from nas.cli.say import say
-from nas.cli.values import Folder
+from nas.cli.values import Choice, Folder
 
 KINDS = ("frontier", "curves", "spending", "importance", "network", "confusion")
 
@@ -19,7 +17,7 @@ KINDS = ("frontier", "curves", "spending", "importance", "network", "confusion")
     "draw one picture of a study, as PNG or SVG",
     [
         Option(
-            "--kind", type=click.Choice(KINDS), default="frontier", group=OUTPUT,
+            "--kind", type=Choice(KINDS), default="frontier", group=OUTPUT,
             metavar="KIND",
             help="frontier: accuracy over parameters; curves: error over epochs; spending: where "
             "proposals and time went; importance: of the space's parameters; network: the best "

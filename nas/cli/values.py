@@ -16,7 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import nas
-from nas.errors import NasError, redact
+from nas.errors import NasError, hint, redact
 
 _MOST_SHOWN = 40  # characters of a value that a message repeats
 
@@ -113,6 +113,22 @@ class Trial(Whole):
         return ["best"]
 
 
+class TrialNumber(Whole):
+    """The number of a trial that is one of several."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 10**9)
+
+    def read(self, text: str) -> int:
+        try:
+            return super().read(text)
+        except ValueError:
+            raise ValueError(
+                "is no number of a trial: without one, the best are taken; a study is named with "
+                "--study"
+            ) from None
+
+
 class Network(Trial):
     """An exported folder, or a trial."""
 
@@ -132,6 +148,17 @@ class Checked(Value):
     def read(self, text: str) -> str:
         self.parse(text)
         return text
+
+
+class Choice(click.Choice[Any]):
+    """One of a few values."""
+
+    def suggestions(self) -> Iterable[str]:
+        return map(str, self.choices)
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        choices = map(str, self.choices)
+        return f"{str(value)[:_MOST_SHOWN]!r} is unknown: {hint(str(value), choices)}"
 
 
 class Formats(Value):

@@ -16,7 +16,7 @@ from nas.data.preparation import Fit
 from nas.data.published import SETS, NotAtHandError, Published
 from nas.data.source import Given, Source
 from nas.data.torch_dataset import DatasetSource
-from nas.errors import DataError, option, redact
+from nas.errors import DataError, hint, option, redact
 
 KINDS: tuple[type[Source], ...] = (Published, Digits, Npz, FolderSource, DatasetSource, Arrays)
 NAMES = (*SETS, Digits.name)
@@ -82,7 +82,7 @@ def _of_a_kind(given: Given) -> Source:
         )
     raise DataError(
         f"{given.what} {given.value!r} is neither a folder, nor an .npz, nor a known data set: "
-        f"{names}"
+        f"{hint(given.value, NAMES)}"
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-from nas.errors import ExportError, option
+from nas.errors import ExportError, hint, option
 from nas.exporters import c, html, onnx_float, onnx_int8, pytorch
 from nas.exporters.contract import Format
 
@@ -32,14 +31,12 @@ def parse_formats(wanted: str | Sequence[str]) -> tuple[tuple[str, ...], tuple[s
         reasons = {name: format.missing() for name, format in FORMATS.items()}
         left_out = tuple(f"{name} is left out: {why}" for name, why in reasons.items() if why)
         return tuple(name for name, why in reasons.items() if not why), left_out
-    known = ", ".join([*FORMATS, f"or {ALL} alone"])
+    known = [*FORMATS, f"or {ALL} alone"]
     if not names:
-        raise ExportError(f"no format is given: there are {known}")
+        raise ExportError(f"no format is given: there are {', '.join(known)}")
     for name in names:
         if name not in FORMATS:
-            near = difflib.get_close_matches(name, FORMATS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {known}"
-            raise ExportError(f"{option('format')} {name[:40]!r} is none: {hint}")
+            raise ExportError(f"{option('format')} {name[:40]!r} is none: {hint(name, known)}")
         if why := FORMATS[name].missing():
             raise ExportError(f"{option('format', name)}: {why}")
     return tuple(dict.fromkeys(names)), ()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from nas.candidates.budget import LARGEST_BUDGET, LARGEST_LIMIT
-from nas.errors import NasError, option
+from nas.errors import NasError, hint, option
 
 SamplerName = Literal["auto", "tpe", "gp", "random"]
 FitName = Literal["stretch", "crop", "pad"]
@@ -124,8 +124,8 @@ class SearchConfig:
         for name, choices in CHOICES.items():
             if not self._may_miss(name) and getattr(self, name) not in choices:
                 given = getattr(self, name)
-                words = ", ".join(map(str, choices))
-                raise NasError(f"{option(name)} {given!r} is unknown: choose {words}")
+                instead = hint(str(given), map(str, choices))
+                raise NasError(f"{option(name)} {given!r} is unknown: {instead}")
         parse_seconds(self.timeout)
         parse_share(self.valid_share)
 

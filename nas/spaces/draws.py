@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import random
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from nas.candidates.candidate import Candidate
-from nas.errors import InvalidCandidateError, SpaceError
+from nas.errors import InvalidCandidateError, SpaceError, nearest
 from nas.spaces.loader import SearchSpace
 from nas.spaces.random_trial import NotOfferedError, RandomTrial
 from nas.spaces.task import Task
@@ -117,10 +116,10 @@ def check_start(space: SearchSpace, task: Task) -> None:
             continue
         # Others that are not asked for may be meant for larger images.
         for name in sorted(params.keys() - names):
-            if near := difflib.get_close_matches(name, sorted(names - params.keys()), n=1):
+            if near := nearest(name, sorted(names - params.keys())):
                 raise SpaceError(
                     f"{space.path}: start(task) gives {name!r}, which suggest does not ask for: "
-                    f"did you mean {near[0]!r}?"
+                    f"did you mean {near!r}?"
                 )
     faults = [error for error in problems if isinstance(error, NotOfferedError)]
     # Of several, some may be for other images: the search turns them away.

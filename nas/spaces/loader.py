@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import hashlib
 import importlib.util
 import inspect
@@ -29,7 +28,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nas.candidates.numbers import unboxed
-from nas.errors import InvalidCandidateError, SpaceError, one_line, option
+from nas.errors import InvalidCandidateError, SpaceError, hint, one_line, option
 
 if TYPE_CHECKING:  # listing spaces must not load torch
     from nas.candidates.candidate import Candidate
@@ -276,11 +275,9 @@ def _find(name_or_path: str) -> Path:
         return path
     spaces = {entry.name: entry.path for entry in list_spaces()}
     if name_or_path not in spaces:
-        near = difflib.get_close_matches(name_or_path, spaces, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
         raise SpaceError(
-            f"{option('space')} {name_or_path!r} is unknown: {hint}there are {', '.join(spaces)}; "
-            "a file is given by its path, such as my/space.py"
+            f"{option('space')} {name_or_path!r} is unknown (a file is given by its path, such as "
+            f"my/space.py): {hint(name_or_path, spaces)}"
         )
     return spaces[name_or_path]
 

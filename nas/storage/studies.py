@@ -17,7 +17,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Budget, Limits
-from nas.errors import StudyError, command, option
+from nas.errors import StudyError, command, hint, option
 from nas.storage.internals import set_study_system_attr, study_system_attr
 from nas.storage.reading import check_attributes
 from nas.storage.trials import result_of
@@ -149,7 +149,7 @@ def open_study(storage: BaseStorage, name: str | None = None) -> optuna.Study:
             f"the storage holds no studies yet: start with `{command('search', budget=20000)}`"
         )
     if name is not None and name not in names:
-        raise StudyError(f"no study {name!r} in the storage: there are {', '.join(names)}")
+        raise StudyError(f"no study {name!r} in the storage: {hint(name, names)}")
     studies = [
         optuna.load_study(study_name=n, storage=storage)
         for n in (names if name is None else [name])

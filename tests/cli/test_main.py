@@ -223,11 +223,34 @@ def test_shell_takes_the_script_that_switches_completion_on():
 # Refused by the parser
 
 
-def test_unknown_verb_is_refused_with_the_nearest_and_the_known_ones(refuse):
-    line = refuse("serach")
-    assert "there is no verb 'serach': did you mean search?" in line
+def test_unknown_verb_is_refused_with_the_nearest_or_the_known_ones(refuse):
+    assert "there is no verb 'serach': did you mean search?" in refuse("serach")
+    line = refuse("xyzzy")
+    assert "did you mean" not in line
     assert all(verb in line for verb in VERBS)
-    assert "did you mean" not in refuse("xyzzy")
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("search --budget 2k --dataset digts", "digits"),
+        ("search --budget 2k --dataset digits --space tyed", "tied"),
+        ("search --budget 2k --sampler random-search", "random"),
+        ("search --budget 2k --fit strech", "stretch"),
+        ("check --budget 2k --pruner squeeze", "squeezed"),
+        ("plot --kind curve", "curves"),
+        ("certify --protocol honnest", "honest"),
+    ],
+)
+def test_mistyped_word_is_refused_with_the_nearest_that_there_is(refuse, line, meant):
+    refused = refuse(*line.split())
+    assert f": did you mean {meant}?" in refused
+    assert repr(line.split()[-1]) in refused
+
+
+def test_word_unlike_any_choice_is_refused_with_the_choices(refuse):
+    line = refuse("plot", "--kind", "xyzzy")
+    assert "plot: --kind 'xyzzy' is unknown: there are frontier, curves, " in line
 
 
 @pytest.mark.parametrize(
@@ -307,8 +330,36 @@ def test_last_of_an_option_given_twice_counts(refuse):
 
 
 def test_words_too_many_are_refused(refuse):
-    assert "unexpected extra argument (x)" in refuse("spaces", "x")
-    assert "unexpected extra arguments (2 3)" in refuse("show", "1", "2", "3")
+    assert "spaces: there is no argument 'x': `nas spaces --help` has all" in refuse("spaces", "x")
+    line = refuse("show", "1", "2", "3")
+    assert (
+        "show: there is no argument '2': a study is named with --study; `nas show --help`" in line
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("plot curves", "--kind curves"),
+        ("plot --curves", "--kind curves"),
+        ("search --budget 2k random", "--sampler random"),
+        ("search --budget 2k tied", "--space tied"),
+        ("check --budget 2k none", "--pruner none"),
+    ],
+)
+def test_word_that_an_option_takes_is_told_the_option(refuse, line, meant):
+    assert f"(did you mean {meant}?)" in refuse(*line.split())
+
+
+def test_verb_without_what_it_needs_is_refused_with_an_example(refuse):
+    assert "DIR_OR_TRIAL is required, such as nas predict winner photo.jpg" in refuse("predict")
+    assert "DIR is required, such as nas verify winner" in refuse("verify")
+
+
+@pytest.mark.parametrize("word", ["best", "mnist-20k"])
+def test_certify_of_a_word_says_what_it_takes(refuse, word):
+    line = refuse("certify", word)
+    assert f"'{word}' is no number of a trial: without one, the best are taken; a study is" in line
 
 
 @pytest.mark.parametrize(
@@ -628,6 +679,8 @@ def test_study_that_is_complete_is_not_searched_further(searched, run, monkeypat
     events = [json.loads(line) for line in done.out.splitlines()]
     happened = [event["event"] for event in events if event["event"] != "note"]
     assert happened == ["search_started", "search_ended"]
+    assert "small data needs more, such as --epochs" in searched.out
+    assert "small data needs more" not in done.out  # than this study can still have
     assert set(contents(searched.folder)) == before
 
 
@@ -671,7 +724,7 @@ def test_search_keeps_to_its_limits_and_remembers_them(run, cwd):
 def test_warm_start_from_an_unknown_study_is_refused_with_the_known_ones(searched, refuse):
     before = contents(searched.folder)
     line = refuse(*DIGITS, "--warm-start", "tiny-digits", "--storage", searched.url)
-    assert line == "nas: no study 'tiny-digits' in the storage: there are tiny-digits-20000\n"
+    assert line == "nas: no study 'tiny-digits' in the storage: did you mean tiny-digits-20000?\n"
     assert contents(searched.folder) == before
 
 

@@ -92,7 +92,10 @@ def test_what_is_no_network_is_refused_in_one_line(arguments, why, capsys):
 
 def test_images_are_required(capsys):
     assert main(["predict", "winner"]) == 2
-    assert capsys.readouterr().err == "nas predict: IMAGE is required\n"
+    assert (
+        capsys.readouterr().err
+        == "nas predict: IMAGE is required, such as nas predict winner photo.jpg\n"
+    )
 
 
 def test_folder_whose_name_is_a_number_is_that_folder(here, capsys):

@@ -177,8 +177,14 @@ def test_unknown_name_is_refused_with_the_known_ones(tmp_path):
         source_of("imagenet", data_dir=tmp_path).training_images()
     assert str(error.value) == (
         "dataset 'imagenet' is neither a folder, nor an .npz, nor a known data set: "
-        + ", ".join(NAMES)
+        + f"there are {', '.join(NAMES)}"
     )
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("digts", "digits"), ("cifar-10", "cifar10")])
+def test_mistyped_name_is_refused_with_the_nearest(tmp_path, typed, meant):
+    with pytest.raises(DataError, match=f"'{typed}' is neither .*: did you mean {meant}\\?$"):
+        source_of(typed, data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.api.repetition import repetition
 from nas.api.studies import images_of_study, source_of_study
 from nas.certification.records import (
     Run,
@@ -28,7 +29,6 @@ from nas.storage.studies import (
     DataFacts,
     check_study_name,
     study_data,
-    study_facts,
 )
 
 
@@ -100,7 +100,7 @@ def export(
         data = None
     return export_trial(
         record, weights, facts, inside.study_name, data, folder, formats=names,
-        calibration=calibration, search=study_facts(inside),
+        calibration=calibration, search=repetition(inside, record.number),
         certificate=certificate_lines(inside, record.number), force=force,
         certified=_certified(run, num_seeds, facts) if certified else None,
     )  # fmt: skip

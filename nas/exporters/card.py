@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nas.data import NAMES
 from nas.exporters.contract import Format, Proof, Subject, Written
 from nas.exporters.provenance import plain, times
 from nas.metrics import percent
-from nas.storage.studies import StudyFacts
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Result:
 def card(
     subject: Subject,
     results: Sequence[Result],
-    search: StudyFacts | None,
+    search: str | None,
     certificate: Sequence[str],
     num_checked: int,
     notes: Sequence[str],
@@ -48,7 +45,7 @@ def card(
 
     Args:
         results: one for each format, in order.
-        search: what the study searched, where that is known.
+        search: the command that repeats the search, where that is known.
         certificate: lines on what the network reached when it was trained again.
         num_checked: images that were compared.
         notes: what its user should know.
@@ -153,17 +150,12 @@ def _accuracy(subject: Subject, results: Sequence[Result], certificate: Sequence
     return "\n".join(lines) + "\n"
 
 
-def _search(subject: Subject, search: StudyFacts | None) -> str:
+def _search(subject: Subject, search: str | None) -> str:
     origin = subject.provenance
     num_train = origin.certified.num_train if origin.certified else subject.facts.num_train
     lines = []
     if search is not None:
-        words = [
-            "nas", "search", "--space", Path(search.space).name, "--budget", str(search.budget),
-            "--dataset", origin.dataset, "--epochs", str(search.epochs), "--seed", str(search.seed),
-            "--study", origin.study,
-        ]  # fmt: skip
-        lines.append(f"- Trial {origin.trial} of {_code(shlex.join(words))}.")
+        lines.append(f"- Trial {origin.trial} of {_code(search)}.")
     lines += [
         f"- Trained with seed {origin.seed} on {num_train:,} images of "
         f"{_code(origin.dataset)}; no test image was opened by the search.",
@@ -185,7 +177,7 @@ def _yaml(text: str) -> str:
 
 def _code(text: str) -> str:
     """Anybody's text as code in Markdown: one line without what ends it."""
-    return f"`{re.sub(r'[^ -~]|`|[|]', '?', text)}`"
+    return f"`{''.join(c if c.isprintable() and c not in '`|' else '?' for c in text)}`"
 
 
 def _text(text: str) -> str:

@@ -25,7 +25,7 @@ from nas.exporters.provenance import Certified, Provenance
 from nas.exporters.verify import SPEC, VECTORS
 from nas.metrics import percent
 from nas.storage.artifacts import fill
-from nas.storage.studies import DataFacts, StudyFacts
+from nas.storage.studies import DataFacts
 from nas.storage.trials import TrialRecord
 
 NUM_RANDOM_IMAGES = 256
@@ -91,7 +91,7 @@ def export_trial(
     *,
     formats: Sequence[str] = ("pytorch",),
     calibration: int = NUM_CALIBRATION,
-    search: StudyFacts | None = None,
+    search: str | None = None,
     certificate: Sequence[str] = (),
     certified: Certified | None = None,
     force: bool = False,
@@ -107,7 +107,8 @@ def export_trial(
         out: the folder to make.
         formats: names in `FORMATS`.
         calibration: how many training images set the ranges of integers, at most.
-        search, certificate: for the card.
+        search: the command that repeats it, for the card.
+        certificate: what the network reached when it was trained again, for the card.
         certified: the training of a certificate that the weights are of; None: of the search. It
             has seen the validation images, so that no accuracy on these is told.
         force: replace what an earlier export left there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -11,7 +12,7 @@ from nas.exporters import c, pytorch
 from nas.exporters.card import Result, card
 from nas.exporters.contract import Proof, Subject, Written
 from nas.exporters.provenance import Provenance
-from nas.storage.studies import DataFacts, StudyFacts
+from nas.storage.studies import DataFacts
 from tests.exporters.networks import NETWORKS, build, images
 from tests.exporters.test_pytorch import HOSTILE
 
@@ -24,7 +25,7 @@ def text_of(name="digits-5k", classes=("a", "b", "c"), results=None, prepared=No
     subject = Subject(
         architecture, model, model.state_dict(), made, facts, x, model(x.float()), 2, x
     )
-    search = StudyFacts(name, "", 5000, name, "", "", 19, 0)
+    search = f"nas search --study {shlex.quote(name)}"
     scores = Written(subject.scores, (("int8 weights", "9 bytes"),))
     results = results or [
         Result("pytorch", pytorch, scores, Proof((f"pytorch: {name}",)), 0.9876, 0),
@@ -57,7 +58,7 @@ def test_body_says_counts_accuracy_certificate_classes_input_and_how_it_was_foun
     for words in (
         "| parameters | ", "| int8 weights | 9 bytes |", "99% of 10 validation images",
         "Trained again: 98 %", "> c is worse", "`a`, `b`, `c`", "1x9x9 pixels", "seed 42",
-        "nas search --space digits-5k --budget 5000", "#include \"net.h\"", "not thread-safe",
+        "Trial 7 of `nas search --study digits-5k`.", "#include \"net.h\"", "not thread-safe",
         "AVR is not supported",
     ):  # fmt: skip
         assert words in body
@@ -83,3 +84,8 @@ def test_hostile_names_stay_text(name):
     ][1:]
     (quoted,) = (re.match(r"- name: (.*)", line)[1] for line in head if line.startswith("- name"))
     assert json.loads(quoted) == f"{name}-trial-7"
+
+
+def test_command_keeps_the_letters_of_every_language_and_ends_nothing():
+    assert "of `nas search --study 'Früchte 猫'`." in text_of("Früchte 猫")
+    assert "of `nas search --study 'a?b?'`." in text_of("a`b\u202e")

@@ -61,14 +61,14 @@ def test_command_of_a_card_repeats_the_search_beside_its_data(
 ):
     study = nas.search(
         budget=3_000, dataset=pictures, image_size=10, fit="crop", valid_share="1/4", split_seed=3,
-        trials=2, epochs=2, pruner="none", seed=5, max_macs=900_000, workers=1, device="cpu",
-        storage=storage, callback=print, data_dir=tmp_path / "cache",
+        trials=2, epochs=2, pruner="none", sampler="random", seed=5, max_macs=900_000, workers=1,
+        device="cpu", storage=storage, callback=print, data_dir=tmp_path / "cache",
     )  # fmt: skip
     line = repetition(study.optuna_study, 0)
     assert line == (
         "nas search --space blocks --budget 3000 --max-macs 900000 --dataset 'my photos/' "
         "--image-size 10 --fit crop --valid-share 1/4 --split-seed 3 --trials 2 --epochs 2 "
-        "--pruner none --seed 5 --study 'blocks-my photos-3000'"
+        "--sampler random --pruner none --seed 5 --study 'blocks-my photos-3000'"
     )
     nas.export(study.best, "out", callback=print, data_dir=tmp_path / "cache")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -33,6 +33,7 @@ def repetition(study: optuna.Study, trial: int) -> str | None:
     assert facts is not None  # or study_data had refused
     if is_in_memory(data.source):
         return None
+    found = study.get_trials(deepcopy=False)[trial]
     in_bytes = (facts.max_weight_bytes, facts.max_activation_bytes)
     options = {
         "space": Path(facts.space).name,
@@ -51,7 +52,8 @@ def repetition(study: optuna.Study, trial: int) -> str | None:
         "split_seed": data.split_seed,
         "trials": len(count_trials(study).trained) or None,
         "epochs": facts.epochs,
-        "pruner": stored(study.get_trials(deepcopy=False)[trial], "pruner"),
+        "sampler": stored(found, "sampler"),  # older studies do not say
+        "pruner": stored(found, "pruner"),
         "seed": facts.seed,
         "study": study.study_name,
     }

@@ -303,6 +303,7 @@ class Ledger:
             versions(),
             self.config.pruner,
             schedule,
+            self.config.sampler,
         )
 
     def report(self, running: RunningTrial, accuracy: float, epochs: float) -> bool:

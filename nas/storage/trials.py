@@ -50,7 +50,16 @@ BEGUN = "nas:begun"  # what is needed to train it again
 ENDED = "nas:ended"  # the curve, and the trainings with short schedules before it
 RESULT = "nas:result"  # what the schedule that its weights have ended came to
 
-_BEGUN_FIELDS = ("architecture", "recipe", "seed", "device", "versions", "pruner", "schedule")
+_BEGUN_FIELDS = (
+    "architecture",
+    "recipe",
+    "seed",
+    "device",
+    "versions",
+    "pruner",
+    "schedule",
+    "sampler",
+)
 _ENDED_FIELDS = ("history", "rungs")
 
 SQUEEZED_INTO = "its schedule squeezed into"  # how the detail of a stopped trial begins
@@ -248,15 +257,17 @@ def record_candidate(
     versions: dict[str, str],
     pruner: str,
     schedule: float | None = None,
+    sampler: str | None = None,
 ) -> None:
     """Store what is about to be trained, and everything needed to train it again.
 
     Args:
         pruner: name of the one that may stop it.
         schedule: epochs of it that a time limit has chosen.
+        sampler: name of the one that proposed it.
     """
     values = (candidate.architecture.to_json(), candidate.recipe.to_json(), seed, device, versions,
-              pruner, schedule)  # fmt: skip
+              pruner, schedule, sampler)  # fmt: skip
     _set_system(trial, {BEGUN: dict(zip(_BEGUN_FIELDS, values, strict=True))})
     _set(
         trial,

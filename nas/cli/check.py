@@ -27,7 +27,8 @@ from nas.cli.say import say, say_first
 def check(draws: int, **fields: Any) -> int:
     config = SearchConfig(**fields)
     say_first("check", str(config.dataset or "MNIST"))
-    from nas.reports.tables import forecast_report, print_report, stats_report
+    from nas.reports.check import forecast_report, stats_report
+    from nas.reports.tables import print_report
 
     num_shown = 0
 

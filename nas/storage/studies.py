@@ -276,6 +276,11 @@ def num_valid_of(study: optuna.Study) -> int | None:
     return data.get("num_valid") or None if isinstance(data, dict) else None
 
 
+def largest_share_of(study: optuna.Study) -> float | None:
+    """Of validation images, of their most frequent class; None where that is not known."""
+    return study_data(study).largest_share if study_facts(study) else None
+
+
 def _has_network(study: optuna.Study) -> bool:
     return any(result_of(trial) is not None for trial in study.get_trials(deepcopy=False))
 

@@ -1,4 +1,4 @@
-"""Tables of a study and of a trial."""
+"""Tables of a study and of all studies."""
 
 from __future__ import annotations
 
@@ -12,25 +12,20 @@ from rich.console import Console
 
 from nas.candidates.architecture import Architecture
 from nas.candidates.candidate import Candidate
-from nas.candidates.device import device_bytes
-from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
+from nas.candidates.layers import Flatten, Linear
 from nas.candidates.recipe import Recipe
 from nas.certification.records import Protocol, record_decision, record_opening, record_run
-from nas.metrics import EpochMetrics
 from nas.reports.tables import (
     certificate_report,
     leaderboard,
-    learning_curve,
-    network_table,
     print_report,
     studies_table,
-    trial_page,
 )
+from nas.reports.trial_page import trial_page
 from nas.storage.ranking import best_trials
 from nas.storage.studies import open_or_create_study
 from nas.storage.trials import (
     Reason,
-    Rung,
     read_trials,
     record_reason,
     record_rejection,
@@ -88,37 +83,6 @@ def test_study_without_a_winner_says_so():
     assert "has no trained network yet" in text_of(leaderboard(study, 10))
 
 
-def test_page_of_a_trained_trial_shows_network_recipe_and_curve(study):
-    record = next(r for r in read_trials(study) if r.is_complete)
-    text = text_of(trial_page(study, record))
-    for words in ("Conv2d(", "Linear(", "receptive field", "recipe: sgd", "epoch", "seed"):
-        assert words in text
-    assert f"{record.num_params:,} parameters" in text
-    device = device_bytes(record.candidate.architecture)
-    said = (
-        f"{device.flash:,} bytes of flash ({device.weights:,} of weights) and {device.ram:,} of RAM"
-    )
-    assert said in " ".join(text.split())
-    assert "bits each" not in text
-
-
-def test_page_of_a_trial_that_goes_on_with_another_says_with_which(study):
-    record = next(r for r in read_trials(study) if r.is_complete)
-    promoted = replace(record, continues=7, rungs=(Rung(1, 0.5, 0.876, 1.0),))
-    text = text_of(trial_page(study, promoted))
-    assert "goes on with trial 7" in text
-    assert "squeezed into 1 of" in text
-    assert "87.60%" in text
-    assert "goes on with" not in text_of(trial_page(study, record))
-
-
-def test_page_of_a_rejected_trial_shows_the_reason_and_the_proposal(study):
-    record = next(r for r in read_trials(study) if not r.is_complete)
-    text = text_of(trial_page(study, record))
-    assert "over budget: " in text
-    assert f"width = {record.params['width']}" in text
-
-
 def test_leaderboard_says_what_a_network_may_cost():
     facts = replace(FACTS, max_weight_bytes=9_000, bits=8)
     study = open_or_create_study(optuna.storages.InMemoryStorage(), "s", facts, DATA, "text")
@@ -141,26 +105,6 @@ def test_duplicate_is_not_on_the_leaderboard_and_its_page_names_the_trial_it_rep
     assert "duplicate: trial 0 is the same" in page
     assert "260 parameters" in page
     assert "validation accuracy" not in page
-
-
-def test_network_table_has_torchinfos_counts_and_the_receptive_field():
-    layers = [Conv(4), BatchNorm(), ReLU(), MaxPool(2), Conv(8), GlobalAvgPool(), Flatten()]
-    architecture = Architecture((1, 12, 12), [*layers, Linear(10)])
-    lines = text_of(network_table(architecture)).splitlines()
-    cells = [line.split() for line in lines]
-    assert lines[1].startswith("Conv2d(1, 4, 3, padding=1, bias=False)")
-    assert cells[1][-4:] == ["4x12x12", "36", "5,184", "3x3"]
-    assert cells[4][-1] == "4x4"
-    assert cells[5][-1] == "8x8"
-    assert f"{architecture.num_params:,}" in cells[-1]
-
-
-def test_learning_curve_bar_runs_from_lowest_to_highest():
-    history = [EpochMetrics(i, 1.0, 1.0, a, 0.1) for i, a in enumerate((0.5, 0.75, 1.0), 1)]
-    bars = [line.count("█") for line in text_of(learning_curve(history)).splitlines()[1:]]
-    assert bars == [1, 15, 30]
-    flat = text_of(learning_curve(history[:1]))
-    assert flat.count("█") == 30
 
 
 def test_studies_table_lists_every_study():

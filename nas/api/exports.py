@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.api.repetition import repetition
 from nas.api.studies import images_of_study, source_of_study
 from nas.certification.records import (
     Run,
@@ -22,6 +21,7 @@ from nas.exporters.formats import FORMATS, parse_formats
 from nas.exporters.provenance import Certified
 from nas.exporters.verify import Verified, verify_export
 from nas.reports.certificates import certificate_lines
+from nas.reports.repetition import repetition
 from nas.reports.results import StudyResult, TrialResult
 from nas.storage.artifacts import WeightsStore, default_artifact_dir
 from nas.storage.database import storage_errors
@@ -100,7 +100,7 @@ def export(
         data = None
     return export_trial(
         record, weights, facts, inside.study_name, data, folder, formats=names,
-        calibration=calibration, search=repetition(inside, record.number),
+        calibration=calibration, search=repetition(inside),
         certificate=certificate_lines(inside, record.number), force=force,
         certified=_certified(run, num_seeds, facts) if certified else None,
     )  # fmt: skip

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from pathlib import PurePath
 
 import optuna
 
@@ -36,11 +35,10 @@ from nas.reports.plots import (
     spending_plot,
 )
 from nas.reports.references import DATASET, REFERENCES
+from nas.reports.repetition import repetition
 from nas.reports.results import StudyResult
 from nas.reports.tables import epochs_cell, recipe_text
-from nas.searching.config import SearchConfig
-from nas.spaces.loader import DEFAULT, list_spaces
-from nas.storage.counts import count_trained, count_trials
+from nas.storage.counts import count_trials
 from nas.storage.ranking import best_trial, best_trials, no_network
 from nas.storage.studies import DataFacts, StudyFacts, num_valid_of, study_data, study_facts
 from nas.storage.trials import TrialRecord
@@ -279,34 +277,15 @@ def _reproduce(
     winner: TrialRecord | None,
 ) -> None:  # fmt: skip
     page.heading("How to reproduce it")
-    # A path says more than its reader needs: its last part is enough.
-    source = PurePath(data.source.replace("\\", "/")).name
-    is_folder = source != data.source
-    is_ours = facts.space in {entry.name for entry in list_spaces()}
-    options: dict[str, object] = {
-        "budget": facts.budget,
-        "dataset": f"./{source}" if is_folder else source,
-    }
-    if facts.space != DEFAULT:
-        options["space"] = facts.space if is_ours else f"./{facts.space}.py"
-    for name, value, default in (
-        ("max_macs", facts.max_macs, None), ("max_weight_bytes", facts.max_weight_bytes, None),
-        ("max_activation_bytes", facts.max_activation_bytes, None),
-        ("max_flash", facts.max_flash, None), ("max_ram", facts.max_ram, None),
-        ("bits", facts.bits, Limits.bits), ("epochs", facts.epochs, SearchConfig.epochs),
-        ("seed", facts.seed, SearchConfig.seed), ("image_size", data.image_size, None),
-        ("valid_share", data.valid_share, str(SearchConfig.valid_share)),
-        ("split_seed", data.split_seed, SearchConfig.split_seed),
-    ):  # fmt: skip
-        if value != default:
-            options[name] = value
-    options["trials"] = max(count_trained(count_trials(study).counts), 1)
-    options["study"] = f"{study.study_name}-again"
-    page.command(command("search", **options))
-    page.paragraph(
-        f"With {option('sampler')}, {option('pruner')}, {option('timeout')} and "
-        f"{option('workers')} as they were given, which a study does not store."
-    )
+    line = repetition(study)
+    if line is None:
+        page.paragraph("In Python, which alone has the images.")
+    else:
+        page.command(line)
+        page.paragraph(
+            f"With {option('timeout')} and {option('workers')} as they were given, which a study "
+            f"does not store; one from before {option('sampler')} was stored lacks that, too."
+        )
     parts = [f"{data.num_train:,} images to train on, {data.num_valid:,} to validate"]
     parts += [f"data {facts.data_sha256[:12]}, split {facts.split_sha256[:12]}"]
     parts += [f"space {facts.space} {facts.space_sha256[:12]} (SHA-256)"]

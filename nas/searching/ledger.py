@@ -1,6 +1,6 @@
 """Ledger: the one owner of the study while a search runs in it.
 
-ask -> reject, or begin -> report ... keep ... -> end; sync between them.
+ask -> reject, or begin -> report ... results.keep ... -> end; sync between them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
-from safetensors import SafetensorError
 
 from nas.candidates.candidate import Candidate
 from nas.errors import StorageFailedError, StudyError
@@ -22,15 +21,14 @@ from nas.searching.config import SearchConfig
 from nas.searching.gate import Rejected
 from nas.searching.planning import Step
 from nas.searching.pruners import Pruner
+from nas.searching.results import Results
 from nas.searching.running import RunningTrial, versions
 from nas.searching.samplers import SeededSampler, derive_seed
 from nas.searching.timetable import Timetable
-from nas.storage.artifacts import WeightsStore
 from nas.storage.counts import count_trained, count_trials
 from nas.storage.internals import fixed_params, storage_of
 from nas.storage.leases import Lease, index_of, is_retry, retry_of
-from nas.storage.ranking import best_trial, find_promoted_from, is_better, ranked
-from nas.storage.spool import ResultSpool
+from nas.storage.ranking import best_trial, find_promoted_from
 from nas.storage.sqlite_file import FileGuard
 from nas.storage.trials import (
     PROMOTED_FROM,
@@ -43,13 +41,11 @@ from nas.storage.trials import (
     record_candidate,
     record_reason,
     record_rejection,
-    record_result,
     record_training,
     result_of,
     stored,
     was_shortened,
 )
-from nas.training import TrainResult
 
 REFRESH_SECONDS = 2.0  # after which what other processes have done is read again
 RECOVERY_SECONDS = 30.0  # after which their dead are looked for again
@@ -85,9 +81,8 @@ class Ledger:
         self.promotion: FrozenTrial | None = None  # the stopped trial that goes on next
         self._longest: list[float] | None = None  # see `longest_schedules`
         self.is_exhausted = False  # no more candidates will come
-        self.weights = WeightsStore(study, artifact_dir)
+        self.results = Results(study, artifact_dir)
         self.lease = Lease(study)
-        self._spool = ResultSpool(artifact_dir, study.study_name)
         self._file = FileGuard(storage_of(study))
         self._next_recovery = 0.0
         self.refresh()
@@ -125,16 +120,6 @@ class Ledger:
         elif now >= self._next_refresh:
             self.refresh()
         return found
-
-    def tidy_up(self) -> list[int]:
-        """Store the results that waited for the database, and remove what is left of the killed.
-
-        Returns:
-            The numbers of the trials that are complete by it.
-        """
-        stored = self._spool.replay(self.study)
-        self.weights.tidy_up()
-        return stored
 
     def exhaust(self) -> None:
         """No more candidates will come: the space has no other that fits."""
@@ -311,29 +296,6 @@ class Ledger:
         running.trial.report(accuracy, int(epochs))
         return running.trial.should_prune()
 
-    def keep(self, running: RunningTrial, result: TrainResult) -> str | None:
-        """Keep what an ended schedule came to, with its weights, if that is the trial's best.
-
-        Returns:
-            Why the weights could not be kept, if that is so: a full disk must not cost the score.
-        """
-        rung = running.rung(result)
-        if not is_better(self.study, rung, running.result):
-            return None
-        fault = None
-        try:
-            self.weights.keep(running.trial, result.state_dict, rung)
-        except (OSError, SafetensorError) as error:
-            fault = str(error)
-        record_result(running.trial, rung)
-        running.result = rung
-        return fault
-
-    def is_best(self, running: RunningTrial) -> bool:
-        """Whether what a trial has ended is the best of the study."""
-        best, _ = ranked(self.study)[0]
-        return best.number == running.trial.number
-
     def end(
         self,
         running: RunningTrial,
@@ -363,23 +325,6 @@ class Ledger:
             was_pruned = reason in (Reason.STOPPED_BY_PRUNER, Reason.DIVERGED)
             self.study.tell(trial, state=TrialState.PRUNED if was_pruned else TrialState.FAIL)
         self.refresh()
-
-    def put_aside(self, running: RunningTrial, result: TrainResult) -> None:
-        """Keep a finished training in a file, as the database takes it no more.
-
-        Raises:
-            OSError: there is no room for it, or the folder cannot be written to.
-        """
-        seconds = running.seconds + result.train_seconds
-        self._spool.add(
-            running.trial.number, running.candidate.fingerprint, running.rung(result),
-            result.history, seconds, running.rungs, result.state_dict,
-        )  # fmt: skip
-
-    @property
-    def put_aside_in(self) -> Path:
-        """The folder of `put_aside`."""
-        return self._spool.folder
 
     # Of its own
 

@@ -153,7 +153,7 @@ class TrialRunner:
                         if not (result.is_finished and running.is_last):
                             continue
                         try:
-                            self.ledger.put_aside(running, result)
+                            self.ledger.results.put_aside(running, result)
                         except OSError as error:
                             lost[number] = error
         finally:
@@ -162,7 +162,7 @@ class TrialRunner:
             names, why = " and ".join(f"trial {number}" for number in lost), [*lost.values()][-1]
             raise StorageFailedError(
                 f"the result of {names} is lost: neither the database takes it, nor "
-                f"{self.ledger.put_aside_in}: {why.strerror or why}"
+                f"{self.ledger.results.put_aside_in}: {why.strerror or why}"
             ) from why
 
     def close_all(self) -> None:
@@ -243,16 +243,16 @@ class TrialRunner:
             reason = Reason.STOPPED_BY_PRUNER if is_pruned or running.is_short else None
             of = "" if running.is_short else f"{rung.epochs:g} of {running.schedules[-1]:g} epochs"
             detail = f"{SQUEEZED_INTO} {of or running.schedule_text}"
-        fault = self.ledger.keep(running, result)
+        fault = self.ledger.results.keep(running, result)
         if fault is not None:
             self.callback(Note(f"weights of trial {running.trial.number} not kept: {fault}"))
         if running.is_last or reason is not None:
-            is_best = running.result == rung and self.ledger.is_best(running)
+            is_best = running.result == rung and self.ledger.results.is_best(running)
             self._end(
                 running, reason, detail, result.history, result.train_seconds, is_best=is_best
             )
             return
-        is_best = running.result == rung and self.ledger.is_best(running)
+        is_best = running.result == rung and self.ledger.results.is_best(running)
         num_params = running.candidate.architecture.num_params
         self.callback(
             ScheduleEnded(

@@ -96,7 +96,7 @@ class Search:
                     "others, and does not end quite as it would have"
                 )
             )
-        for number in self.ledger.tidy_up():
+        for number in self.ledger.results.tidy_up():
             self.callback(Note(f"trial {number} was finished before: it is stored now"))
         self._sync()
         self.begin_with(self.first_proposals)

@@ -237,9 +237,9 @@ def test_duplicate_is_neither_best_nor_trained_and_has_no_weights(make_search, p
     assert (ended.best_trial, find_trial(search.ledger.study, None).number) == (0, 0)
     assert count_trained(search.ledger.progress.counts) == 1
     assert "2 proposals in a row were turned away" in ended.why
-    assert search.ledger.weights.load(0)
+    assert search.ledger.results.weights.load(0)
     with pytest.raises(StudyError, match="only those of the best"):
-        search.ledger.weights.load(1)
+        search.ledger.results.weights.load(1)
 
 
 def test_duplicate_is_told_to_who_listens_with_its_score_and_as_no_best(make_search, pool):

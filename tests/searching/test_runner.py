@@ -260,7 +260,7 @@ def test_trial_that_another_process_has_closed_is_dropped_and_the_search_goes_on
     assert len(pool.jobs) == 3
     assert search.runner.running == {}
     with pytest.raises(StudyError, match="are not in"):
-        search.ledger.weights.load(0)
+        search.ledger.results.weights.load(0)
 
 
 def test_events_say_what_was_proposed_and_the_rate_that_each_epoch_ended_with(make_search, pool):

@@ -184,8 +184,8 @@ def test_weights_of_every_schedule_are_kept_of_each_candidate_the_best(make_sear
     search = make_search(scored(GOOD, WEAK), trials=2)
     search.run()
     assert [trial.number for trial in best_trials(search.ledger.study)] == [2, 1]
-    assert search.ledger.weights.load(2)
-    assert search.ledger.weights.load(1)
+    assert search.ledger.results.weights.load(2)
+    assert search.ledger.results.weights.load(1)
 
 
 def test_stopped_candidates_count_as_trials_and_are_not_the_best(make_search):
@@ -326,7 +326,7 @@ def test_interrupt_between_two_schedules_ends_the_candidate_before_the_next(make
     assert record.outcome == Reason.INTERRUPTED
     assert [rung.epochs for rung in record.rungs] == [1, 4]
     assert (record.epochs, record.result.epochs, record.valid_accuracy) == (0, 4, GOOD)
-    assert search.ledger.weights.load(1)  # of the schedule that it has ended
+    assert search.ledger.results.weights.load(1)  # of the schedule that it has ended
     assert search.runner.running == {}
 
 
@@ -429,5 +429,5 @@ def test_rung_is_a_real_training_with_the_whole_schedule_squeezed_into_its_epoch
     assert rung.valid_loss == pytest.approx(expected.history[-1].valid_loss)
     full = train_alone(candidate.architecture, candidate.recipe, tiny_data, record.seed)
     assert record.valid_accuracy == full.history[-1].valid_accuracy
-    kept = search.ledger.weights.load(1)
+    kept = search.ledger.results.weights.load(1)
     assert all(torch.equal(kept[name], value) for name, value in full.state_dict.items())

@@ -53,7 +53,7 @@ class World:
             SearchConfig(budget=1, **{"trials": 50, "sampler": "random"} | settings), self.pool,
             self.folder, self.events.append, stop,
         )  # fmt: skip
-        self.weights = search.ledger.weights
+        self.weights = search.ledger.results.weights
         ended = search.run()
         self.took = self.pool.now - self.begun
         return ended

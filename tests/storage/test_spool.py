@@ -332,7 +332,7 @@ def test_candidate_that_the_database_could_not_take_is_stored_by_the_next_search
     if what == "what came of it":
         monkeypatch.setattr("nas.searching.ledger.record_training", refuse)
     elif what == "weights":
-        monkeypatch.setattr(search.ledger.weights, "keep", refuse)
+        monkeypatch.setattr(search.ledger.results.weights, "keep", refuse)
     else:
         monkeypatch.setattr(study, "tell", tell)
     with pytest.raises(StorageInternalError):
@@ -351,7 +351,7 @@ def test_candidate_that_the_database_could_not_take_is_stored_by_the_next_search
         event.text for event in events if isinstance(event, Note)
     ]
     assert not path.exists()
-    assert again.ledger.weights.load(number)["0.weight"].tolist() == [number] * 2
+    assert again.ledger.results.weights.load(number)["0.weight"].tolist() == [number] * 2
 
 
 def test_all_that_were_finished_when_the_database_failed_are_stored_by_the_next_search(
@@ -367,7 +367,7 @@ def test_all_that_were_finished_when_the_database_failed_are_stored_by_the_next_
     again = make_search(study, tiny_data, tmp_path, [])
     assert again.run().counts["trained"] == 3
     assert again.pool.jobs == []
-    assert all(again.ledger.weights.load(number) for number in numbers)
+    assert all(again.ledger.results.weights.load(number) for number in numbers)
 
 
 class UnevenPool(FakePool):
@@ -395,7 +395,7 @@ def test_candidate_whose_last_epoch_is_over_when_the_database_fails_is_kept(
     monkeypatch.undo()
     assert pool.num_waits == 5  # 3 epochs, the end of the first, and that of the second
     assert len(running(study)) == 2
-    assert len(search.ledger._spool.replay(study)) == 2
+    assert len(search.ledger.results._spool.replay(study)) == 2
 
 
 def test_candidate_in_the_midst_of_its_training_does_not_hold_up_the_end(
@@ -413,7 +413,7 @@ def test_candidate_in_the_midst_of_its_training_does_not_hold_up_the_end(
         search.run()
     assert pool.num_idle == 2
     assert len(running(study)) == 2
-    assert search.ledger._spool.replay(study) == []
+    assert search.ledger.results._spool.replay(study) == []
 
 
 class FailingPool(FakePool):

@@ -283,8 +283,8 @@ def _reproduce(
     else:
         page.command(line)
         page.paragraph(
-            f"With {option('timeout')} and {option('workers')} as they were given, which a study "
-            f"does not store; one from before {option('sampler')} was stored lacks that, too."
+            f"With {option('timeout')} and {option('workers')}, in older studies also "
+            f"{option('sampler')}, as they were given, which a study does not store."
         )
     parts = [f"{data.num_train:,} images to train on, {data.num_valid:,} to validate"]
     parts += [f"data {facts.data_sha256[:12]}, split {facts.split_sha256[:12]}"]

@@ -67,11 +67,10 @@ def _grid(matrix: Tensor, height: int, width: int) -> Tensor:
     """`F.affine_grid` for matrices (N, 2, 3): the input position (N, H, W, 2) of each pixel.
 
     Not that function: for a side of one pixel it copies a number from the host, which cannot be
-    captured.
+    captured. And no product of matrices: of three columns each it takes three times as long on a
+    CPU, and comes to the same.
     """
     device = matrix.device
     x, y = (torch.linspace(-1, 1, n, device=device) * ((n - 1) / n) for n in (width, height))
-    at_x, at_y = x.expand(height, width), y[:, None].expand(height, width)
-    positions = torch.stack([at_x, at_y, torch.ones_like(at_x)], dim=-1).view(1, -1, 3)
-    grid = positions.expand(len(matrix), -1, -1).bmm(matrix.transpose(1, 2))
-    return grid.view(len(matrix), height, width, 2)
+    of_x, of_y, of_one = matrix[..., None, None].unbind(2)  # (N, 2, 1, 1) each
+    return (of_x * x + of_y * y[:, None] + of_one).permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""Metrics: what an epoch of training comes to, and which candidate is the best by them."""
+"""Metrics: what an epoch comes to, how fast it was, and which candidate is the best by them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,35 @@ class EpochMetrics:
     valid_loss: float  # mean cross-entropy on the validation images
     valid_accuracy: float  # share of the validation images classified rightly, 0..1
     seconds: float  # of this epoch, training and validation
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Floating-point operations in a second; a multiply-accumulate is two of them."""
+
+    flops_per_second: float  # of one training, see `epoch_flops`
+    peak: float  # of a matrix product on the same threads, see `nas.training.peak`
+
+    @property
+    def share(self) -> float:
+        """How much of the peak the training reached, about 0..1."""
+        return self.flops_per_second / self.peak
+
+
+def epoch_flops(num_macs: int, num_train: int, num_valid: int) -> float:
+    """Floating-point operations of an epoch, those of convolutions and linear layers alone.
+
+    A train image costs 3 * 2 * MACs, as its way back computes two gradients, of inputs and of
+    weights; a validation image 2 * MACs. Norms, ReLUs, pooling, augmentation and the optimiser
+    count as nothing, so that their time lowers the speed. That the first layer needs no gradient of
+    the images is not subtracted.
+
+        epoch_flops(architecture.num_macs, 55_000, 5_000)
+
+    Args:
+        num_train: images that were trained on; a last, smaller batch is left out.
+    """
+    return 2.0 * num_macs * (3 * num_train + num_valid)
 
 
 def decimals(num_images: int | None) -> int:

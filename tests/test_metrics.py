@@ -1,10 +1,10 @@
-"""The choice between candidates, by what their last epochs came to."""
+"""How fast an epoch was, and the choice between candidates by what their last epochs came to."""
 
 from __future__ import annotations
 
 import pytest
 
-from nas.metrics import choice_order
+from nas.metrics import Speed, choice_order, epoch_flops
 
 
 def test_candidates_are_ordered_by_error_and_loss_together():
@@ -46,3 +46,13 @@ def test_near_perfect_candidate_is_close_to_a_perfect_one():
 
 def test_equal_candidates_keep_their_order():
     assert choice_order([0.5] * 4, [1.0] * 4, 100) == [0, 1, 2, 3]
+
+
+def test_epoch_costs_three_times_as_much_for_an_image_that_is_trained_on():
+    assert epoch_flops(1_000, 0, 50) == 2 * 1_000 * 50
+    assert epoch_flops(1_000, 50, 0) == 3 * epoch_flops(1_000, 0, 50)
+    assert epoch_flops(1_000, 600, 50) == 2 * 1_000 * 1_850
+
+
+def test_share_is_the_part_of_the_peak_that_was_reached():
+    assert Speed(1.4e10, 1e11).share == pytest.approx(0.14)

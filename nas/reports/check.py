@@ -11,7 +11,7 @@ from nas.candidates.budget import to_bytes
 from nas.candidates.device import device_bytes
 from nas.errors import count, option
 from nas.reports.columns import Columns
-from nas.reports.lines import duration_text, plan_text
+from nas.reports.lines import duration_text, plan_text, speed_text
 
 if TYPE_CHECKING:  # it loads torch
     from nas.searching.estimate import CheckResult
@@ -81,6 +81,9 @@ def forecast_report(found: CheckResult) -> RenderableType:
         f"{_with_word('about', expected.seconds_each)} on {found.device}",
         search,
     ]
+    if expected.speed is not None:
+        trained = "two candidates, trained for a second each,"
+        lines.append(speed_text(found.device, found.workers, expected.speed, trained))
     return Group(*lines, *([plan_text(found.plan)] if found.plan else []))
 
 

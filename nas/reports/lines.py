@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 from nas.errors import count
-from nas.metrics import percent
-from nas.searching.events import EpochEnded, PlanMade, SearchEnded, SearchStarted, TrialEnded
+from nas.metrics import Speed, percent
+from nas.searching.events import (
+    EpochEnded,
+    PlanMade,
+    SearchEnded,
+    SearchStarted,
+    SpeedMeasured,
+    TrialEnded,
+)
 from nas.storage.counts import PROMOTED
 from nas.storage.trials import TRAINED, Reason, epochs_text
 
@@ -50,6 +57,22 @@ def epoch_text(event: EpochEnded, num_valid: int | None) -> str:
     return (
         f"trial {event.trial}: first epoch took {metrics.seconds:.1f} s, "
         f"validation accuracy {percent(metrics.valid_accuracy, num_valid)}"
+    )
+
+
+def first_speed_text(event: SpeedMeasured) -> str:
+    return speed_text(event.device, event.workers, event.speed, "the first epoch")
+
+
+def speed_text(device: str, workers: int, speed: Speed, what: str) -> str:
+    """For example `engine: cpu, eager engine, fp32, 2 workers of 1 thread; the first epoch reached
+    14% of the peak of a matrix product here`.
+    """
+    each = " of 1 thread" if device.startswith("cpu") else ""
+    share = f"{speed.share:.0%}" if speed.share >= 0.095 else f"{100 * speed.share:.2g}%"
+    return (
+        f"engine: {device}, {count(workers, 'worker')}{each}; {what} reached {share} of the "
+        "peak of a matrix product here"
     )
 
 

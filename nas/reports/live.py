@@ -25,6 +25,7 @@ from nas.reports.lines import (
     counts_parts,
     duration_text,
     epoch_text,
+    first_speed_text,
     plan_text,
     start_text,
     summary_text,
@@ -40,6 +41,7 @@ from nas.searching.events import (
     ScheduleEnded,
     SearchEnded,
     SearchStarted,
+    SpeedMeasured,
     TrialEnded,
     TrialStarted,
     to_json,
@@ -89,6 +91,8 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
             case EpochEnded() if not self._has_shown_epoch:
                 self._has_shown_epoch = True
                 self.print(epoch_text(event, num_valid))
+            case SpeedMeasured():
+                self.print(first_speed_text(event))
 
     def print(self, text: str) -> None:
         print(substitute(sanitize(text), sys.stdout.encoding), flush=True)
@@ -159,6 +163,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
             case EpochEnded():
                 done = min(event.metrics.epoch, event.epochs)
                 self._go_on(event.trial, done, event.epochs, event.metrics.valid_accuracy)
+            case SpeedMeasured():
+                self._print(first_speed_text(event))
             case ScheduleEnded():
                 if event.is_best:
                     self._note_best(event.trial, event.valid_accuracy, event.num_params)

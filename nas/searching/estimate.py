@@ -13,6 +13,7 @@ import torch
 from nas.candidates.candidate import Candidate
 from nas.data import Dataset
 from nas.errors import SearchError, option
+from nas.metrics import Speed, epoch_flops
 from nas.searching.config import SearchConfig
 from nas.searching.events import PlanMade
 from nas.searching.planning import FORWARD_SHARE, TimePlan
@@ -68,6 +69,7 @@ class Forecast:
     seconds_each: float  # one full training beside others, of the mean candidate
     seconds_most: float  # the search, if every candidate is trained fully
     seconds_likely: float  # the search; the most where its pruner stops trainings halfway
+    speed: Speed | None = None  # of the trainings that were measured; None where a clock is coarse
 
 
 def forecast(
@@ -100,6 +102,7 @@ def forecast(
     few = replace(data, train_index=index, valid_index=data.valid_index[:2])
     with WorkerPool(few, device, precision, num_workers, engine, on_notice) as pool:
         times = [_seconds_an_epoch(candidate, pool) / len(index) for candidate in (small, large)]
+        speed = _speed((small, large), sum(times) * len(index), few, pool.peak)
         # A GPU spends milliseconds on an epoch whatever its images, and more to get ready.
         fixed, ready = 0.0, 0.0
         if device.type == "cuda":
@@ -129,7 +132,22 @@ def forecast(
     each = statistics.mean(seconds(c, c.recipe.epochs) for c in candidates)
     most, likely = (statistics.mean(seconds(c, climbs(c)[i]) for c in candidates) for i in range(2))
     starts = ready * math.ceil(num_trials / num_workers)
-    return Forecast(num_trials, each + ready, most + starts, likely + starts)
+    return Forecast(num_trials, each + ready, most + starts, likely + starts, speed)
+
+
+def _speed(
+    candidates: Sequence[Candidate], seconds: float, data: Dataset, peak: float | None
+) -> Speed | None:
+    """Of candidates that took so long for an epoch each."""
+    if not peak or not seconds:
+        return None
+    flops = 0.0
+    for candidate in candidates:
+        batch_size = min(candidate.recipe.batch_size, len(data.train_index))
+        num_stepped = len(data.train_index) // batch_size * batch_size
+        macs = candidate.architecture.num_macs
+        flops += epoch_flops(macs, num_stepped, len(data.valid_index))
+    return Speed(flops / seconds, peak)
 
 
 def epochs_left(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nas.metrics import EpochMetrics
+from nas.metrics import EpochMetrics, Speed
 from nas.storage.trials import Reason
 
 
@@ -94,6 +94,19 @@ class EpochEnded:
 
 
 @dataclass(frozen=True)
+class SpeedMeasured:
+    """How fast the first epoch was; once in a search, and kept nowhere: it is the machine's.
+
+    The first epoch on a machine also compiles the loops of the engine, which takes some seconds.
+    """
+
+    trial: int
+    device: str  # what trains, for example `cpu, eager engine, fp32`
+    workers: int  # candidates trained at once
+    speed: Speed
+
+
+@dataclass(frozen=True)
 class TrialEnded:
     trial: int
     reason: Reason | None  # None: it has ended the longest schedule that was meant for it
@@ -135,8 +148,8 @@ class SearchEnded:
 
 
 Event = (
-    Note | SearchStarted | PlanMade | TrialStarted | EpochProgress | EpochEnded | ScheduleEnded
-    | TrialEnded | SearchEnded | CertifyProgress
+    Note | SearchStarted | PlanMade | TrialStarted | EpochProgress | EpochEnded | SpeedMeasured
+    | ScheduleEnded | TrialEnded | SearchEnded | CertifyProgress
 )  # fmt: skip
 Callback = Callable[[Event], None]
 

@@ -12,13 +12,14 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from nas.candidates.candidate import Candidate
 from nas.errors import SearchError, StorageFailedError
-from nas.metrics import EpochMetrics
+from nas.metrics import EpochMetrics, Speed, epoch_flops
 from nas.searching.events import (
     Callback,
     EpochEnded,
     EpochProgress,
     Note,
     ScheduleEnded,
+    SpeedMeasured,
     TrialEnded,
     TrialStarted,
 )
@@ -59,6 +60,7 @@ class TrialRunner:
         self.running: dict[int, RunningTrial] = {}  # by the number of the trial
         self.foresight = Foresight(ledger, self.pace, pool, stop)
         self.num_errors = 0  # in a row
+        self._has_told_speed = False
         self._unheard: deque[Message] = deque()
 
     @property
@@ -190,6 +192,7 @@ class TrialRunner:
                 self.pace.add(running.candidate, num_images, metrics.seconds)
                 rate = running.learning_rate(metrics.epoch)
                 self.callback(EpochEnded(number, metrics, running.schedules[0], rate))
+                self._tell_speed(running, metrics)
                 if self.ledger.pruner.reports_every_epoch:
                     accuracy = metrics.valid_accuracy
                     running.is_pruned = self.ledger.report(running, accuracy, metrics.epoch)
@@ -212,6 +215,18 @@ class TrialRunner:
                 # One bad candidate must not end the search; several in a row are no accident.
                 if self.num_errors == MAX_ERRORS_IN_A_ROW:
                     raise SearchError(f"{self.num_errors} candidates in a row failed: {detail}")
+
+    def _tell_speed(self, running: RunningTrial, last: EpochMetrics) -> None:
+        """Say how fast the first epoch was, once the pool knows what to compare it with."""
+        peak = self.pool.peak
+        if self._has_told_speed or peak is None or not last.seconds:
+            return
+        self._has_told_speed = True
+        num_macs = running.candidate.architecture.num_macs
+        flops = epoch_flops(num_macs, running.num_stepped, self.pool.num_valid)
+        speed = Speed(flops / last.seconds, peak)
+        number, workers = running.trial.number, self.pool.num_workers
+        self.callback(SpeedMeasured(number, self.device, workers, speed))
 
     def _end_in_time(self, running: RunningTrial, last: EpochMetrics) -> EndAfter | bool:
         """Cut a schedule short whose end has moved behind the time limit; False leaves it."""

@@ -89,6 +89,7 @@ class WorkerPool:
         self._context = make_context()
         # Plain shared memory without a lock: a worker that is killed cannot leave it locked.
         self._stop = self._context.RawValue(ctypes.c_bool, False)
+        self._peak = self._context.RawValue(ctypes.c_double, 0.0)
         try:
             self._data = replace(
                 data,
@@ -135,6 +136,14 @@ class WorkerPool:
                 process.join()
             process.close()
         self._workers = []
+
+    @property
+    def peak(self) -> float | None:
+        """Floating-point operations in a second of a matrix product on one worker.
+
+        It is measured once, by the worker that first ends an epoch; None before that.
+        """
+        return self._peak.value or None
 
     @property
     def num_idle(self) -> int:
@@ -319,7 +328,8 @@ class WorkerPool:
         pipes = [self._context.Pipe() for _ in range(num_workers)]
         connections = [theirs for _, theirs in pipes]
         arguments = (
-            connections, self._data, self.device, self.precision, self._stop, self.engine
+            connections, self._data, self.device, self.precision, self._stop, self.engine,
+            self._peak,
         )  # fmt: skip
         process = start_process(self._context, work, arguments)
         for connection in connections:

@@ -28,6 +28,7 @@ from nas.training.device import EngineName
 from nas.training.engine import BUILDING
 from nas.training.faults import fault_text, is_capture_error, is_memory_error, loses_device
 from nas.training.messages import EpochDone, Failed, Job, Ready, StepsDone, Trained
+from nas.training.peak import matrix_product_speed
 
 STEPS_SECONDS = 0.5  # between two words of steps: they are for people, and for the watch on hanging
 
@@ -39,6 +40,7 @@ def work(
     precision: torch.dtype,
     stop: Any,
     engine: EngineName,
+    peak: Any,
 ) -> None:
     """The whole life of a process: train what comes in, until nobody sends any more.
 
@@ -48,6 +50,7 @@ def work(
         precision: see `train`.
         stop: shared; every training ends when its value is true.
         engine: see `train`.
+        peak: shared; the speed of a matrix product, 0 until a worker has measured it.
     """
     # A Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -62,7 +65,7 @@ def work(
         _refuse(connections, f"{detail}: {fault_text(error)}")
         return
     threads = [
-        threading.Thread(target=_serve, args=(connection, data, precision, stop, engine))
+        threading.Thread(target=_serve, args=(connection, data, precision, stop, engine, peak))
         for connection in connections
     ]
     for thread in threads:
@@ -85,7 +88,12 @@ def _refuse(connections: Sequence[Connection], detail: str) -> None:
 
 
 def _serve(
-    connection: Connection, data: Dataset, precision: torch.dtype, stop: Any, engine: EngineName
+    connection: Connection,
+    data: Dataset,
+    precision: torch.dtype,
+    stop: Any,
+    engine: EngineName,
+    peak: Any,
 ) -> None:
     torch.set_num_threads(1)  # counts for this thread alone
     steps = _StepReporter(connection)
@@ -93,7 +101,7 @@ def _serve(
         connection.send(Ready())
         while True:
             job: Job = connection.recv()
-            answer = _train(job, connection, data, precision, stop, engine, steps)
+            answer = _train(job, connection, data, precision, stop, engine, peak, steps)
             if isinstance(answer, Failed) and answer.is_device_lost:
                 connection.send(answer)
                 os._exit(1)  # CUDA refuses everything from here on: a new process is needed
@@ -129,9 +137,13 @@ def _train(
     precision: torch.dtype,
     stop: Any,
     engine: EngineName,
+    peak: Any,
     steps: _StepReporter,
 ) -> Trained | Failed:
     def on_epoch_end(metrics: EpochMetrics) -> bool | EndAfter:
+        # After the first epoch, so that the start of a search waits for nothing.
+        if not peak.value:
+            peak.value = matrix_product_speed(data.images.device, precision)
         connection.send(EpochDone(job.number, metrics))
         answer: bool | EndAfter = connection.recv()
         return answer

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from nas.metrics import EpochMetrics
-from nas.reports.lines import counts_text, duration_text
+from nas.metrics import EpochMetrics, Speed
+from nas.reports.lines import counts_text, duration_text, first_speed_text
 from nas.reports.live import JsonDisplay, LiveDisplay, PlainDisplay, make_display
 from nas.searching.events import (
     CertifyProgress,
@@ -22,6 +22,7 @@ from nas.searching.events import (
     ScheduleEnded,
     SearchEnded,
     SearchStarted,
+    SpeedMeasured,
     TrialEnded,
     TrialStarted,
 )
@@ -39,10 +40,25 @@ STORY = [
     TrialStarted(1, 12345, 10**6, 19, "sgd 0.1"),
     EpochProgress(1, 0.4, 19, 50.0),
     EpochEnded(1, EpochMetrics(1, 0.5, 0.4, 0.91, 2.5), 19),
+    SpeedMeasured(1, "cpu, eager engine, fp32", 2, Speed(1.4e10, 1e11)),
     EpochEnded(1, EpochMetrics(2, 0.4, 0.3, 0.93, 2.5), 19),
     TrialEnded(1, None, "", 12345, 0.93, 5.0, True),
     SearchEnded("s", None, "done", {"trained": 1, "over budget": 1}, 1, 0.93, 12345),
 ]
+
+
+SPEED = (
+    "engine: cpu, eager engine, fp32, 2 workers of 1 thread; the first epoch reached 14% of the "
+    "peak of a matrix product here"
+)
+
+
+def test_small_share_of_the_peak_is_no_zero():
+    small = SpeedMeasured(1, "cuda (NVIDIA H200), graph engine, bf16", 4, Speed(2.34e7, 1e11))
+    assert first_speed_text(small) == (
+        "engine: cuda (NVIDIA H200), graph engine, bf16, 4 workers; the first epoch reached "
+        "0.023% of the peak of a matrix product here"
+    )
 
 
 def tell(display):
@@ -56,10 +72,11 @@ def test_json_display_prints_one_object_a_line_and_nothing_else(capsys):
     out, err = capsys.readouterr()
     events = [json.loads(line) for line in out.splitlines()]
     assert [e["event"] for e in events] == [
-        "note", "search_started", "trial_ended", "trial_started", "epoch_ended", "epoch_ended",
-        "trial_ended", "search_ended",
+        "note", "search_started", "trial_ended", "trial_started", "epoch_ended", "speed_measured",
+        "epoch_ended", "trial_ended", "search_ended",
     ]  # fmt: skip
     assert events[4]["metrics"]["valid_accuracy"] == 0.91
+    assert events[5]["speed"] == {"flops_per_second": 1.4e10, "peak": 1e11}
     assert events[2]["reason"] == "over budget"
     assert err == ""
 
@@ -73,7 +90,8 @@ def test_plain_display_prints_one_line_a_trial(capsys):
     assert "93.0%" in trials[1]
     assert "12,345 parameters" in trials[1]
     assert "best so far" in trials[1]
-    assert sum("first epoch" in line for line in lines) == 1
+    assert sum("first epoch took" in line for line in lines) == 1
+    assert SPEED in lines
     assert "a note with [brackets]" in lines
     assert "\x1b" not in "".join(lines)
 
@@ -108,12 +126,12 @@ def test_live_display_shows_trial_budget_best_counts_and_time_left():
     console = Console(file=out, force_terminal=True, width=100, markup=False, highlight=False)
     display = LiveDisplay(console)
     with display:
-        for event in STORY[:7]:
+        for event in STORY[:-2]:
             display(event)
         with console.capture() as capture:
             console.print(display._render())
         frame = capture.get()
-        for event in STORY[7:]:
+        for event in STORY[-2:]:
             display(event)
     for words in (
         "trial 1", "epoch 2.0/19", "12,345 of 20,000", "93.0%", "0 of 3 trained", "1 over budget",
@@ -133,7 +151,7 @@ def test_live_display_counts_a_candidate_that_was_promoted_once():
         for event in (*STORY[:4], stopped, replace(STORY[3], trial=2, continues=1)):
             display(event)
         assert display._counts == {"over budget": 1, "stopped by pruner": 0, "promoted": 1}
-        display(replace(STORY[7], trial=2))
+        display(replace(STORY[-2], trial=2))
     assert count_trained(display._counts) == 1
 
 

@@ -138,6 +138,18 @@ def test_forecast_is_the_time_of_every_image_of_every_epoch(steady, tiny_data):
     assert expected.seconds_likely == pytest.approx(10 * each)
 
 
+def test_speed_is_that_of_both_candidates_together(steady, tiny_data):
+    candidates = [network(width) for width in range(1, 11)]
+    speed = expect(candidates, tiny_data).speed
+    macs = [candidate.architecture.num_macs for candidate in steady]
+    num_images = len(tiny_data.train_index)
+    batch_size = min(Recipe.batch_size, num_images)
+    num_stepped = num_images // batch_size * batch_size
+    seconds = num_images * (2 * SECONDS_AN_IMAGE + SECONDS_A_MAC * sum(macs))
+    assert speed.flops_per_second == pytest.approx(2 * sum(macs) * (3 * num_stepped + 2) / seconds)
+    assert speed.share == pytest.approx(speed.flops_per_second / LocalPool.peak)
+
+
 def test_two_candidates_are_tried_one_small_and_one_large_but_not_the_extremes(steady, tiny_data):
     candidates = [network(width) for width in range(10, 0, -1)]
     expect(candidates, tiny_data)
@@ -333,6 +345,12 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
     assert "of these networks 40 are distinct" in out
     assert "one full training of 19 epochs, 1 at a time: about " in out
     assert re.search(r"8 candidates, 1 at a time: about .* with --pruner squeezed", out)
+    assert re.search(
+        r"^engine: cpu, eager engine, fp32, 1 worker of 1 thread; two candidates, trained for a "
+        r"second each, reached [\d.]+% of the peak of a matrix product here$",
+        out,
+        re.MULTILINE,
+    )
     assert list(folder.iterdir()) == []
 
 

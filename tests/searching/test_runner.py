@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 
 from nas.candidates.recipe import Recipe
 from nas.errors import DivergedError, SearchError, StudyError
-from nas.metrics import EpochMetrics
-from nas.searching.events import EpochEnded, Note, TrialStarted
+from nas.metrics import EpochMetrics, Speed
+from nas.searching.events import EpochEnded, Note, SpeedMeasured, TrialStarted
 from nas.searching.samplers import derive_seed
 from nas.storage.trials import Reason, read_trials, stored
 from nas.training import TrainResult
@@ -276,6 +276,27 @@ def test_events_say_what_was_proposed_and_the_rate_that_each_epoch_ended_with(ma
         num_batches = pool.num_train // recipe.batch_size
         rates = learning_rates(recipe, num_batches * recipe.epochs)
         assert event.learning_rate == rates[event.metrics.epoch * num_batches - 1]
+
+
+def test_speed_of_the_first_epoch_is_told_once(make_search, pool):
+    pool.peak = 1e9
+    search = make_search(trials=3, epochs=2)
+    search.run()
+    (event,) = [e for e in search.events if isinstance(e, SpeedMeasured)]
+    first = next(e for e in search.events if isinstance(e, EpochEnded))
+    started = next(e for e in search.events if isinstance(e, TrialStarted))
+    assert (event.trial, event.device, event.workers) == (0, "cpu, eager engine, fp32", 1)
+    batch_size = Recipe().batch_size
+    num_stepped = pool.num_train // batch_size * batch_size
+    flops = 2 * started.num_macs * (3 * num_stepped + pool.num_valid)
+    assert event.speed == Speed(flops / first.metrics.seconds, 1e9)
+    assert search.events.index(event) == search.events.index(first) + 1
+
+
+def test_no_speed_is_told_where_no_peak_is_known(make_search, pool):
+    search = make_search(trials=1)
+    search.run()
+    assert not any(isinstance(e, SpeedMeasured) for e in search.events)
 
 
 def test_rate_of_a_training_that_is_cut_short_is_that_of_the_engine(make_search, pool):

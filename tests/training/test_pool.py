@@ -63,6 +63,23 @@ def next_message(pool):
     return message
 
 
+def test_pool_knows_the_peak_of_a_worker_after_the_first_epoch_and_measures_it_once(
+    make_pool, tiny_architecture
+):
+    pool = make_pool(2)
+    pool.start(Job(0, tiny_architecture, RECIPE, seed=0))
+    assert pool.peak is None
+    assert isinstance(next_message(pool), EpochDone)
+    peak = pool.peak
+    assert peak > 0
+    pool.answer(0, stop=True)
+    talk(pool)
+    for number in (1, 2):
+        pool.start(Job(number, tiny_architecture, RECIPE, seed=0))
+    talk(pool)
+    assert pool.peak == peak
+
+
 def test_worker_trains_as_the_engine_does(make_pool, tiny_architecture, tiny_data):
     pool = make_pool()
     pool.start(Job(7, tiny_architecture, RECIPE, seed=3))
@@ -550,7 +567,7 @@ def test_where_capture_fails_the_eager_engine_takes_over_in_a_new_process_and_sa
         ]
 
 
-def work_until_capture_fails(connections, data, device, precision, stop, engine):
+def work_until_capture_fails(connections, data, device, precision, stop, engine, peak):
     """A worker on a GPU where the second candidate cannot be captured, and the first has begun."""
     if engine == "graph":
         job = connections[0].recv()
@@ -558,7 +575,7 @@ def work_until_capture_fails(connections, data, device, precision, stop, engine)
         number = connections[1].recv().number
         connections[1].send(Failed(number, "no", is_device_lost=True, is_capture=True))
         os._exit(1)
-    worker_module.work(connections, data, device, precision, stop, engine)
+    worker_module.work(connections, data, device, precision, stop, engine, peak)
 
 
 def test_answer_from_before_the_eager_engine_took_over_reaches_nobody(

@@ -18,11 +18,13 @@ from torchvision import transforms
 from nas.candidates.architecture import Architecture
 from nas.candidates.recipe import Recipe
 from nas.data import Dataset, source_of, split
+from nas.metrics import epoch_flops
 from nas.spaces.task import Task
 from nas.training import TrainResult, engine, step, train
 from nas.training.augmentation import augment
-from nas.training.device import default_workers, fastest_precision
+from nas.training.device import PRECISIONS, default_workers
 from nas.training.messages import Failed, Job
+from nas.training.peak import matrix_product_speed
 from nas.training.pool import WorkerPool, train_all
 
 
@@ -54,28 +56,49 @@ def measure(
     num_images: int,
     epochs: int,
     batch_size: int,
-    device: str,
+    device_name: str,
+    precision_name: str,
 ) -> dict[str, float]:
-    """Seconds for one training in the arm, and the accuracy it came to."""
+    """Seconds for one training in the arm, the accuracy it came to, and how fast it computed."""
     recipe = Recipe(epochs=epochs, batch_size=batch_size, augmentation=1.0)
-    data = load(data_dir, num_images)
-    if arm == "naive":
-        return naive(architecture, recipe, data, data_dir, torch.device(device))
+    data, device = load(data_dir, num_images), torch.device(device_name)
+    precision = torch.float32
+    if arm.startswith(("nas", "without")) and arm != "without bf16":
+        precision = PRECISIONS[precision_name]
     if arm == "nas-all":
-        return all_workers(architecture, recipe, data, torch.device(device))
-    data = data.to(torch.device(device))
-    if device != "cpu":
-        torch.zeros((), device=device)  # CUDA itself starts before the clock, for all arms alike
-    if arm == "peer":
-        return peer(architecture, recipe, data)
+        figure = all_workers(architecture, recipe, data, device, precision)
+    elif arm == "naive":
+        figure = naive(architecture, recipe, data, data_dir, device)
+    else:
+        data = data.to(device)
+        if device_name != "cpu":
+            torch.zeros((), device=device)  # CUDA itself starts before the clock, in all arms
+        if arm == "peer":
+            figure = peer(architecture, recipe, data)
+        else:
+            figure = one_worker(arm, architecture, recipe, data, precision)
+    num_stepped = len(data.train_index) // batch_size * batch_size
+    flops = epochs * epoch_flops(architecture.num_macs, num_stepped, len(data.valid_index))
+    figure["gflops"] = flops / figure["seconds"] / 1e9
+    if "peak_gflops" not in figure:
+        figure["peak_gflops"] = matrix_product_speed(device, precision) / 1e9
+    return figure
+
+
+def one_worker(
+    arm: str,
+    architecture: Architecture,
+    recipe: Recipe,
+    data: Dataset,
+    precision: torch.dtype,
+) -> dict[str, float]:
+    """The engine as it is, or without the techniques that the arm leaves out."""
     torch.set_num_threads(1)
     leave_out(arm)
-    precision = torch.float32 if arm == "without bf16" else None
     # The loops of `nas.training.cpu` are compiled once for a machine, not for each network.
-    train(
-        architecture, replace(recipe, epochs=1), few(data, batch_size), seed=0, precision=precision
-    )
-    inside = count_inside() if device == "cpu" else None
+    first = replace(recipe, epochs=1)
+    train(architecture, first, few(data, recipe.batch_size), seed=0, precision=precision)
+    inside = count_inside() if data.images.device.type == "cpu" else None
     started = time.perf_counter()
     result = train(architecture, recipe, data, seed=0, precision=precision)
     seconds = time.perf_counter() - started
@@ -143,10 +166,13 @@ def count_inside() -> Stopwatch:
 
 
 def all_workers(
-    architecture: Architecture, recipe: Recipe, data: Dataset, device: torch.device
+    architecture: Architecture,
+    recipe: Recipe,
+    data: Dataset,
+    device: torch.device,
+    precision: torch.dtype,
 ) -> dict[str, float]:
     """As many trainings at once as there are workers; seconds for each, on the average."""
-    precision = fastest_precision(device)
     with WorkerPool(data, device, precision, default_workers(device)) as pool:
 
         def run(recipe: Recipe) -> list[TrainResult]:
@@ -164,7 +190,9 @@ def all_workers(
         started = time.perf_counter()
         results = run(recipe)
         seconds = (time.perf_counter() - started) / pool.num_workers
-    return {"seconds": seconds, "accuracy": results[0].history[-1].valid_accuracy}
+        peak = (pool.peak or 0) * pool.num_workers / 1e9
+    accuracy = results[0].history[-1].valid_accuracy
+    return {"seconds": seconds, "accuracy": accuracy, "peak_gflops": peak}
 
 
 def naive(

@@ -28,6 +28,42 @@ def test_arm_of_the_engine_benchmark_trains(arm, mnist_dir):
     assert figure["accuracy"] > 0.3
     assert figure["seconds"] > 0
     assert 0 < figure.get("share_outside", 0.5) < 1
+    assert figure["gflops"] > 0
+    assert figure["peak_gflops"] > 0
+
+
+def test_engine_benchmark_stores_each_training_and_goes_on_where_it_was_broken_off(tmp_path):
+    run_beside_benchmarks(
+        "import argparse, engine, json\n"
+        "from pathlib import Path\n"
+        f"out = Path({str(tmp_path)!r})\n"
+        "begun = []\n"
+        "def run_arm(arm, network, options):\n"
+        "    begun.append((arm, network))\n"
+        "    if len(begun) == 4:\n"
+        "        raise KeyboardInterrupt\n"
+        "    return {'seconds': 2.0, 'gflops': 5.0, 'peak_gflops': 50.0}\n"
+        "engine.run_arm = run_arm\n"
+        "options = argparse.Namespace(device='cpu', precision='fp32', ablation=None, only=[1],\n"
+        "    batch_size=128, networks=2, pairs=2, images=1100, epochs=19, out=out)\n"
+        "try:\n"
+        "    engine.compare(options)\n"
+        "except KeyboardInterrupt:\n"
+        "    pass\n"
+        "path = out / 'engine-cpu-fp32.json'\n"
+        "assert len(json.loads(path.read_text())['runs']) == 3\n"
+        "engine.compare(options)\n"
+        "runs = json.loads(path.read_text())['runs']\n"
+        "assert len({engine.key(run) for run in runs}) == len(runs) == 8\n"
+        "assert len(begun) == 9  # the one that was broken off is begun again\n"
+        "path.write_text(path.read_text().replace('fp32', 'bf16'))\n"
+        "try:\n"
+        "    engine.compare(options)\n"
+        "except SystemExit as refusal:\n"
+        "    assert 'of another precision' in str(refusal)\n"
+        "else:\n"
+        "    raise AssertionError('figures of two precisions in one file')\n"
+    )
 
 
 def test_replay_reads_the_record():
@@ -100,7 +136,7 @@ def test_recorded_candidates_are_drawn_again_as_they_were():
 def test_networks_of_the_engine_benchmark_are_those_that_were_measured():
     run_beside_benchmarks(
         "import arms, engine, json\n"
-        "kept = json.loads((engine.RESULTS / 'engine-cpu.json').read_text())['networks']\n"
+        "kept = json.loads((engine.RESULTS / 'engine-cpu-bf16.json').read_text())['networks']\n"
         "drawn = arms.networks(len(kept))\n"
         "assert [network.fingerprint for network in drawn] == [k['fingerprint'] for k in kept]\n"
     )

@@ -74,6 +74,7 @@ class ToyPool:
     precision = torch.float32
     engine = "eager"
     num_workers = 1
+    peak: float | None = None  # sleep computes nothing
     num_train, num_valid = len(DATA.train_index), len(DATA.valid_index)
 
     def __init__(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """Log a search to MLflow: a run for each candidate. Needs `python -m pip install mlflow-skinny`.
 
-python examples/mlflow_callback.py   # writes to ./mlruns, or where MLFLOW_TRACKING_URI says
+python examples/mlflow_callback.py   # writes to ./mlflow.db, or where MLFLOW_TRACKING_URI says
 """
 
 import mlflow

@@ -77,7 +77,9 @@ def search(json: bool, quiet: bool, tensorboard: Path | None, **fields: Any) -> 
         if config.storage is not None:
             where["storage"] = redact(config.storage)
         say(f"look at it: {command('show best', **where)}")
-        say(f"take it home: {command('export', **where)}")
+        is_for_device = config.max_flash is not None or config.max_ram is not None
+        form = {"format": "pytorch,c"} if is_for_device else {}
+        say(f"take it home: {command('export', **form, **where)}")
     if stop.exit_code:
         return stop.exit_code
     return 0 if ended.best_trial is not None else 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from nas.candidates.architecture import Architecture
@@ -161,7 +161,7 @@ def export_trial(
                 )
             accuracy = None if labels is None else _share(best == labels)
             notes = _notes(results, accuracy, subject)
-            save_file(vectors, folder / VECTORS)
+            (folder / VECTORS).write_bytes(save(vectors))
             _write_spec(folder / SPEC, record, subject, results)
             text = card(subject, results, search, certificate, len(subject.images), notes)
             (folder / _README).write_text(text, encoding="utf-8")

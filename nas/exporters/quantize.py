@@ -120,9 +120,10 @@ class _Quantizer:
             case g.AvgPool():
                 num = step.size[0] * step.size[1]
                 _check_sum(num * 255)
-                made = self._make(step, least=source.scale / num)
-                unit = np.array([source.scale / num])
                 zero = source.zero * num
+                unit = np.array([source.scale / num])
+                # A sum is that far from its zero: where few pixels fire, a mean is much smaller.
+                made = self._make(step, float(unit[0]) * max(1, abs(zero) / MOST_OFFSET))
                 (multiplier,), (offset,), shift = _whole(unit / made.scale, 0, made.zero, zero)
                 return AvgPoolOp(*where, step.size, int(multiplier), int(offset), shift)
             case g.Add():

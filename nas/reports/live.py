@@ -208,7 +208,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
             self._note_best(event.trial, event.valid_accuracy, event.num_params)
         if event.train_seconds is not None:  # others were turned away, and are only counted
             num_valid = self._start.num_valid if self._start else None
-            self._print(trial_text(event, num_valid), "bold" if event.is_best else "")
+            text = folded(self.console.width, trial_text(event, num_valid))
+            self._print(text, "bold" if event.is_best else "")
 
     def _certify_on(self, event: CertifyProgress) -> None:
         self._certify = event
@@ -270,6 +271,22 @@ def fitted(width: int, *parts: str) -> str:
             break
         line += f"  {part}"
     return line
+
+
+def folded(width: int, text: str) -> str:
+    """The text in lines of that width, as far as it goes folded where two spaces stand.
+
+    >>> folded(20, "trial 3:  99.1%  2,970 parameters  22.0 s")
+    'trial 3:  99.1%\\n2,970 parameters\\n22.0 s'
+    """
+    line, *others = text.split("  ")
+    lines = [line]
+    for part in others:
+        if len(lines[-1]) + 2 + len(part) > width:
+            lines.append(part)
+        else:
+            lines[-1] += f"  {part}"
+    return "\n".join(lines)
 
 
 def make_display(is_json: bool, is_quiet: bool) -> JsonDisplay | PlainDisplay | LiveDisplay:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
-from nas.candidates.budget import Limits
+from nas.candidates.budget import Budget, Limits
 from nas.candidates.device import names_bytes
 from nas.data import NAMES, source_of, split
 from nas.errors import NasError, OverBudgetError, StudyError, option, redact
@@ -97,8 +98,10 @@ class SearchSetup:
         num_classes = len(data.classes)
         task = Task(data.input_shape, num_classes, budget, config.epochs, data.flips, self.limits)
         smallest = draws.smallest(self.space, task).architecture
+        # Without a budget the flash stands for one, and is what has to be named.
+        is_flash = budget == config.max_flash
         try:
-            task.budget.check(smallest)
+            (Budget(sys.maxsize, self.limits) if is_flash else task.budget).check(smallest)
         except OverBudgetError as error:
             limit = LIMITS[error.unit]
             is_budget = limit == "budget"
@@ -106,7 +109,7 @@ class SearchSetup:
             raise NasError(
                 f"{option(limit)} {given:,} is too small: the smallest network of space "
                 f"{self.space.name} for {data.name} has {error.cost:,} {error.unit}, so give "
-                f"{error.cost + is_budget:,} or more"
+                f"{error.cost + is_budget} or more"  # to be pasted, so without commas
             ) from error
         draws.check_start(self.space, task)
         return task

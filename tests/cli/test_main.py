@@ -501,9 +501,7 @@ def test_image_size_of_a_named_data_set_is_refused(refuse):
 def test_budget_of_the_smallest_network_is_refused_and_one_more_is_not(refuse):
     """The limit is strict: a network of as many parameters as the budget does not fit."""
     line = refuse("search", "--dataset", "digits", "--budget", "1")
-    smallest, enough = re.search(
-        r"has ([\d,]+) parameters, so give ([\d,]+) or more", line
-    ).groups()
+    smallest, enough = re.search(r"has ([\d,]+) parameters, so give (\d+) or more", line).groups()
     smallest, enough = (int(number.replace(",", "")) for number in (smallest, enough))
     assert enough == smallest + 1
     line = refuse("search", "--dataset", "digits", "--budget", str(smallest))
@@ -539,7 +537,7 @@ def test_limit_below_the_smallest_network_is_refused_with_what_is_enough(
     arguments = [*DIGITS, "--space", "tiny.py", "--bits", str(bits), option]
     assert refuse(*arguments, str(cost - 1)) == (
         f"nas: {option} {cost - 1:,} is too small: the smallest network of space tiny for digits "
-        f"has {cost:,} {unit}, so give {cost:,} or more\n"
+        f"has {cost:,} {unit}, so give {cost} or more\n"
     )
     # This one gets past the limit, to be refused for its storage.
     assert "--storage" in refuse(*arguments, str(cost), "--storage", "x")
@@ -549,8 +547,14 @@ def test_limit_too_small_for_any_network_of_blocks_is_refused_with_one_that_is_e
     for option in LIMIT_OPTIONS:
         line = refuse(*DIGITS, option, "9")
         assert line.startswith(f"nas: {option} 9 is too small: ")
-        enough = re.search(r"so give ([\d,]+) or more", line)[1].replace(",", "")
+        enough = re.search(r"so give (\d+) or more", line)[1]
         assert "--storage" in refuse(*DIGITS, option, enough, "--storage", "x")
+
+
+def test_flash_alone_that_is_too_small_is_named_itself_not_a_budget_that_was_not_given(refuse):
+    line = refuse("search", "--dataset", "digits", "--max-flash", "9")
+    assert line.startswith("nas: --max-flash 9 is too small: ")
+    assert re.search(r"has [\d,]+ bytes of flash, so give \d{4,} or more\n$", line)
 
 
 # Storage

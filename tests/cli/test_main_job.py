@@ -51,6 +51,15 @@ def test_search_show_and_export_work_in_a_row(folder, capsys):
     subprocess.run([sys.executable, "-c", check], cwd=exported, check=True)
 
 
+def test_search_for_a_device_says_to_take_its_code_home(capsys):
+    limits = ["--max-flash", "6k", "--max-ram", "6k"]
+    assert main(["search", *SEARCH[3:], *limits, "--trials", "1"]) == 0
+    command = re.search(r"take it home: nas (.*)", capsys.readouterr().out)[1]
+    assert command == "export --format pytorch,c --study blocks-digits-6000"
+    main(command.split())
+    assert "c: " in capsys.readouterr().out
+
+
 def test_same_command_again_continues_the_study_and_says_so(capsys):
     main([*SEARCH, "--trials", "1"])
     capsys.readouterr()

@@ -63,6 +63,11 @@ def test_export_holds_code_weights_and_spec_and_measures_the_recorded_accuracy(
     assert spec["from"]["trial"] == 3
 
 
+def test_whoever_may_read_one_file_may_read_all(trained, tiny_data, tmp_path):
+    done = export_trial(trained[0], trained[1], trained[2], "s", tiny_data, tmp_path / "out")
+    assert len({path.stat().st_mode for path in done.folder.iterdir() if path.is_file()}) == 1
+
+
 def test_export_without_the_images_is_checked_on_random_ones(trained, tmp_path):
     record, weights, facts = trained
     done = export_trial(record, weights, facts, "s", None, tmp_path / "out")

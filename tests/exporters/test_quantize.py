@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from nas.candidates.layers import BatchNorm, Conv, Flatten, Linear, ReLU, Tied
+from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, ReLU, Tied
 from nas.errors import ExportError
 from nas.exporters.folding import graph_of
+from nas.exporters.integer import AvgPoolOp
 from nas.exporters.quantize import quantize
 from tests.exporters.networks import (
     END,
@@ -89,6 +90,24 @@ def test_network_of_zeros_and_one_that_never_fires_are_exported():
         exact = model(normalised(images(8))).numpy()
         scores = network.run(images(8).numpy()) - float(network.scores.zero)
         assert np.abs(scores * network.scores.scale - exact).max() < 0.05
+
+
+@torch.no_grad()
+def test_mean_over_a_map_that_hardly_ever_fires_fits_its_integers():
+    architecture, model = build(
+        [Conv(2, bias=True), ReLU(), GlobalAvgPool(), Flatten()], (1, 48, 48)
+    )
+    model[0].weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1).expand(2, 1, 3, 3) / 9)
+    model[0].bias.fill_(-1.4)  # below that are all windows but those about the dot
+    x = torch.full((4, 1, 48, 48), 127, dtype=torch.uint8)
+    x[:, :, 20:23, 20:23] = 255
+    network = quantize(graph_of(architecture, model), x, *mean_and_std((1,)))
+    (pool,) = (op for op in network.ops if isinstance(op, AvgPoolOp))
+    assert abs(pool.offset) < 2**31
+    exact = model(normalised(x)).numpy()
+    assert exact.max() > 0
+    scores = (network.run(x.numpy()) - float(network.scores.zero)) * network.scores.scale
+    assert np.abs(scores - exact).max() <= network.scores.scale
 
 
 def test_more_inputs_than_a_sum_can_hold_are_refused_in_one_line():

@@ -190,6 +190,15 @@ MOMENTS = {
 }  # fmt: skip
 
 
+def test_line_of_a_training_is_folded_between_its_parts():
+    out = io.StringIO()
+    display = LiveDisplay(Console(file=out, force_terminal=True, width=40, color_system=None))
+    with display:
+        display(STARTED)
+        display(TrialEnded(0, None, "", 5691, 0.992, 23.2, True))
+    assert "trial 0:  99.2%  5,691 parameters\n23.2 s  best so far\n" in out.getvalue()
+
+
 def test_live_display_on_terminals_of_several_widths(golden, monkeypatch):
     monkeypatch.setattr("nas.reports.live.time.monotonic", lambda: 0.0)
     parts = []

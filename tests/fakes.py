@@ -267,6 +267,7 @@ class LocalPool:
 
     def __init__(self, data: Dataset) -> None:
         self.data = data
+        self.num_train, self.num_valid = len(data.train_index), len(data.valid_index)
         self._job: Job | None = None
         self._is_stopped = False
 
@@ -282,7 +283,7 @@ class LocalPool:
 
     def start(self, job: Job) -> None:
         assert self._job is None
-        self._job = job
+        self._job, self._is_stopped = job, False
 
     def stop(self) -> None:
         self._is_stopped = True

@@ -295,9 +295,10 @@ class LocalPool:
         """All that a worker would say of the job."""
         assert self._job is not None
         job, self._job = self._job, None
+        data = replace(self.data, train_index=self.data.train_index[: job.num_images])
         try:
             result = train_alone(
-                job.architecture, job.recipe, self.data, job.seed,
+                job.architecture, job.recipe, data, job.seed,
                 should_stop=lambda: self._is_stopped,
             )  # fmt: skip
         except DivergedError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import Engine, event
 
 if TYPE_CHECKING:  # torch is loaded by the fixtures that need it
     from nas.candidates.architecture import Architecture
@@ -18,6 +20,13 @@ if TYPE_CHECKING:  # torch is loaded by the fixtures that need it
 
 DATA_BESIDE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
 os.environ.pop("NAS_STORAGE", None)  # the studies of whoever runs the tests are none of theirs
+
+
+@event.listens_for(Engine, "connect")
+def _leave_the_disk_alone(connection, record):
+    """Databases of tests need not survive a power cut; waiting for the disk is most of a commit."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 def pytest_addoption(parser):
@@ -97,6 +106,15 @@ def pool():
     from tests.fakes import FakePool
 
     return FakePool()
+
+
+@pytest.fixture
+def trained_here(monkeypatch):
+    """Searches and certificates train for real, but here: workers take seconds to start."""
+    from tests.fakes import LocalPool
+
+    for module in ("searching.setup", "api.certificates"):
+        monkeypatch.setattr(f"nas.{module}.WorkerPool", lambda data, *_: LocalPool(data))
 
 
 @pytest.fixture

@@ -269,6 +269,7 @@ class LocalPool:
 
     def __init__(self, data: Dataset) -> None:
         self.data = data
+        self.num_train, self.num_valid = len(data.train_index), len(data.valid_index)
         self._job: Job | None = None
         self._is_stopped = False
 
@@ -284,7 +285,7 @@ class LocalPool:
 
     def start(self, job: Job) -> None:
         assert self._job is None
-        self._job = job
+        self._job, self._is_stopped = job, False
 
     def stop(self) -> None:
         self._is_stopped = True
@@ -296,9 +297,10 @@ class LocalPool:
         """All that a worker would say of the job."""
         assert self._job is not None
         job, self._job = self._job, None
+        data = replace(self.data, train_index=self.data.train_index[: job.num_images])
         try:
             result = train_alone(
-                job.architecture, job.recipe, self.data, job.seed,
+                job.architecture, job.recipe, data, job.seed,
                 should_stop=lambda: self._is_stopped,
             )  # fmt: skip
         except DivergedError as error:

@@ -88,7 +88,7 @@ def test_search_certify_and_export_work_in_a_row(storage, tmp_path):
     assert len(study.trials) == study.best.number + 1
 
 
-def test_export_of_certified_weights_needs_a_certificate(storage, tmp_path):
+def test_export_of_certified_weights_needs_a_certificate(storage, tmp_path, trained_here):
     study = nas.search(**QUICK, storage=storage, callback=print)
     for subject in (study, study.best):
         with pytest.raises(nas.NasError, match=r"certif.+ nas\.certify\(study='blocks-digits-2000"):
@@ -103,7 +103,7 @@ def suggest_one(trial, task):
     return nas.Candidate(nas.Architecture(task.input_shape, layers), nas.Recipe(epochs=task.epochs))
 
 
-def test_space_may_be_a_function(storage):
+def test_space_may_be_a_function(storage, trained_here):
     study = nas.search(**QUICK, space=suggest_one, storage=storage, callback=lambda event: None)
     assert study.name == "suggest_one-digits-2000"
     assert study.best.params.keys() == {"width"}
@@ -119,7 +119,9 @@ def test_function_whose_text_is_not_at_hand_is_known_by_its_code(storage):
     assert made[1] != made[2]
 
 
-def test_certification_that_can_write_no_notes_says_so_and_ends_well(storage, monkeypatch):
+def test_certification_that_can_write_no_notes_says_so_and_ends_well(
+    storage, monkeypatch, trained_here
+):
     def fail(study):
         raise OSError("the disk is full")
 
@@ -138,7 +140,7 @@ def test_flash_limits_parameters_where_no_budget_is_given(given):
     assert searches._config(None, given | {"max_flash": 2 * 10**9}).budget == 10**9
 
 
-def test_results_say_what_they_are(storage):
+def test_results_say_what_they_are(storage, trained_here):
     study = nas.search(**QUICK, storage=storage, callback=lambda event: None)
     assert re.fullmatch(r"<StudyResult 'blocks-digits-2000': best \d\d?\.\d%>", repr(study))
     assert re.fullmatch(r"<TrialResult \d of 'blocks-digits-2000': .*%>", repr(study.best))
@@ -157,7 +159,7 @@ def test_check_says_what_fits_and_calls_back_before_it_trains(tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-def test_ladder_searches_under_each_budget(storage):
+def test_ladder_searches_under_each_budget(storage, trained_here):
     options = {name: value for name, value in QUICK.items() if name != "budget"}
     found = nas.ladder([3_000, 1_000], callback=lambda event: None, storage=storage, **options)
     assert found.budgets == (1_000, 3_000)

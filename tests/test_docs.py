@@ -1,8 +1,8 @@
 """The pages are true: their commands and code run, their links lead somewhere, none is stale.
 
-In a page, blocks marked `sh` and `python` are run in their order, with fewer and shorter trainings;
-those marked `bash` and `py` take long, or need a server, and are checked for names that exist.
-A block that follows "Put this into `FILE`:" becomes that file. A block after a comment
+In a page, blocks marked `sh` and `python` are run in their order, with fewer and shorter trainings,
+which start no workers; those marked `bash` and `py` take long, or need a server, and are checked
+for names that exist. A block that follows "Put this into `FILE`:" becomes that file. A block after
 `<!-- output: COMMAND -->` is what the command prints; `pytest --rewrite-golden` writes it.
 """
 
@@ -36,6 +36,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.S | re.M)
 OUTPUT = re.compile(r"^<!-- output: (.*) -->\n```text\n(.*?)^```$", re.S | re.M)
 SHORT = {"search": "--trials 1 --epochs 1 --workers 1", "certify": "--top 1 --seeds 1 --workers 1"}
 SHORT["ladder"] = SHORT["search"]
+SHORT["check"] = "--draws 50 --trials 1 --workers 1"
 SHORT_PYTHON = {
     "trials=12, epochs=3": "trials=1, epochs=1, workers=1",
     "top=3, seeds=5": "top=1, seeds=1, workers=1",
@@ -200,7 +201,7 @@ def test_output_on_a_page_is_what_the_command_prints(page, match, clone, capsys,
 
 @pytest.mark.slow
 @each([page for page in PAGES if page.name not in GENERATED])
-def test_page_runs_from_top_to_bottom(page, clone, capsys, monkeypatch):
+def test_page_runs_from_top_to_bottom(page, clone, capsys, monkeypatch, trained_here):
     monkeypatch.syspath_prepend(clone)
     before = set(sys.modules)
     space = {"__name__": "page"}

@@ -17,8 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HOW_MANY = os.environ.get("NAS_FAULTS", "few")
 COUNTS = {
-    "few": {"kill": 80, "interrupt": 10, "resume": 2, "locked": 3, "gone": 1, "together": 1,
-            "churn": 8, "full": 5, "damaged": 20, "halted": 1, "workers": 2, "watched": 5},
+    "few": {"kill": 30, "interrupt": 6, "resume": 1, "locked": 3, "gone": 1, "together": 1,
+            "churn": 8, "full": 2, "damaged": 10, "halted": 1, "workers": 1, "watched": 5},
     "some": {"kill": 200, "interrupt": 20, "resume": 10, "locked": 10, "gone": 5, "together": 3,
              "churn": 20, "full": 10, "damaged": 100, "halted": 10,
              "workers": 20, "watched": 50},

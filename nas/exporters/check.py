@@ -23,6 +23,7 @@ from pathlib import Path
 sys.path[:] = json.loads(sys.argv[1])
 sys.modules["nas"] = None  # any import of it raises
 import torch
+sys.pycache_prefix = sys.argv[4]  # what an earlier file left in the folder is not read
 folder, sample = Path(sys.argv[2]), Path(sys.argv[3])
 spec = importlib.util.spec_from_file_location("network", folder / "network.py")
 network = importlib.util.module_from_spec(spec)
@@ -62,7 +63,7 @@ def check_export(folder: Path, images: Tensor, scores: Tensor, num_params: int) 
     with tempfile.TemporaryDirectory() as temporary:
         sample = Path(temporary) / "sample.safetensors"
         save_file({"images": images.contiguous(), "scores": scores.contiguous()}, sample)
-        found = run_alone(_SCRIPT, str(folder.resolve()), str(sample))
+        found = run_alone(_SCRIPT, str(folder.resolve()), str(sample), temporary)
     if found["num_params"] != num_params or not found["states_num_params"]:
         raise ExportError(
             f"the export has {found['num_params']:,} parameters instead of {num_params:,}"
@@ -87,17 +88,14 @@ def run_alone(script: str, *arguments: str) -> dict[str, Any]:
     # The packages are those that this process finds, also through PYTHONPATH or in the user's own
     # site-packages.
     path = json.dumps([str(Path(entry).resolve()) for entry in sys.path if entry])
-    with tempfile.TemporaryDirectory() as temporary:
-        # -I: no environment variables, no current folder. Compiled code goes elsewhere: what an
-        # earlier file left in the folder is not read.
-        cache = f"pycache_prefix={temporary}"
-        command = [sys.executable, "-I", "-X", cache, "-c", script, path, *arguments]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise ExportError(f"the export did not load within {TIMEOUT_SECONDS} s") from None
+    # -I: no environment variables, no current folder.
+    command = [sys.executable, "-I", "-c", script, path, *arguments]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ExportError(f"the export did not load within {TIMEOUT_SECONDS} s") from None
     if done.returncode != 0:
         last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ExportError(f"the export does not run by itself: {last_line}")

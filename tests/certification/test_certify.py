@@ -383,7 +383,7 @@ def test_single_trial_needs_no_decision(folder):
 # Interrupted
 
 
-@pytest.mark.parametrize("num_done", range(7))
+@pytest.mark.parametrize("num_done", [0, 1, 4, 5, 6])  # of four to compare and two of the best
 def test_interrupted_certification_goes_on_with_what_is_missing(certified, folder, num_done):
     broken_off = prepare(folder, stop_after=num_done, load_test=closed_test_set)
     assert broken_off.run_honest() is None
@@ -514,7 +514,7 @@ def test_watched_trainings_decide_nothing(watched, folder):
     assert len(honest.lines) == 4 + 2 + 1  # all trainings, and the opening
 
 
-@pytest.mark.parametrize("num_done", range(5))
+@pytest.mark.parametrize("num_done", [0, 2, 4])
 def test_interrupted_watching_goes_on_with_what_is_missing(folder, num_done):
     broken_off = prepare(folder, stop_after=num_done)
     assert not broken_off.run_watched()

@@ -35,7 +35,7 @@ def study():
     return open_study(open_storage(None))
 
 
-def test_search_certify_and_show_work_in_a_row(capsys):
+def test_search_certify_and_show_work_in_a_row(capsys, trained_here):
     assert main(DIGITS) == 0
     capsys.readouterr()
     assert main(["certify", "--top", "2", "--seeds", "2"]) == 0

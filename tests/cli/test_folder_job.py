@@ -18,7 +18,7 @@ from nas.data.picture import read_picture
 from nas.data.preparation import Preparation
 from nas.metrics import percent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("trained_here")]
 
 QUICK = ["--epochs", "4", "--pruner", "none", "--workers", "1", "--device", "cpu"]
 SEARCH = ["search", "--budget", "4000", "--dataset", "photos", *QUICK]

@@ -1,4 +1,7 @@
-"""The main job from the command line, with the real engine: search, interrupt, go on, export."""
+"""The main job from the command line, with the real engine: search, interrupt, go on, export.
+
+Where it says `trained_here`, what is tested is not what workers do.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def test_search_show_and_export_work_in_a_row(folder, capsys):
     subprocess.run([sys.executable, "-c", check], cwd=exported, check=True)
 
 
-def test_search_for_a_device_says_to_take_its_code_home(capsys):
+def test_search_for_a_device_says_to_take_its_code_home(capsys, trained_here):
     limits = ["--max-flash", "6k", "--max-ram", "6k"]
     assert main(["search", *SEARCH[3:], *limits, "--trials", "1"]) == 0
     command = re.search(r"take it home: nas (.*)", capsys.readouterr().out)[1]
@@ -60,7 +63,7 @@ def test_search_for_a_device_says_to_take_its_code_home(capsys):
     assert "c: " in capsys.readouterr().out
 
 
-def test_same_command_again_continues_the_study_and_says_so(capsys):
+def test_same_command_again_continues_the_study_and_says_so(capsys, trained_here):
     main([*SEARCH, "--trials", "1"])
     capsys.readouterr()
     assert main([*SEARCH, "--trials", "2"]) == 0
@@ -84,6 +87,7 @@ def test_time_that_was_too_short_is_told_with_a_command_that_works(capsys):
     assert any(r.result for r in records())
 
 
+@pytest.mark.slow
 def test_search_with_a_time_limit_says_its_plan_and_ends_with_a_network(capsys):
     assert main([*SEARCH, "--trials", "2", "--timeout", "5m"]) == 0
     out = capsys.readouterr().out
@@ -98,7 +102,7 @@ def test_check_says_what_would_fit_into_a_time(capsys):
     assert not list(Path().glob("*.db"))
 
 
-def test_studies_named_by_the_environment_need_no_option(folder, capsys, monkeypatch):
+def test_studies_named_by_the_environment_need_no_option(folder, capsys, monkeypatch, trained_here):
     monkeypatch.setenv("NAS_STORAGE", "sqlite:///mine.db?password=hunter2")
     assert main([*SEARCH, "--trials", "1"]) == 0
     assert main(["show", "best"]) == 0
@@ -106,7 +110,7 @@ def test_studies_named_by_the_environment_need_no_option(folder, capsys, monkeyp
     assert "can read the password" not in capsys.readouterr().out
 
 
-def test_password_on_the_command_line_is_remarked_on_and_not_repeated(capsys):
+def test_password_on_the_command_line_is_remarked_on_and_not_repeated(capsys, trained_here):
     assert main([*SEARCH, "--trials", "1", "--storage", "sqlite:///mine.db?password=hunter2"]) == 0
     said = "".join(capsys.readouterr())
     assert "others on this machine can read the password" in said
@@ -115,7 +119,7 @@ def test_password_on_the_command_line_is_remarked_on_and_not_repeated(capsys):
 
 
 @pytest.mark.slow
-def test_search_on_other_terms_is_refused_and_changes_nothing(folder, capsys):
+def test_search_on_other_terms_is_refused_and_changes_nothing(folder, capsys, trained_here):
     main([*SEARCH, "--trials", "1", "--study", "s"])
     before = [(r.number, r.state) for r in records()]
     capsys.readouterr()
@@ -127,7 +131,7 @@ def test_search_on_other_terms_is_refused_and_changes_nothing(folder, capsys):
 
 
 @pytest.mark.slow
-def test_search_begins_with_the_best_of_another_study_and_only_once(folder):
+def test_search_begins_with_the_best_of_another_study_and_only_once(folder, trained_here):
     main([*SEARCH, "--trials", "2", "--study", "old"])
     old = [r.params for r in best_trials(open_study(open_storage(None)))]
     again = [*SEARCH, "--budget", "4k", "--study", "new", "--warm-start", "old"]
@@ -138,7 +142,7 @@ def test_search_begins_with_the_best_of_another_study_and_only_once(folder):
     assert all(new.count(params) == 1 for params in old)
 
 
-def test_json_prints_nothing_but_json_on_standard_output(capsys):
+def test_json_prints_nothing_but_json_on_standard_output(capsys, trained_here):
     assert main([*SEARCH, "--trials", "1", "--json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     happened = [event["event"] for event in events if event["event"] != "note"]
@@ -148,7 +152,7 @@ def test_json_prints_nothing_but_json_on_standard_output(capsys):
     assert events[-1]["reason"] is None
 
 
-def test_quiet_prints_the_summary_alone(capsys):
+def test_quiet_prints_the_summary_alone(capsys, trained_here):
     assert main([*SEARCH, "--trials", "1", "--quiet"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
 
@@ -167,7 +171,9 @@ def test_hopeless_search_ends_with_a_sentence_and_exit_code_1(folder, capsys):
     assert "5 proposals in a row were turned away before training" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(
+    ("name", "code"), [("SIGINT", 130), pytest.param("SIGTERM", 143, marks=pytest.mark.slow)]
+)
 def test_interrupted_search_closes_its_trial_and_can_go_on(folder, name, code):
     long = [sys.executable, "-m", "nas", *SEARCH, "--epochs", "10000", "--pruner", "none"]
     # A process started in the background may ignore Ctrl-C: give it back its meaning.

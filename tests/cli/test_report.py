@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 
 import pytest
 
@@ -13,16 +14,24 @@ from nas.storage.database import open_storage
 from tests.reports.studies import make_study
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """The file of two studies."""
+    path = tmp_path_factory.mktemp("studies") / "s.db"
+    storage = open_storage(f"sqlite:///{path}", create=True)
+    for name in ("a", "b"):
+        make_study(6, name, storage)
+    storage.engine.dispose()
+    return path
+
+
 @pytest.fixture
-def url(tmp_path, monkeypatch):
+def url(database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NAS_DATA_DIR", str(tmp_path / "nothing"))
     monkeypatch.setattr("nas.data.published.DOWNLOAD_TIMEOUT_SECONDS", 0.01)
-    url = f"sqlite:///{tmp_path}/s.db"
-    storage = open_storage(url, create=True)
-    for name in ("a", "b"):
-        make_study(6, name, storage)
-    return url
+    shutil.copy(database, tmp_path)
+    return f"sqlite:///{tmp_path}/s.db"
 
 
 def test_leaderboard_is_printed_as_json_and_csv(url, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +53,16 @@ def test_neither_nas_nor_the_current_folder_is(tmp_path, monkeypatch, module):
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(check.ExportError, match="does not run by itself: ModuleNotFoundError"):
         check_export(tmp_path, images, scores, num_params=0)
+
+
+def test_what_an_earlier_file_left_compiled_in_the_folder_is_not_read(tmp_path):
+    images, scores = make(tmp_path, "torch.nn import Flatten; SCALE = 3; import torch #")
+    path = tmp_path / "network.py"
+    py_compile.compile(str(path))
+    before = path.stat()
+    path.write_text(path.read_text().replace("SCALE = 3", "SCALE = 2"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert check_export(tmp_path, images, scores, num_params=0) == 0
 
 
 @pytest.mark.slow

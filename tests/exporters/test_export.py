@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 
@@ -68,16 +69,22 @@ def test_whoever_may_read_one_file_may_read_all(trained, tiny_data, tmp_path):
     assert len({path.stat().st_mode for path in done.folder.iterdir() if path.is_file()}) == 1
 
 
-def test_export_without_the_images_is_checked_on_random_ones(trained, tmp_path):
+@pytest.fixture(scope="module")
+def plain(trained, tmp_path_factory):
+    """An export without the images, for tests that only look."""
     record, weights, facts = trained
-    done = export_trial(record, weights, facts, "s", None, tmp_path / "out")
-    assert not done.is_real
-    assert done.accuracy is None
-    assert done.num_checked > 0
+    out = tmp_path_factory.mktemp("plain") / "out"
+    return export_trial(record, weights, facts, "s", None, out)
+
+
+def test_export_without_the_images_is_checked_on_random_ones(plain):
+    assert not plain.is_real
+    assert plain.accuracy is None
+    assert plain.num_checked > 0
 
 
 def test_existing_folder_is_replaced_only_when_forced_and_only_if_it_is_an_export(
-    trained, tmp_path
+    trained, plain, tmp_path
 ):
     record, weights, facts = trained
     out = tmp_path / "out"
@@ -87,7 +94,7 @@ def test_existing_folder_is_replaced_only_when_forced_and_only_if_it_is_an_expor
         with pytest.raises(ExportError):
             export_trial(record, weights, facts, "s", None, out, force=force)
     assert (out / "precious.txt").read_text() == "mine"
-    export_trial(record, weights, facts, "s", None, tmp_path / "new")
+    shutil.copytree(plain.folder, tmp_path / "new")
     with pytest.raises(ExportError, match="force=True"):
         export_trial(record, weights, facts, "s", None, tmp_path / "new")
     export_trial(record, weights, facts, "s", None, tmp_path / "new", force=True)
@@ -124,9 +131,10 @@ def test_failed_check_leaves_nothing_behind(trained, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def exported(trained, tmp_path):
-    record, weights, facts = trained
-    folder = export_trial(record, weights, facts, "s", None, tmp_path / "out").folder
+def exported(trained, plain, tmp_path):
+    """A copy of it, images with scores that are not its own, and its number of parameters."""
+    record, _, facts = trained
+    folder = shutil.copytree(plain.folder, tmp_path / "out")
     images = torch.zeros(2, *facts.input_shape, dtype=torch.uint8)
     return folder, images, torch.zeros(2, len(facts.classes)), record.num_params
 

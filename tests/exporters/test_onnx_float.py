@@ -52,6 +52,7 @@ def folder(once, tmp_path):
     return shutil.copytree(once.folder, tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 def test_network_with_strides_is_exported_and_verified_in_each_format(tiny_data, tmp_path):
     layers = [
         Conv(6, 5, stride=2), BatchNorm(), ReLU(), DepthwiseConv(stride=2), BatchNorm(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 
 import optuna
@@ -19,6 +20,7 @@ from nas.searching.events import Note, SearchEnded, TrialEnded
 from nas.storage.database import open_storage
 from nas.storage.internals import ended_trial, set_study_system_attr, study_system_attr
 from nas.storage.ranking import best_trials
+from nas.storage.studies import open_study
 from tests.certification.test_records import make_run
 from tests.reports.studies import make_study
 
@@ -31,9 +33,20 @@ def storage(tmp_path):
     return open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """The file of a study of 14 trials."""
+    path = tmp_path_factory.mktemp("study") / "s.db"
+    storage = open_storage(f"sqlite:///{path}", create=True)
+    make_study(14, storage=storage)
+    storage.engine.dispose()
+    return path
+
+
 @pytest.fixture
-def study(storage):
-    return make_study(14, storage=storage)
+def study(database, tmp_path):
+    shutil.copy(database, tmp_path)
+    return open_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=True), "s")
 
 
 def trial_note(study, number):
@@ -85,10 +98,10 @@ def test_note_from_before_with_tables_alone_gives_way(study):
 def test_figures_follow_a_study_that_grows(storage):
     study = make_study(3, storage=storage)
     annotate(study)
-    more = make_study(20, storage=storage)  # goes on in the study of that name
+    more = make_study(9, storage=storage)  # goes on in the study of that name
     assert annotate(more) > 2
     drawn = figures(more)["nas-trials"]["data"]
-    assert sum(len(trace["x"]) for trace in drawn if trace["mode"] == "markers") == 23
+    assert sum(len(trace["x"]) for trace in drawn if trace["mode"] == "markers") == 12
 
 
 def test_studies_of_other_programs_are_left_alone_and_damaged_ones_named(storage, monkeypatch):

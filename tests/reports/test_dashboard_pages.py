@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
@@ -75,6 +76,7 @@ def look(site, tmp_path_factory):
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
     profile = tmp_path_factory.mktemp("profile")
 
+    @functools.cache
     def look(page):
         done = subprocess.run(
             [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1100",

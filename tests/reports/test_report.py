@@ -173,7 +173,7 @@ def test_each_kind_of_picture_is_of_the_study(kind, study):
 
 
 @pytest.mark.slow
-def test_report_and_plots_of_a_real_search_show_its_mistakes(tmp_path, monkeypatch):
+def test_report_and_plots_of_a_real_search_show_its_mistakes(tmp_path, monkeypatch, trained_here):
     monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path}/s.db"
     study = nas.search(
@@ -246,7 +246,6 @@ def test_page_fits_screens_and_phones_and_nothing_lies_over_another(count, brows
         text = page_of(study, *others)
     else:
         text = page_of(study)
-    (tmp_path / "page.html").write_text(text, encoding="utf-8")
     frames = "".join(
         f'<iframe style="border:0" width="{width}" height="900" srcdoc="{html.escape(text)}">'
         "</iframe>"
@@ -267,10 +266,3 @@ def test_page_fits_screens_and_phones_and_nothing_lies_over_another(count, brows
     assert [frame["width"] for frame in found] == [1200, 800, 360]
     assert all(frame["height"] > 400 for frame in found)
     assert [(frame["wide"], frame["over"]) for frame in found] == 3 * [([], [])]
-    shot = tmp_path / "page.png"
-    subprocess.run(
-        [*browser, "--window-size=1000,3000", f"--screenshot={shot}",
-         f"--user-data-dir={tmp_path}/profile", (tmp_path / "page.html").as_uri()],
-        capture_output=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert shot.stat().st_size > 10_000

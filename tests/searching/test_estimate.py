@@ -326,6 +326,14 @@ def test_forecast_is_made_by_the_processes_that_search(tiny_data):
 
 
 CHECK = ["check", "--dataset", "digits", "--draws", "40", "--workers", "1"]
+TOY = """\"\"\"Of one parameter.\"\"\"
+from nas import Architecture, Candidate, Conv, Flatten, GlobalAvgPool, Linear, Recipe
+def suggest(trial, task):
+    width = trial.suggest_int("width", 1, {widest})
+    layers = [Conv(width), GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
+    return Candidate(Architecture(task.input_shape, layers), Recipe(epochs=task.epochs))
+"""
+CHECK_TOY = [*CHECK, "--space", "./toy.py", "--budget", "3k"]
 
 
 @pytest.fixture
@@ -358,13 +366,14 @@ def test_check_of_a_training_under_a_second_says_so_without_about(
     folder, steady, capsys, monkeypatch
 ):
     monkeypatch.setattr("nas.searching.estimate._seconds_an_epoch", lambda *_: 0.01)
-    assert main([*CHECK, "--budget", "3k", "--trials", "1", "--epochs", "1"]) == 0
+    (folder / "toy.py").write_text(TOY.format(widest=150))
+    assert main([*CHECK_TOY, "--trials", "1", "--epochs", "1"]) == 0
     assert "one full training of 1 epoch, 1 at a time: under 1 s on " in capsys.readouterr().out
 
 
 def test_check_says_how_many_bytes_networks_have_with_so_many_bits(folder, steady, capsys):
-    limits = ("--bits", "8", "--max-weight-bytes", "3k")
-    assert main([*CHECK, "--budget", "3k", *limits]) == 0
+    (folder / "toy.py").write_text(TOY.format(widest=150))
+    assert main([*CHECK_TOY, "--bits", "8", "--max-weight-bytes", "3k"]) == 0
     out = capsys.readouterr().out
     largest = re.search(r"^parameters .* ([\d,]+)$", out, re.MULTILINE)[1]
     assert re.search(rf"^bytes of weights, 8 bits each .* {largest}$", out, re.MULTILINE)
@@ -378,17 +387,9 @@ def test_check_says_how_many_bytes_networks_have_with_so_many_bits(folder, stead
 def test_check_does_not_claim_to_know_when_a_training_is_stopped_halfway(
     folder, steady, capsys, pruner, about
 ):
-    assert main([*CHECK, "--budget", "3k", "--pruner", pruner]) == 0
+    (folder / "toy.py").write_text(TOY.format(widest=150))
+    assert main([*CHECK_TOY, "--pruner", pruner]) == 0
     assert f"50 candidates, 1 at a time: {about} " in capsys.readouterr().out
-
-
-TOY = """\"\"\"Of one parameter.\"\"\"
-from nas import Architecture, Candidate, Conv, Flatten, GlobalAvgPool, Linear, Recipe
-def suggest(trial, task):
-    width = trial.suggest_int("width", 1, {widest})
-    layers = [Conv(width), GlobalAvgPool(), Flatten(), Linear(task.num_classes)]
-    return Candidate(Architecture(task.input_shape, layers), Recipe(epochs=task.epochs))
-"""
 
 
 def test_check_counts_what_is_over_and_the_distinct_networks(folder, steady, capsys):
@@ -435,7 +436,8 @@ def test_check_of_a_candidate_that_cannot_be_trained_still_says_what_the_space_h
         raise DivergedError(1)
 
     monkeypatch.setattr(estimate, "WorkerPool", lambda *_: nullcontext(FakePool(1, score)))
-    assert main([*CHECK, "--budget", "3k"]) == 1
+    (folder / "toy.py").write_text(TOY.format(widest=150))
+    assert main(CHECK_TOY) == 1
     out, err = capsys.readouterr()
     assert "of 40 random draws" in out
     assert err == "nas: a candidate could not be trained: loss or weights not finite in epoch 1\n"

@@ -24,7 +24,7 @@ from tests.fakes import LIMIT, FakePool, fixed_space, make_space, one_network_sp
 
 
 def test_no_candidate_of_the_limit_or_more_is_trained(make_search, pool):
-    make_search(trials=30).run()
+    make_search(trials=8).run()
     assert max(pool.trained) < LIMIT
 
 

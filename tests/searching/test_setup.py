@@ -6,6 +6,7 @@ import pytest
 
 from nas.cli.main import main
 from tests.fakes import FakePool
+from tests.searching.test_estimate import TOY
 
 
 class Pool(FakePool):
@@ -21,10 +22,11 @@ def search(tmp_path, monkeypatch, capsys):
     """One search of the digits with trainings that cost nothing; returns what it prints."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("nas.searching.setup.WorkerPool", lambda *arguments: Pool())
+    (tmp_path / "toy.py").write_text(TOY.format(widest=100))
 
     def run(*options):
-        assert main(["search", "--dataset", "digits", "--budget", "2k", "--epochs", "4",
-                     "--trials", "1", "--workers", "1", *options]) == 0  # fmt: skip
+        words = "search --dataset digits --space ./toy.py --budget 2k --epochs 4 --trials 1"
+        assert main([*words.split(), "--workers", "1", *options]) == 0
         return capsys.readouterr().out
 
     return run

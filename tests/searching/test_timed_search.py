@@ -70,9 +70,9 @@ def world(data, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [1, 2, 4])
+@pytest.mark.parametrize("num_workers", [1, 4])
 @pytest.mark.parametrize("has_start", [True, False])
-@pytest.mark.parametrize("minutes", [0.75, 1, 2, 5, 10, 20, 45, 120])
+@pytest.mark.parametrize("minutes", [0.75, 1, 2, 5, 20, 120])
 def test_every_search_ends_inside_its_time_with_a_network_and_its_weights(
     world, minutes, has_start, num_workers
 ):

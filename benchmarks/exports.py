@@ -50,7 +50,8 @@ from nas.exporters.folding import graph_of
 from nas.exporters.quantize import quantize
 from nas.exporters.toolchain import CFLAGS, Sizes, host_compiler, run_on_host, sizes_on_cortex_m0
 from nas.spaces.draws import draw
-from nas.spaces.loader import list_spaces, load_space
+from nas.spaces.loader import load_space
+from nas.spaces.places import list_spaces
 from nas.spaces.task import Task
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 16, 12), (1, 10, 14), (3, 48, 48))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from nas.searching.config import SearchConfig as SearchConfig
     from nas.spaces.fit import Width as Width
     from nas.spaces.fit import fit as fit
-    from nas.spaces.loader import list_spaces as list_spaces
+    from nas.spaces.places import list_spaces as list_spaces
     from nas.spaces.recipes import GOOD_RECIPE as GOOD_RECIPE
     from nas.spaces.recipes import suggest_recipe as suggest_recipe
     from nas.spaces.task import Task as Task
@@ -61,7 +61,7 @@ _HOME = {
     "fit": "nas.spaces.fit",
     "GOOD_RECIPE": "nas.spaces.recipes",
     "suggest_recipe": "nas.spaces.recipes",
-    "list_spaces": "nas.spaces.loader",
+    "list_spaces": "nas.spaces.places",
     "TensorBoard": "nas.reports.tensorboard",
     "list_studies": "nas.reports.results",
     "load_study": "nas.reports.results",

@@ -13,7 +13,7 @@ from nas.api.exports import export, predict, verify
 from nas.api.pages import dashboard, plot, report
 from nas.api.searches import check, ladder, search
 from nas.reports.results import list_studies, load_study
-from nas.spaces.loader import list_spaces
+from nas.spaces.places import list_spaces
 
 __all__ = [
     "certify", "check", "dashboard", "export", "ladder", "list_spaces", "list_studies",

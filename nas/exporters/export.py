@@ -9,30 +9,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
-from nas.candidates.architecture import Architecture
-from nas.data import Dataset, Preparation
+from nas.data import Dataset
 from nas.errors import ExportError, option
 from nas.exporters.card import Result, card
 from nas.exporters.contract import Expected, Subject
 from nas.exporters.formats import FORMATS
 from nas.exporters.manifest import NAME, write_sums
 from nas.exporters.provenance import Certified, Provenance
+from nas.exporters.subject import chosen_images, subject_of
 from nas.exporters.verify import SPEC, VECTORS
 from nas.metrics import percent
-from nas.storage.artifacts import fill
 from nas.storage.studies import DataFacts
 from nas.storage.trials import TrialRecord
 
-NUM_RANDOM_IMAGES = 256
 NUM_CALIBRATION = 512
-MOST_VECTORS, LEAST_VECTORS, VECTOR_BYTES = 10, 2, 32_768
 LOSS_TO_MENTION = 0.002
-LEAST_COMPARED, MOST_MACS = 100, 2 * 10**11  # minutes of a simulation
 
 _README = "README.md"
 # What may lie in an export: its files, and what running them leaves there.
@@ -136,8 +131,10 @@ def export_trial(
             f"{option('out')} {out} holds more than an export, so {option('force', True)} does not "
             "replace it"
         )
-    chosen = _chosen(data, record.candidate.architecture, formats)
-    subject = _subject(record, state_dict, facts, study_name, data, chosen, calibration, certified)
+    chosen = chosen_images(data, record.candidate.architecture, formats)
+    subject = subject_of(
+        record, state_dict, facts, study_name, data, chosen, calibration, certified
+    )
     labels = None if data is None or certified else data.labels[chosen]
     best = subject.scores.argmax(1)
     results, vectors = [], {"images": subject.images[: subject.num_vectors].contiguous()}
@@ -174,44 +171,6 @@ def export_trial(
     return Exported(
         out, subject.architecture.num_params, len(subject.images), data is not None, accuracy,
         tuple(results), notes, subject.provenance,
-    )  # fmt: skip
-
-
-def _subject(
-    record: TrialRecord,
-    state_dict: dict[str, Tensor],
-    facts: DataFacts,
-    study_name: str,
-    data: Dataset | None,
-    chosen: Tensor,
-    calibration: int,
-    certified: Certified | None,
-) -> Subject:
-    candidate = record.candidate
-    assert candidate is not None
-    full = candidate.recipe.epochs
-    provenance = Provenance(
-        study=study_name,
-        trial=record.number,
-        dataset=Path(facts.source).name,
-        valid_accuracy=record.valid_accuracy,
-        num_valid=facts.num_valid,
-        epochs=full if certified else record.result.epochs if record.result else record.epochs,
-        full_epochs=full,
-        seed=certified.seed if certified else record.seed,
-        versions=certified.versions if certified else record.versions,
-        certified=certified,
-        images=Preparation.from_json(facts.preparation).text if facts.preparation else None,
-    )
-    model = candidate.architecture.build()
-    fill(model, state_dict, f"the weights of trial {record.number}")
-    model.eval()
-    images = _random_images(facts) if data is None else data.images[chosen]
-    num_vectors = VECTOR_BYTES // images[0].numel()
-    return Subject(
-        candidate.architecture, model, state_dict, provenance, facts, images,
-        _scores(model, images, facts), min(max(num_vectors, LEAST_VECTORS), MOST_VECTORS),
-        None if data is None else data.images[data.train_index[:calibration]],
     )  # fmt: skip
 
 
@@ -271,30 +230,3 @@ def _write_spec(
 
 def _share(is_right: Tensor) -> float:
     return is_right.double().mean().item()
-
-
-def _chosen(data: Dataset | None, architecture: Architecture, formats: Sequence[str]) -> Tensor:
-    """The validation images to compare, as positions, in an order that mixes the classes."""
-    if data is None:
-        return torch.empty(0, dtype=torch.int64)
-    generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(data.valid_index), generator=generator)
-    if any(FORMATS[name].NEEDS_IMAGES for name in formats):  # those are simulated
-        order = order[: max(LEAST_COMPARED, MOST_MACS // max(architecture.num_macs, 1))]
-    return data.valid_index[order]
-
-
-def _random_images(facts: DataFacts) -> Tensor:
-    """uint8 (N, C, H, W)."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (NUM_RANDOM_IMAGES, *facts.input_shape)
-    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-
-
-@torch.inference_mode()
-def _scores(model: torch.nn.Module, images: Tensor, facts: DataFacts) -> Tensor:
-    """float (N, classes) of uint8 (N, C, H, W), in the parts that the check uses."""
-    mean = torch.tensor(facts.mean).view(1, -1, 1, 1)
-    std = torch.tensor(facts.std).view(1, -1, 1, 1)
-    parts = [model((part.float() / 255 - mean) / std) for part in images.split(500)]
-    return torch.cat(parts)

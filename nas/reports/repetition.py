@@ -10,7 +10,7 @@ from nas.candidates.budget import Limits
 from nas.data import NAMES, is_in_memory
 from nas.errors import command, named_for_shell
 from nas.searching.config import SearchConfig
-from nas.spaces.loader import DEFAULT, list_spaces
+from nas.spaces.places import DEFAULT, list_spaces
 from nas.storage.counts import count_trained, count_trials
 from nas.storage.studies import study_data, study_facts
 from nas.storage.trials import stored

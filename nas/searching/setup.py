@@ -23,7 +23,8 @@ from nas.searching.search import Search
 from nas.searching.small_data import small_data_notes
 from nas.searching.stop import StopRequest
 from nas.spaces import draws
-from nas.spaces.loader import DEFAULT, SearchSpace, load_space, passed_over
+from nas.spaces.loader import SearchSpace, load_space, passed_over
+from nas.spaces.places import DEFAULT
 from nas.spaces.task import Task
 from nas.storage.artifacts import default_artifact_dir
 from nas.storage.database import STORAGE_VARIABLE, open_storage

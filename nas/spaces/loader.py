@@ -3,14 +3,11 @@
 A space may also say where to begin: `start(task)` gives the parameter values of the first proposal,
 by the names that `suggest` asks for, or a list of several; what it leaves out is sampled.
 
-A space is found by name in `./search_spaces`, then among those that ship with the package, or given
-as a path. Listing reads docstrings and runs nothing; loading runs the file. Where none is named, it
-is the default that ships with the package: a file in the current folder runs only when named.
+Loading runs the file, which `nas.spaces.places` has found.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 import importlib.util
@@ -28,18 +25,16 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nas.candidates.numbers import unboxed
-from nas.errors import InvalidCandidateError, SpaceError, hint, one_line, option
+from nas.errors import InvalidCandidateError, SpaceError, one_line, option
+from nas.spaces.places import default_paths, find
 
-if TYPE_CHECKING:  # listing spaces must not load torch
+if TYPE_CHECKING:  # they load torch
     from nas.candidates.candidate import Candidate
     from nas.spaces.task import Task
 
 Suggest: TypeAlias = "Callable[[Any, Task], Candidate]"
 
 _warned: set[str] = set()  # what has been said of spaces in this process
-
-FOLDER = "search_spaces"
-DEFAULT = "blocks"
 
 LARGE = 48  # pixels a side
 # How the SHA-256 of a shipped space begins, and that of its text before it asked more of large
@@ -50,15 +45,6 @@ _BEFORE = {
     "1d01050ef57afb9b": "29f29b164523b0aa",  # separable
     "98a24758d00aabc7": "d1a91bccb6dd69b4",  # tied
 }
-
-
-@dataclass(frozen=True)
-class SpaceEntry:
-    """A search space file that was found but not run."""
-
-    name: str
-    summary: str  # first line of the docstring, or what is wrong with the file
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -153,16 +139,6 @@ class SearchSpace:
         return SpaceError(f"{self.path}:{line or (code and code.co_firstlineno) or 1}: {message}")
 
 
-def list_spaces() -> list[SpaceEntry]:
-    """Every space that `--space NAME` finds, first come first served, without running any."""
-    entries: dict[str, SpaceEntry] = {}
-    for folder in _folders():
-        for path in sorted(folder.glob("*.py")):
-            if not path.name.startswith("_"):
-                entries.setdefault(path.stem, SpaceEntry(path.stem, _summary(path), path))
-    return sorted(entries.values(), key=lambda entry: entry.name)
-
-
 def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
     """Load and run the file of a space, or make one of a function.
 
@@ -177,9 +153,9 @@ def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
     if callable(name_or_path):
         return _space_of(name_or_path)
     if name_or_path is None:
-        path = next(path for path in _default_paths()[1:] if path.is_file())
+        path = next(path for path in default_paths()[1:] if path.is_file())
     else:
-        path = _find(name_or_path)
+        path = find(name_or_path)
     try:
         with tokenize.open(path) as file:  # as Python reads source: a BOM, a line of its coding
             source = file.read()
@@ -250,48 +226,13 @@ def _aside(path: Path) -> Iterator[None]:
 def passed_over(space: SearchSpace) -> Path | None:
     """A file of the current folder that `--space NAME` takes in place of the default space, where
     it says something else."""
-    here = _default_paths()[0]
+    here = default_paths()[0]
     is_same = here.is_file() and here.read_bytes() == space.path.read_bytes()
     return here if here.is_file() and not is_same else None
 
 
-def _default_paths() -> list[Path]:
-    return [folder / f"{DEFAULT}.py" for folder in _folders()]
-
-
-def _folders() -> Iterator[Path]:
-    yield Path(FOLDER)
-    package = Path(__file__).parents[1]
-    # Inside an installed package; beside the package in a source checkout.
-    yield package / FOLDER
-    yield package.parent / FOLDER
-
-
-def _find(name_or_path: str) -> Path:
-    if "/" in name_or_path or "\\" in name_or_path or name_or_path.endswith(".py"):
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
-            raise SpaceError(f"{option('space')} {name_or_path}: no such file")
-        return path
-    spaces = {entry.name: entry.path for entry in list_spaces()}
-    if name_or_path not in spaces:
-        raise SpaceError(
-            f"{option('space')} {name_or_path!r} is unknown (a file is given by its path, such as "
-            f"my/space.py): {hint(name_or_path, spaces)}"
-        )
-    return spaces[name_or_path]
-
-
 def _is_params(params: object) -> bool:
     return isinstance(params, dict) and all(isinstance(name, str) for name in params)
-
-
-def _summary(path: Path) -> str:
-    try:
-        docstring = ast.get_docstring(ast.parse(path.read_bytes()))
-    except (OSError, SyntaxError, ValueError) as error:
-        return f"(broken: {one_line(error)})"
-    return docstring.splitlines()[0] if docstring else "(no docstring)"
 
 
 def _line_in(path: Path, error: BaseException) -> int | None:

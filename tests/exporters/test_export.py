@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
 from nas.errors import ExportError, StudyError
-from nas.exporters import c, c_source, contract, export, export_trial
+from nas.exporters import c, c_source, contract, export_trial, subject
 from nas.exporters.check import check_export
 from nas.exporters.quantize import quantize
 from nas.exporters.toolchain import host_compiler
@@ -261,8 +261,8 @@ def test_stored_images_are_of_several_classes_whatever_their_order(trained, tiny
 def test_large_networks_are_compared_on_fewer_images_and_that_is_said(
     trained, tiny_data, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(export, "MOST_MACS", 30 * trained[0].candidate.architecture.num_macs)
-    monkeypatch.setattr(export, "LEAST_COMPARED", 4)
+    monkeypatch.setattr(subject, "MOST_MACS", 30 * trained[0].candidate.architecture.num_macs)
+    monkeypatch.setattr(subject, "LEAST_COMPARED", 4)
     record, weights, facts = trained
     done = export_trial(record, weights, facts, "s", tiny_data, tmp_path / "c", formats=("c",))
     assert done.num_checked == 30

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from nas.errors import InvalidCandidateError, SpaceError
-from nas.spaces.loader import list_spaces, load_space, passed_over
+from nas.spaces.loader import load_space, passed_over
+from nas.spaces.places import list_spaces
 from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
 

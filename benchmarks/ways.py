@@ -63,6 +63,7 @@ class OneWorker:
     precision = PRECISION
     engine = "eager"
     num_workers = 1
+    peak: float | None = None  # nobody asks how fast it is
 
     def __init__(self, data: Dataset, meter: Meter) -> None:
         self.data = data

@@ -21,7 +21,7 @@ bytes of the scores of random images. Where `arm-none-eabi-gcc` is there, what i
 a Cortex-M0+ is compared with what --max-flash and --max-ram say; `object` is what the compiler of
 this machine makes of net.c with -Os (code, constants, data), beside --max-flash. The exit code is 1
 when a byte differs, a size on the Cortex-M0+ by more than 5 % and 512 bytes, or the object by more
-than 15 % and 1,536 bytes: with pointers of 64 bits and aligned arrays it is larger.
+than 30 %: with pointers of 64 bits and aligned arrays it is larger.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SHAPES = ((1, 8, 8), (1, 28, 28), (3, 16, 12), (1, 10, 14), (3, 48, 48))
 NUM_CLASSES = 10
 FORMATS = "pytorch,onnx,onnx-int8,c"
 ROUNDS, CALLS = 21, 20
-TOLERANCES = {"flash": (0.05, 512), "RAM": (0.05, 512), "object": (0.15, 1536)}
+TOLERANCES = {"flash": (0.05, 512), "RAM": (0.05, 512), "object": (0.3, 0)}
 """The share and the bytes of which a size may be off by the larger."""
 
 

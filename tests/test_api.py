@@ -39,6 +39,7 @@ def storage(tmp_path, monkeypatch):
     return f"sqlite:///{tmp_path}/s.db"
 
 
+@pytest.mark.slow
 def test_search_certify_and_export_work_in_a_row(storage, tmp_path):
     events = []
     study = nas.search(**QUICK, storage=storage, callback=events.append)

@@ -14,8 +14,9 @@ from nas.exporters.toolchain import host_compiler
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("arm", ["naive", "peer", "nas-one", "nas-all", "without fused-passes"])
 def test_arm_of_the_engine_benchmark_trains(arm, mnist_dir):
     done = subprocess.run(
@@ -89,7 +90,6 @@ def test_checks_for_a_gpu_save_what_they_find(tmp_path):
     assert found["memory"]["skipped"] == "no card"
 
 
-@pytest.mark.slow
 def test_random_command_lines_run_or_are_refused_in_one_line():
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "arguments.py", "--count", "150", "--seed", "2"],
@@ -142,7 +142,6 @@ def test_networks_of_the_engine_benchmark_are_those_that_were_measured():
     )
 
 
-@pytest.mark.slow
 def test_each_way_to_search_trains_as_many_epochs_as_it_is_given(mnist_dir):
     code = (
         "import sys, optuna\n"
@@ -179,7 +178,6 @@ def test_each_way_to_search_trains_as_many_epochs_as_it_is_given(mnist_dir):
             assert int(num_ends) >= 1
 
 
-@pytest.mark.slow
 def test_spaces_are_compared_under_a_budget(mnist_dir):
     run_beside_benchmarks(
         "import time\n"
@@ -202,7 +200,6 @@ def test_spaces_are_compared_under_a_budget(mnist_dir):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(host_compiler() is None, reason="no C compiler (cc, gcc, clang)")
 def test_random_networks_of_every_space_compute_the_same_bytes_in_c():
     done = subprocess.run(

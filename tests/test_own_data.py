@@ -136,6 +136,7 @@ def test_test_images_are_left_out_where_the_search_kept_its_own_back():
         nas.certify(study, dataset=(IMAGES, LABELS), test=TEST, **AGAIN)
 
 
+@pytest.mark.slow
 def test_check_takes_arrays():
     found = nas.check(budget=2_000, dataset=TRAIN, test=TEST, draws=10, trials=1, workers=1)
     assert found.dataset.startswith("arrays-")

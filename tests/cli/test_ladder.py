@@ -121,6 +121,7 @@ def test_table_names_the_best_under_each_budget_and_its_study(pools, capsys):
     assert "parameters" in out.splitlines()[-2]
 
 
+@pytest.mark.slow
 def test_second_run_goes_on_and_trains_nothing_anew(pools, capsys):
     climb()
     table = capsys.readouterr().out.partition("validation accuracy under each budget")[2]
@@ -133,6 +134,7 @@ def test_second_run_goes_on_and_trains_nothing_anew(pools, capsys):
         assert [(r.number, r.outcome) for r in now] == [(r.number, r.outcome) for r in was]
 
 
+@pytest.mark.slow
 def test_more_trials_or_budgets_are_added_to_what_is_there(pools):
     climb(budgets="100,200")
     assert climb(budgets="100,200,400", trials="3") == 0
@@ -252,6 +254,7 @@ def test_interrupted_ladder_shows_what_it_has_and_how_to_go_on(pools, capsys, mo
         assert sum(r.is_complete for r in records(f"mine-digits-{budget}")) == 2
 
 
+@pytest.mark.slow
 def test_time_limit_is_shared_by_the_budgets(pools, monkeypatch, capsys):
     """Each has its part, though the first alone could use all of the time."""
     clock = [1000.0]

@@ -54,6 +54,7 @@ def test_search_show_and_export_work_in_a_row(folder, capsys):
     subprocess.run([sys.executable, "-c", check], cwd=exported, check=True)
 
 
+@pytest.mark.slow
 def test_search_for_a_device_says_to_take_its_code_home(capsys, trained_here):
     limits = ["--max-flash", "6k", "--max-ram", "6k"]
     assert main(["search", *SEARCH[3:], *limits, "--trials", "1"]) == 0
@@ -78,6 +79,7 @@ def advice(out):
     return shlex.split(re.search(r"^go on with: nas (.*)$", out, re.M)[1])
 
 
+@pytest.mark.slow
 def test_time_that_was_too_short_is_told_with_a_command_that_works(capsys):
     assert main([*SEARCH, "--trials", "2", "--timeout", "0.001"]) == 1
     out = capsys.readouterr().out
@@ -171,9 +173,8 @@ def test_hopeless_search_ends_with_a_sentence_and_exit_code_1(folder, capsys):
     assert "5 proposals in a row were turned away before training" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("name", "code"), [("SIGINT", 130), pytest.param("SIGTERM", 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_interrupted_search_closes_its_trial_and_can_go_on(folder, name, code):
     long = [sys.executable, "-m", "nas", *SEARCH, "--epochs", "10000", "--pruner", "none"]
     # A process started in the background may ignore Ctrl-C: give it back its meaning.

@@ -128,7 +128,8 @@ FLIP = v2.RandomHorizontalFlip()
         (Listed(pairs([*GREY[:23], GREY[0][:, :5]])), "item 23 has an image of shape (8, 5), item "
          "0 of (8, 9): bring all to one, such as with torchvision.transforms.Resize((32, 32))"),
         (Listed(pairs(NORMALISED)), "item 0: images are float32 from -0.41"),
-        (Listed(pairs(torch.rand(24, 1, 8, 9))), "item 0: images are float32 from 0.0"),
+        (Listed(pairs(torch.linspace(0.01, 0.99, 24 * 72).view(24, 1, 8, 9))), "item 0: images are "
+         "float32 from 0.0"),
         (Listed(pairs([Image.fromarray(image).convert("RGBA") for image in GREY])), "item 0 is a "
          "PIL image of mode RGBA: make it grey or RGB, such as image.convert('RGB')"),
         (Listed(pairs(["1.png"] * 24)), "item 0 has a str for an image: give a PIL image or a "

@@ -34,6 +34,7 @@ def pictures(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_command_of_a_card_repeats_the_search_beside_its_data(
     storage, pictures, tmp_path, monkeypatch, capsys
 ):
@@ -62,6 +63,7 @@ def test_command_of_a_card_repeats_the_search_beside_its_data(
     assert [t.accuracy for t in again.trials] == [t.accuracy for t in study.trials]
 
 
+@pytest.mark.slow
 def test_images_of_python_have_no_command_that_repeats_the_search(storage):
     images, labels = np.zeros((60, 8, 8), np.uint8), np.arange(60) % 2
     study = nas.search(

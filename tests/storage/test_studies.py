@@ -149,7 +149,8 @@ def test_study_of_another_program_is_refused(storage):
         study_data(open_study(storage, "theirs"))
 
 
-def test_empty_study_with_attributes_of_another_program_is_refused(storage):
+def test_empty_study_with_attributes_of_another_program_is_refused(storage, monkeypatch):
+    monkeypatch.setattr(module, "MAKING_SECONDS", 0.1)
     optuna.create_study(study_name="theirs", storage=storage).set_user_attr("colour", "blue")
     with pytest.raises(StudyError, match="not made by nas"):
         open_or_create_study(storage, "theirs", FACTS, DATA, "text")

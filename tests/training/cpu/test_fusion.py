@@ -141,6 +141,7 @@ def test_training_fused_equals_plain_training(batches):
     assert losses[-1] < 0.1 * losses[0]
 
 
+@pytest.mark.slow
 def test_training_fused_under_autocast_is_about_that_in_float32(batches):
     losses = []
     for is_half in (False, True):

@@ -299,7 +299,7 @@ def test_blocks_use_the_share_of_the_budget_that_was_drawn(
     task = Task(shape, 10, budget)
     errors = sorted(
         abs(candidate.architecture.num_params / task.budget.most_params - share)
-        for candidate, share in drawn_with_shares(blocks, task, 100)
+        for candidate, share in drawn_with_shares(blocks, task, 300)
     )
     assert errors[-1] < most
     assert errors[int(0.95 * len(errors))] < nearly_always

@@ -89,6 +89,7 @@ def test_search_certify_and_export_work_in_a_row(storage, tmp_path):
     assert len(study.trials) == study.best.number + 1
 
 
+@pytest.mark.slow
 def test_export_of_certified_weights_needs_a_certificate(storage, tmp_path, trained_here):
     study = nas.search(**QUICK, storage=storage, callback=print)
     for subject in (study, study.best):

@@ -395,6 +395,7 @@ def test_interrupted_certification_goes_on_with_what_is_missing(certified, folde
     assert outcome(rest.study) == outcome(certified.study)
 
 
+@pytest.mark.slow
 def test_training_that_was_cut_off_leaves_nothing(folder):
     study = study_in(folder)
     add_trial(study, ENDLESS, 0.5)

@@ -78,6 +78,7 @@ def written(folder):
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".py")
 
 
+@pytest.mark.slow
 def test_ladder_really_searches_under_each_budget(folder, capsys):
     """With the real engine, once."""
     assert climb(budgets="1k,300", space="blocks", trials="1") == 0
@@ -232,6 +233,7 @@ def test_space_whose_ranges_move_with_the_budget_is_climbed_all_the_same(pools, 
 # Ctrl-C
 
 
+@pytest.mark.slow
 def test_interrupted_ladder_shows_what_it_has_and_how_to_go_on(pools, capsys, monkeypatch):
     class Interrupted(Pool):
         def start(self, job):

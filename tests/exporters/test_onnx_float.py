@@ -132,6 +132,7 @@ def change_weights(path):
     onnx.save(model, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_changed_weights_are_found_by_the_hash_and_with_it_rewritten_by_the_scores(folder, name):
     change_weights(folder / "onnx" / name)

@@ -101,6 +101,7 @@ def test_study_of_another_space_is_refused_with_what_to_give(make_study, make_sp
     )
 
 
+@pytest.mark.slow
 def test_values_that_a_smaller_budget_does_not_offer_are_left_out(make_study, make_space, storage):
     study = make_study("old", make_space(), trials=10)
     widths = [r.params["width"] for r in best_trials(study)]

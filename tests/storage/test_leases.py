@@ -172,6 +172,7 @@ def take_queued(url, barrier, results):
     results.put((lease.name, [t.number for t in taken if t.number < NUM_QUEUED]))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of forks
 def test_processes_that_ask_at_once_never_get_the_same_trial_of_the_queue(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"

@@ -98,6 +98,7 @@ def test_worker_trains_as_the_engine_does(make_pool, tiny_architecture, tiny_dat
         assert torch.equal(tensor, last.result.state_dict[name])
 
 
+@pytest.mark.slow
 def test_job_of_so_many_images_is_trained_on_the_first_of_all(
     make_pool, tiny_architecture, tiny_data
 ):
@@ -111,6 +112,7 @@ def test_job_of_so_many_images_is_trained_on_the_first_of_all(
     ]
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_history_in_any_worker(make_pool, tiny_architecture):
     pool = make_pool(2)
     for number in (0, 1):
@@ -202,6 +204,7 @@ def test_worker_says_how_far_it_has_come_inside_of_an_epoch(tiny_data, tiny_arch
         assert isinstance(talk(pool)[-1], Trained)
 
 
+@pytest.mark.slow
 def test_epoch_that_lasts_longer_than_any_silence_is_no_fault(
     tiny_data, tiny_architecture, monkeypatch
 ):
@@ -258,6 +261,7 @@ def work_once_it_is_there(connections, data, *how):
     worker_module.work(connections, data, *how)
 
 
+@pytest.mark.slow
 def test_worker_that_takes_long_to_start_does_not_hang(
     tiny_architecture, tiny_data, monkeypatch, tmp_path
 ):
@@ -274,6 +278,7 @@ def test_worker_that_takes_long_to_start_does_not_hang(
         assert isinstance(talk(pool)[-1], Trained)
 
 
+@pytest.mark.slow
 def test_training_is_not_taken_to_hang_when_the_search_stood_still(
     make_pool, tiny_architecture, monkeypatch
 ):
@@ -292,6 +297,7 @@ def test_training_is_not_taken_to_hang_when_the_search_stood_still(
     assert isinstance(hung, Failed)
 
 
+@pytest.mark.slow
 def test_idle_worker_that_died_is_replaced_when_it_is_needed(make_pool, tiny_architecture):
     pool = make_pool()
     process = pool._workers[0].process
@@ -324,6 +330,7 @@ def test_workers_that_share_a_process_train_at_once(shared_pool, tiny_architectu
     assert len({w.process.pid for w in shared_pool._workers}) == 1
 
 
+@pytest.mark.slow
 def test_candidate_that_is_out_of_memory_beside_others_is_tried_again_alone(
     shared_pool, tiny_architecture
 ):
@@ -369,6 +376,7 @@ def test_candidates_beside_one_that_takes_the_process_down_are_trained_again(
     assert shared_pool.num_idle == 3
 
 
+@pytest.mark.slow
 def test_workers_ignore_the_signals_of_the_terminal(make_pool, tiny_architecture):
     pool = make_pool()
     pool.start(Job(0, tiny_architecture, RECIPE, seed=0))
@@ -418,6 +426,7 @@ def test_images_are_shared_and_not_copied(make_pool, tiny_data):
     assert tiny_data.images.is_shared()
 
 
+@pytest.mark.slow
 def test_many_candidates_of_different_shape_leave_nothing_behind(make_pool, tiny_data):
     pool = make_pool()
     process = psutil.Process(pool._workers[0].process.pid)
@@ -459,6 +468,7 @@ def test_text_of_a_device_error_is_told_of_those_beside_it_too(shared_pool, tiny
     assert all("no kernel image" in m.detail for m in restarted)
 
 
+@pytest.mark.slow
 def test_answer_to_a_training_that_begins_again_meanwhile_reaches_nobody(
     shared_pool, tiny_architecture
 ):
@@ -489,6 +499,7 @@ def test_every_kind_of_memory_error_is_tried_again_alone(shared_pool, error, tex
     assert all(text in m.detail for m in said)
 
 
+@pytest.mark.slow
 def test_after_the_second_memory_error_there_are_fewer_at_a_time(shared_pool, tiny_architecture):
     notices = []
     shared_pool.on_notice = notices.append
@@ -578,6 +589,7 @@ def work_until_capture_fails(connections, data, device, precision, stop, engine,
     worker_module.work(connections, data, device, precision, stop, engine, peak)
 
 
+@pytest.mark.slow
 def test_answer_from_before_the_eager_engine_took_over_reaches_nobody(
     monkeypatch, tiny_data, tiny_architecture
 ):

@@ -28,11 +28,11 @@ def champion(request):
     return request.param, nas.load_study(request.param.name, storage=storage)
 
 
-def network_of(folder: Path):
-    """The network in that folder, loaded as its users do, with its weights."""
-    names: dict[str, object] = {"__file__": str(folder / "network.py"), "__name__": "network"}
+def names_of(folder: Path):
+    """What the `network.py` in that folder defines, for its users."""
+    names = {"__file__": str(folder / "network.py"), "__name__": "network"}
     exec((folder / "network.py").read_text(encoding="utf-8"), names)
-    return names["load"]()
+    return names
 
 
 def test_champion_rebuilds_from_its_record_and_is_under_its_budget(champion):
@@ -40,7 +40,7 @@ def test_champion_rebuilds_from_its_record_and_is_under_its_budget(champion):
     number = last_certified(study.optuna_study)
     candidate = study.trial(number).record.candidate
     built = Architecture(candidate.architecture.input_shape, candidate.architecture.layers).build()
-    shipped = network_of(folder)
+    shipped = names_of(folder)["load"]()
     count = sum(parameter.numel() for parameter in shipped.parameters())
     assert count == sum(parameter.numel() for parameter in built.parameters())
     assert count < study_facts(study.optuna_study).budget
@@ -54,9 +54,10 @@ def test_champion_reaches_its_accuracy(champion, mnist_dir):
     first = read_runs(study.optuna_study, Protocol.HONEST, number)[0]
     source = source_of("mnist", data_dir=mnist_dir)
     test = source.test_images(split(source.training_images(), Fraction(1, 12), seed=0))
-    network = network_of(folder)
+    names = names_of(folder)
+    network, normalise = names["load"](), names["normalise"]
     with torch.inference_mode():
-        found = torch.cat([network(part).argmax(1) for part in test.images.split(500)])
+        found = torch.cat([network(normalise(part)).argmax(1) for part in test.images.split(500)])
     assert (found == test.labels).double().mean().item() == pytest.approx(first.accuracy, abs=1e-4)
 
 

@@ -37,8 +37,8 @@ from nas.searching.stop import StopRequest
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
 from nas.storage.database import open_storage, storage_errors
+from nas.storage.reasons import Reason
 from nas.storage.studies import DataFacts, StudyFacts, open_or_create_study
-from nas.storage.trials import Reason
 from nas.training import TrainResult
 from nas.training.messages import EpochDone, Job, Message, Trained
 from nas.training.pool import WorkerPool

@@ -24,7 +24,7 @@ from nas.training import TrainResult, engine, step, train
 from nas.training.augmentation import augment
 from nas.training.device import PRECISIONS, default_workers
 from nas.training.messages import Failed, Job
-from nas.training.peak import matrix_product_speed
+from nas.training.peak import convolution_speed
 from nas.training.pool import WorkerPool, train_all
 
 
@@ -77,11 +77,11 @@ def measure(
             figure = peer(architecture, recipe, data)
         else:
             figure = one_worker(arm, architecture, recipe, data, precision)
-    num_stepped = len(data.train_index) // batch_size * batch_size
-    flops = epochs * epoch_flops(architecture.num_macs, num_stepped, len(data.valid_index))
+    images = len(data.train_index), len(data.valid_index)
+    flops = epochs * epoch_flops(architecture.num_macs, *images, batch_size)
     figure["gflops"] = flops / figure["seconds"] / 1e9
     if "peak_gflops" not in figure:
-        figure["peak_gflops"] = matrix_product_speed(device, precision) / 1e9
+        figure["peak_gflops"] = convolution_speed(device, precision) / 1e9
     return figure
 
 

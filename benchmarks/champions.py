@@ -5,7 +5,8 @@
 Of every study of the database that holds a certificate, `champions/STUDY/` gets the network with
 the weights of the certificate's first seed; those of a better seed would have been chosen by test
 images. The table of `champions/README.md` and `champions/accuracy.svg` are made from the
-certificates: a network that is not certified is in neither.
+certificates: a network that is not certified is in neither; `accuracy-narrow.svg` is the same for
+phones.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from nas.certification.statistics import accuracy_of, mean_of
 from nas.errors import StudyError
 from nas.reports.axes import Entry, Scale, frame, legend, mark_point, percent, thousands
 from nas.reports.picture import SMALL, Dots, Line, Picture, Text
+from nas.reports.repetition import repetition
 from nas.reports.results import StudyResult
 from nas.storage.studies import study_facts
 from nas.storage.trials import TrialRecord
 
 FOLDER = Path(__file__).parents[1] / "champions"
 BEGIN, END = "<!-- made by benchmarks/champions.py -->\n", "<!-- end -->\n"
-LEFT, TOP, BOTTOM, WIDTH, HEIGHT = 58.0, 34.0, 44.0, 720.0, 340.0
+LEFT, TOP, BOTTOM, HEIGHT = 58.0, 34.0, 44.0, 340.0
+WIDTHS = {"accuracy.svg": 720.0, "accuracy-narrow.svg": 390.0}  # the second for phones
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def main() -> None:
         print(f"{done.folder}: {done.provenance.certified.text}")
     readme = options.out / "README.md"
     readme.write_text(with_table(readme.read_text(encoding="utf-8"), champions), encoding="utf-8")
-    (options.out / "accuracy.svg").write_text(drawing(champions).svg(), encoding="utf-8")
+    for name, width in WIDTHS.items():
+        (options.out / name).write_text(drawing(champions, width).svg(), encoding="utf-8")
 
 
 def read_champions(storage: str) -> list[Champion]:
@@ -86,8 +90,7 @@ def read_champions(storage: str) -> list[Champion]:
         found.append(
             Champion(
                 study, trials[number], facts.budget,
-                f"nas search --budget {facts.budget} --space {Path(facts.space).name} "
-                f"--dataset {facts.dataset} --trials {count_candidates(trials)}",
+                repetition(inside) or "-",
                 sum(trial.epochs or 0 for trial in trials),
                 sum(trial.train_seconds or 0.0 for trial in trials),
                 [r for r in read_runs(inside, Protocol.HONEST, number) if r.accuracy is not None],
@@ -95,11 +98,6 @@ def read_champions(storage: str) -> list[Champion]:
             )
         )  # fmt: skip
     return sorted(found, key=lambda champion: champion.budget)
-
-
-def count_candidates(trials: Sequence[TrialRecord]) -> int:
-    """What `--trials` counts: candidates that had a training, each once."""
-    return sum(bool(trial.epochs) and trial.continues is None for trial in trials)
 
 
 def with_table(text: str, champions: Sequence[Champion]) -> str:
@@ -133,7 +131,7 @@ def table(champions: Sequence[Champion]) -> list[str]:
         if champion.watched:
             best = max(run.best_accuracy for run in champion.watched)
             watched = f"{best:.2%} of {len(champion.watched)}"
-        devices = ", ".join(sorted({run.device for run in champion.honest}))
+        devices = " and ".join(sorted({run.device for run in champion.honest}))
         lines.append(
             f"| {champion.budget:,} | [`{name}`]({name}), trial {record.number} "
             f"| {record.num_params or 0:,} | {record.num_macs or 0:,} | {mean} | {interval} "
@@ -144,14 +142,16 @@ def table(champions: Sequence[Champion]) -> list[str]:
     return lines
 
 
-def drawing(champions: Sequence[Champion], published: Sequence[Published] = PUBLISHED) -> Picture:
+def drawing(
+    champions: Sequence[Champion], width: float, published: Sequence[Published] = PUBLISHED
+) -> Picture:
     """Accuracy over parameters: every seed of ours as a dot, the published ones as diamonds."""
     sizes = [p.num_params for p in published] + [c.record.num_params or 1 for c in champions]
     errors = [1 - p.accuracy for p in published]
     errors += [1 - accuracy for c in champions for accuracy in c.accuracies]
-    x = Scale(min(sizes) * 0.9, max(sizes) * 1.1, LEFT, WIDTH - 14, is_log=True)
+    x = Scale(min(sizes) * 0.9, max(sizes) * 1.1, LEFT, width - 14, is_log=True)
     y = Scale(min(errors) * 0.85, max(errors) * 1.1, TOP, TOP + HEIGHT, is_log=True)
-    picture = Picture("MNIST: accuracy over parameters", WIDTH)
+    picture = Picture("MNIST: accuracy over parameters", width)
     frame(picture, x, y, thousands, lambda error: percent(1 - error), "parameters", "test accuracy")
     for network in published:
         at = x.place(network.num_params), y.place(1 - network.accuracy)

@@ -22,8 +22,8 @@ Each training is stored at once in benchmarks/results/, in a file for the device
 the same command goes on where it was broken off. The tables say how much faster each arm is, and
 for each network what nas-one computes in a second: 2 operations for each multiply-accumulate, three
 times as many for an image that is trained on (see `nas.metrics.epoch_flops`), over the seconds of
-the whole training; beside it the share of the peak of a matrix product of the same precision on the
-same threads, measured when the training has ended.
+the whole training; beside it the share of what a wide convolution reaches in the same precision
+on the same threads (see `nas.training.peak`), measured when the training has ended.
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ def compare(options: argparse.Namespace) -> None:
         left_out = options.ablation or ABLATIONS
         arms = ("nas-one", *(f"without {technique}" for technique in left_out))
         name += f"-ablation-{'-'.join(options.ablation)}".replace(" ", "-").rstrip("-")
+    if options.whole:
+        name += "-whole"
     if options.batch_size != 128:
         name += f"-batch-{options.batch_size}"
     path = options.out / f"{name}.json"
@@ -144,18 +146,19 @@ def print_speeds(runs: list[dict[str, Any]], networks: list[dict[str, Any]]) -> 
     measured = [run for run in runs if run["arm"] == "nas-one" and "gflops" in run]
     if not measured:  # the figures of earlier versions have none
         return
-    print("\n| network | parameters | MACs | seconds | GFLOP/s | of the peak of a matrix product |")
+    print("\n| network | parameters | MACs | seconds | GFLOP/s | of a wide convolution's |")
     print("| --- | --- | --- | --- | --- | --- |")
     for index in sorted({run["network"] for run in measured}):
         mine = [run for run in measured if run["network"] == index]
         seconds, gflops = (
             statistics.median(r[name] for r in mine) for name in ("seconds", "gflops")
         )
-        share = statistics.median(run["gflops"] / run["peak_gflops"] for run in mine)
+        shares = [run["gflops"] / run["peak_gflops"] for run in mine if "peak_gflops" in run]
+        share = f"{statistics.median(shares):.0%}" if shares else "-"
         network = networks[index]
         print(
             f"| {index} | {network['num_params']:,} | {network['num_macs']:,} | {seconds:.1f} | "
-            f"{gflops:.1f} | {share:.0%} |"
+            f"{gflops:.1f} | {share} |"
         )
 
 

@@ -182,7 +182,7 @@ def compare_random(options: argparse.Namespace) -> int:
         "most | RAM | off by at most | object | off by at most | too far off |"
     )
     print("|" + " --- |" * 12)
-    num_wrong = 0
+    num_wrong, classes = 0, [str(label) for label in range(NUM_CLASSES)]
     for name in options.space or [entry.name for entry in list_spaces()]:
         space, num_compared, num_different, num_refused = load_space(name), 0, 0, 0
         sizes: dict[str, list[tuple[int, int]]] = {"flash": [], "RAM": [], "object": []}
@@ -200,7 +200,6 @@ def compare_random(options: argparse.Namespace) -> int:
                 continue
             num_compared += compared
             num_different += different
-            classes = [str(label) for label in range(NUM_CLASSES)]
             said = device_bytes(candidate.architecture, names_bytes(classes))
             if here is not None:
                 sizes["object"].append((said.flash, here))

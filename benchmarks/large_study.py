@@ -32,8 +32,9 @@ from nas.searching.running import versions
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
 from nas.storage.database import open_storage
+from nas.storage.reasons import Reason
 from nas.storage.studies import open_study
-from nas.storage.trials import Reason, record_candidate, record_reason, record_training
+from nas.storage.trials import record_candidate, record_reason, record_training
 
 RESULTS = Path(__file__).parent / "results" / "large-study.json"
 EPOCHS = 19

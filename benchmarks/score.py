@@ -15,7 +15,7 @@ from nas.errors import StudyError
 from nas.storage.artifacts import WeightsStore
 from nas.storage.counts import count_trained, count_trials
 from nas.storage.ranking import best_trial
-from nas.storage.trials import TRAINED
+from nas.storage.reasons import TRAINED
 
 
 @dataclass

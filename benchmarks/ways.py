@@ -21,7 +21,7 @@ from nas.searching.search import Search
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
 from nas.storage.ranking import best_trials
-from nas.storage.trials import Reason
+from nas.storage.reasons import Reason
 from nas.training import train
 from nas.training.device import fastest_precision
 from nas.training.messages import EpochDone, Failed, Job, Message, Trained

@@ -13,6 +13,7 @@ html_theme = "furo"
 html_title = "nas"
 root_doc = "docs/index"
 OTHERS = {
+    "Champions": "champions/README",
     "Figures": "benchmarks/README",
     "Diary": "benchmarks/DIARY",
     "Contributing": "CONTRIBUTING",

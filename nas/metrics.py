@@ -25,7 +25,7 @@ class Speed:
     """Floating-point operations in a second; a multiply-accumulate is two of them."""
 
     flops_per_second: float  # of one training, see `epoch_flops`
-    peak: float  # of a matrix product on the same threads, see `nas.training.peak`
+    peak: float  # of a wide convolution on the same threads, see `nas.training.peak`
 
     @property
     def share(self) -> float:
@@ -33,7 +33,7 @@ class Speed:
         return self.flops_per_second / self.peak
 
 
-def epoch_flops(num_macs: int, num_train: int, num_valid: int) -> float:
+def epoch_flops(num_macs: int, num_train: int, num_valid: int, batch_size: int) -> float:
     """Floating-point operations of an epoch, those of convolutions and linear layers alone.
 
     A train image costs 3 * 2 * MACs, as its way back computes two gradients, of inputs and of
@@ -41,12 +41,15 @@ def epoch_flops(num_macs: int, num_train: int, num_valid: int) -> float:
     count as nothing, so that their time lowers the speed. That the first layer needs no gradient of
     the images is not subtracted.
 
-        epoch_flops(architecture.num_macs, 55_000, 5_000)
+        epoch_flops(architecture.num_macs, 55_000, 5_000, recipe.batch_size)
 
     Args:
-        num_train: images that were trained on; a last, smaller batch is left out.
+        num_train: train images; those of a last, smaller batch are left out, as in training.
+        batch_size: that of the recipe; a batch has all images where these are fewer.
     """
-    return 2.0 * num_macs * (3 * num_train + num_valid)
+    batch_size = min(batch_size, num_train)
+    num_stepped = num_train // batch_size * batch_size
+    return 2.0 * num_macs * (3 * num_stepped + num_valid)
 
 
 def decimals(num_images: int | None) -> int:

@@ -84,5 +84,6 @@ def test_script_exports_what_is_certified_and_draws_it(tmp_path):
     assert readme.read_text().startswith("# Before\n")
     assert readme.read_text().endswith("-->\nafter\n")
     assert nas.verify(readme.parent / "digits-2k").lines
-    svg = (readme.parent / "accuracy.svg").read_text()
-    assert f"{study.best.num_params:,} parameters {mean:.2%}" in svg
+    for name in ("accuracy.svg", "accuracy-narrow.svg"):
+        svg = (readme.parent / name).read_text()
+        assert f"{study.best.num_params:,} parameters {mean:.2%}" in svg

@@ -30,7 +30,10 @@ from nas.searching.config import FIELDS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])
-LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
+LINKING = [
+    *PAGES,
+    *(ROOT / page for page in ("CONTRIBUTING.md", "benchmarks/README.md", "champions/README.md")),
+]
 GENERATED = {"commands.md", "api.md"}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.S | re.M)
 OUTPUT = re.compile(r"^<!-- output: (.*) -->\n```text\n(.*?)^```$", re.S | re.M)

@@ -49,9 +49,10 @@ def test_equal_candidates_keep_their_order():
 
 
 def test_epoch_costs_three_times_as_much_for_an_image_that_is_trained_on():
-    assert epoch_flops(1_000, 0, 50) == 2 * 1_000 * 50
-    assert epoch_flops(1_000, 50, 0) == 3 * epoch_flops(1_000, 0, 50)
-    assert epoch_flops(1_000, 600, 50) == 2 * 1_000 * 1_850
+    assert epoch_flops(1_000, 600, 0, 60) == 3 * 2 * 1_000 * 600
+    assert epoch_flops(1_000, 600, 50, 60) == 2 * 1_000 * 1_850
+    assert epoch_flops(1_000, 659, 50, 60) == epoch_flops(1_000, 600, 50, 60), "a smaller batch"
+    assert epoch_flops(1_000, 600, 50, 800) == epoch_flops(1_000, 600, 50, 60), "one batch of all"
 
 
 def test_share_is_the_part_of_the_peak_that_was_reached():

@@ -25,7 +25,13 @@ def test_first_two_blocks_are_one_command_each_for_a_fresh_machine():
 
 def test_readme_has_at_most_a_hundred_lines_and_one_picture():
     assert len(README.splitlines()) <= 100
-    assert README.count("![") == 1
+    assert README.count("![") + README.count("<img ") == 1
+
+
+def test_picture_is_there_for_screens_and_for_phones():
+    files = re.findall(r'src(?:set)?="([^"]+)"', README)
+    assert len(files) == 2
+    assert all((ROOT / file).is_file() for file in files)
 
 
 def test_readme_says_how_large_the_installation_is():

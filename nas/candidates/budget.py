@@ -54,6 +54,23 @@ class Budget:
     limits: Limits = NO_LIMITS
 
     @property
+    def is_flash_alone(self) -> bool:
+        """No number of parameters was given: the limit of flash stands for one, as each parameter
+        takes a byte or more."""
+        return self.max_params == self.limits.max_flash
+
+    @property
+    def text(self) -> str:
+        """What the search was given: `20,000`, or `16,384 bytes of flash`."""
+        return f"{self.max_params:,}" + self.is_flash_alone * " bytes of flash"
+
+    def room(self, num_params: int) -> str:
+        """How a network keeps within, for example `10 fewer than the budget of 5,000`."""
+        if self.is_flash_alone:
+            return f"within {self.text} as int8 C"
+        return f"{self.max_params - num_params:,} fewer than the budget of {self.text}"
+
+    @property
     def most_params(self) -> int:
         """The largest number of parameters that fits: the budget and the bytes allow it."""
         most = self.max_params - 1
@@ -84,7 +101,7 @@ class Budget:
         """In words, for example `fewer than 20,000 parameters, at most 65,536 bytes of weights`."""
         limits = self.limits
         most = {
-            "num_params": self.max_params - 1,
+            "num_params": None if self.is_flash_alone else self.max_params - 1,
             "num_macs": limits.max_macs,
             "weight_bytes": limits.max_weight_bytes,
             "activation_bytes": limits.max_activation_bytes,

@@ -12,7 +12,19 @@ from typing import Any
 import click
 
 from nas.cli.command import Option
-from nas.cli.values import Checked, Choice, Count, File, Folder, Space, Text, Trial, Value, Whole
+from nas.cli.values import (
+    Checked,
+    Choice,
+    Count,
+    DataSet,
+    File,
+    Folder,
+    Space,
+    Text,
+    Trial,
+    Value,
+    Whole,
+)
 from nas.searching.config import CHOICES, RANGES, SearchConfig, parse_seconds, parse_share
 
 LIMITS, DATA, TIME = "Limits", "Data", "How long"
@@ -85,10 +97,10 @@ FIELDS = {
         _field(LIMITS, "bits", None, "deprecated: bits of one value, for the two limits above"),
         _field(
             DATA, "dataset", "DATA",
-            "mnist, fashion-mnist, kmnist, cifar10, digits, a folder of images with class folders "
-            "in it, or an .npz of images and labels (default: mnist where it is at hand or can be "
-            "downloaded, else digits)",
-            File(),
+            f"{', '.join(DataSet.NAMES)}, a folder of images with class folders in it, or an .npz "
+            "of images and labels (default: mnist where it is at hand or can be downloaded, else "
+            "digits)",
+            DataSet(),
         ),
         _field(
             DATA, "test", "FILE",

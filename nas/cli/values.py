@@ -199,6 +199,15 @@ class Folder(File):
         return Path(super().read(text))
 
 
+class DataSet(File):
+    """The name of a data set, or the path of a folder or of an .npz."""
+
+    NAMES = ("mnist", "fashion-mnist", "kmnist", "cifar10", "digits")
+
+    def suggestions(self) -> Iterable[str]:
+        return self.NAMES
+
+
 class Space(File):
     """The name of a search space, or the path of its file."""
 

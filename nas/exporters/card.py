@@ -61,7 +61,8 @@ def card(
         _table(subject, results),
         *(f"> {_text(note)}\n" for note in notes),
         "## Use\n",
-        "The network normalises its images itself: give it pixels of 0 to 255.\n",
+        "Images are pixels of 0 to 255: in PyTorch `normalise` prepares them, every other format "
+        "does so itself.\n",
         *(f"### {result.name}\n\n{result.format.USAGE}" for result in results),
         "## Input and output\n",
         f"- Input: {times(architecture.input_shape)} pixels of 8 bits, normalised by "

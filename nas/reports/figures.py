@@ -73,7 +73,7 @@ def _accuracy(study: optuna.Study, points: Sequence[Point]) -> Figure:
         })  # fmt: skip
     layout = _layout("Accuracy over parameters", "parameters")
     facts = study_facts(study)
-    if facts is not None:
+    if facts is not None and not facts.limits.is_flash_alone:
         layout["shapes"] = [{
             "type": "line", "x0": facts.budget, "x1": facts.budget, "yref": "paper", "y0": 0,
             "y1": 1, "line": {"color": _TEXT, "width": 1, "dash": "dash"},

@@ -15,7 +15,8 @@ from nas.searching.events import (
     TrialEnded,
 )
 from nas.storage.counts import PROMOTED
-from nas.storage.trials import TRAINED, Reason, epochs_text
+from nas.storage.reasons import TRAINED, Reason
+from nas.storage.trials import epochs_text
 
 
 def start_text(event: SearchStarted) -> str:
@@ -66,13 +67,13 @@ def first_speed_text(event: SpeedMeasured) -> str:
 
 def speed_text(device: str, workers: int, speed: Speed, what: str) -> str:
     """For example `engine: cpu, eager engine, fp32, 2 workers of 1 thread; the first epoch reached
-    14% of the peak of a matrix product here`.
+    14% of the peak of a wide convolution here`.
     """
     each = " of 1 thread" if device.startswith("cpu") else ""
     share = f"{speed.share:.0%}" if speed.share >= 0.095 else f"{100 * speed.share:.2g}%"
     return (
         f"engine: {device}, {count(workers, 'worker')}{each}; {what} reached {share} of the "
-        "peak of a matrix product here"
+        "peak of a wide convolution here"
     )
 
 

@@ -47,7 +47,8 @@ from nas.searching.events import (
     to_json,
 )
 from nas.storage.counts import PROMOTED, count_trained
-from nas.storage.trials import TRAINED, Reason, epochs_number
+from nas.storage.reasons import TRAINED, Reason
+from nas.storage.trials import epochs_number
 
 
 class JsonDisplay(AbstractContextManager["JsonDisplay"]):
@@ -249,8 +250,9 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         if training.score is not None:
             parts.append(self._percent(training.score))
         if training.num_params is not None and self._start is not None:
-            budget = self._start.max_params
-            parts.append(f"{training.num_params:,} of {budget:,} parameters")
+            most = self._start.max_params
+            of = "" if most is None else f" of {most:,}"
+            parts.append(f"{training.num_params:,}{of} parameters")
         return parts
 
     def _time_left(self) -> str:

@@ -18,8 +18,9 @@ from nas.reports.report import accuracy_of
 from nas.reports.tables import epochs_cell
 from nas.storage.counts import PROMOTED, TrialCounts, count_trials
 from nas.storage.ranking import best_trials, no_network
+from nas.storage.reasons import TRAINED, UNFINISHED, Reason
 from nas.storage.studies import StudyFacts, num_valid_of, study_data, study_facts
-from nas.storage.trials import TRAINED, UNFINISHED, Reason, TrialRecord
+from nas.storage.trials import TrialRecord
 
 STUDY_HEADING = "## Summary of this search"
 TRIAL_HEADING = "## What was trained"
@@ -153,8 +154,7 @@ def _answer(study: optuna.Study, facts: StudyFacts, winner: TrialRecord | None) 
     num_params = winner.num_params or 0
     return (
         f"**Trial {winner.number} classifies {accuracy} of the images rightly with "
-        f"{num_params:,} parameters**, {facts.budget - num_params:,} fewer than the budget of "
-        f"{facts.budget:,} ({how})."
+        f"{num_params:,} parameters**, {facts.limits.room(num_params)} ({how})."
     )
 
 

@@ -30,8 +30,9 @@ from nas.reports.picture import (
 from nas.reports.references import DATASET, REFERENCES
 from nas.storage.counts import count_trials
 from nas.storage.ranking import best_trials, no_network
+from nas.storage.reasons import TRAINED, Reason
 from nas.storage.studies import num_valid_of, study_facts
-from nas.storage.trials import TRAINED, Reason, TrialRecord, read_trials
+from nas.storage.trials import TrialRecord, read_trials
 
 WIDE, NARROW = 720.0, 340.0
 _LEFT, _TOP, _BOTTOM = 58.0, 34.0, 44.0  # of a plot, for its axes
@@ -57,7 +58,8 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
     worst = max(errors[int(0.9 * (len(errors) - 1))], _error(pareto(points)[0].accuracy))
     shown = [point for point in points if _error(point.accuracy) <= worst]
     sizes = [p.num_params for p in shown] + [r.num_params for r in references]
-    sizes += [f.budget for f in facts if f]
+    budgets = sorted({f.budget for f in facts if f and not f.limits.is_flash_alone})
+    sizes += budgets
     inner = (_LEFT, width - 14)
     heights = errors[:1] + [worst] + [1 - r.accuracy for r in references]
     height = 300.0
@@ -71,7 +73,7 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
         "parameters", "validation accuracy",
     )  # fmt: skip
     entries: list[Entry] = []
-    for budget in sorted({f.budget for f in facts if f}):
+    for budget in budgets:
         line = x.place(budget)
         picture.add(Line([(line, y.start), (line, y.end)], "muted", 1.5, is_dashed=True))
     for i, study in enumerate(studies):
@@ -107,7 +109,7 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
         )
     ]
     entries += [Entry("the best", "text", "ring")]
-    entries += [Entry("budget", "muted", "dashes")]
+    entries += [Entry("budget", "muted", "dashes")] * bool(budgets)
     entries += [Entry("made by hand (test images)", "purple", "diamond")] * bool(references)
     picture.height = legend(picture, entries, _TOP + height + _BOTTOM + 16)
     left_out = len(points) - len(shown)

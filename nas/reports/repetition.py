@@ -34,7 +34,8 @@ def repetition(study: optuna.Study) -> str | None:
     assert facts is not None  # or study_data had refused
     if is_in_memory(data.source):
         return None
-    options: dict[str, object] = {"budget": facts.budget, "dataset": _portable(data.source)}
+    options: dict[str, object] = {} if facts.limits.is_flash_alone else {"budget": facts.budget}
+    options["dataset"] = _portable(data.source)
     if facts.space != DEFAULT:
         is_ours = facts.space in {entry.name for entry in list_spaces()}
         options["space"] = facts.space if is_ours else f"./{facts.space}.py"

@@ -133,9 +133,9 @@ def _answer(
     accuracy, remark = accuracy_of(study, data, winner)
     num_params = winner.num_params or 0
     page.paragraph(
-        f"The best network has {num_params:,} parameters, {facts.budget - num_params:,} fewer than "
-        f"the budget of {facts.budget:,}, and classifies {accuracy} of the images rightly: trial "
-        f"{winner.number} of a search in the space {facts.space} on {facts.dataset}.",
+        f"The best network has {num_params:,} parameters, {facts.limits.room(num_params)}, and "
+        f"classifies {accuracy} of the images rightly: trial {winner.number} of a search in the "
+        f"space {facts.space} on {facts.dataset}.",
         "lead",
     )
     best = best_trial(study)
@@ -148,7 +148,7 @@ def _answer(
     full = winner.candidate.recipe.epochs if winner.candidate else facts.epochs
     page.facts([
         ("accuracy", accuracy, remark),
-        ("parameters", f"{num_params:,}", f"budget {facts.budget:,}"),
+        ("parameters", f"{num_params:,}", f"budget {facts.limits.text}"),
         ("weights", f"{to_bytes(num_params, Limits.bits):,} bytes", "32 bits each"),
         ("multiply-accumulates", f"{winner.num_macs or 0:,}", "for an image"),
         ("trained for", f"{epochs} epochs", f"of {full}" if winner.is_short else "in full"),
@@ -301,11 +301,11 @@ def _compare(page: HtmlPage, studies: Sequence[optuna.Study]) -> None:
         winner, facts = winner_of(study), study_facts(study)
         assert facts is not None
         if winner is None:
-            rows.append((study.study_name, "no network yet", "-", f"{facts.budget:,}", "-"))
+            rows.append((study.study_name, "no network yet", "-", facts.limits.text, "-"))
             continue
         accuracy, remark = accuracy_of(study, study_data(study), winner)
         rows.append((study.study_name, accuracy, f"{winner.num_params or 0:,}",
-                     f"{facts.budget:,}", f"trial {winner.number}: {remark}"))  # fmt: skip
+                     facts.limits.text, f"trial {winner.number}: {remark}"))  # fmt: skip
     page.table(("study", "accuracy", ">parameters", ">budget", "measured"), rows)
     page.heading("Is the difference real?")
     for first, second in combinations(studies, 2):

@@ -189,7 +189,7 @@ def studies_table(storage: BaseStorage) -> RenderableType:
             name,
             facts.space if facts else "-",
             facts.dataset if facts else "-",
-            f"{facts.budget:,}" if facts else "-",
+            facts.limits.text if facts else "-",
             _accuracy(best, num_valid_of(study)) if best else "-",
             _number(best.num_params) if best else "-",
             f"{count_trained(counted.counts):,}" if counted else "-",

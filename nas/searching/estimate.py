@@ -141,12 +141,10 @@ def _speed(
     """Of candidates that took so long for an epoch each."""
     if not peak or not seconds:
         return None
-    flops = 0.0
-    for candidate in candidates:
-        batch_size = min(candidate.recipe.batch_size, len(data.train_index))
-        num_stepped = len(data.train_index) // batch_size * batch_size
-        macs = candidate.architecture.num_macs
-        flops += epoch_flops(macs, num_stepped, len(data.valid_index))
+    images = len(data.train_index), len(data.valid_index)
+    flops = sum(
+        epoch_flops(c.architecture.num_macs, *images, c.recipe.batch_size) for c in candidates
+    )
     return Speed(flops / seconds, peak)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nas.metrics import EpochMetrics, Speed
-from nas.storage.trials import Reason
+from nas.storage.reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SearchStarted:
     num_valid: int
     device: str
     workers: int  # candidates trained at once
-    max_params: int
+    max_params: int | None  # None where `--max-flash` stands for a budget
     budget: str  # all limits in words
     trials: int  # trained candidates the study is to reach
     epochs: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from nas.candidates.budget import Budget
 from nas.candidates.candidate import Candidate
 from nas.errors import OverBudgetError
-from nas.storage.trials import Reason
+from nas.storage.reasons import Reason
 
 
 @dataclass(frozen=True)

@@ -25,19 +25,15 @@ from nas.searching.results import Results
 from nas.searching.running import RunningTrial, versions
 from nas.searching.samplers import SeededSampler, derive_seed
 from nas.searching.timetable import Timetable
-from nas.storage.counts import count_trained, count_trials
+from nas.storage.counts import count_trained, count_trials, num_rejected_last
 from nas.storage.internals import fixed_params, storage_of
 from nas.storage.leases import Lease, index_of, is_retry, retry_of
 from nas.storage.ranking import best_trial, find_promoted_from
+from nas.storage.reasons import REJECTED, TRAINED, Reason, reason_of
 from nas.storage.sqlite_file import FileGuard
 from nas.storage.trials import (
     PROMOTED_FROM,
-    REJECTED,
-    TRAINED,
-    Reason,
     TrialRecord,
-    num_rejected_last,
-    reason_of,
     record_candidate,
     record_reason,
     record_rejection,

@@ -154,7 +154,8 @@ class TimePlan:
     def end_of(
         self, epochs_done: int, epochs: int, seconds_left: float, epoch_seconds: float
     ) -> int:
-        """Epochs after which a running schedule is to end, so that it does so in time.
+        """Epochs after which a running schedule is to end, so that it does so in time: at once
+        where not even one more fits.
 
         Args:
             epochs: after which it would end.
@@ -163,7 +164,9 @@ class TimePlan:
         if (epochs - epochs_done) * epoch_seconds <= seconds_left:
             return epochs
         num_left = int(seconds_left / (CLOSE_MARGIN * epoch_seconds))
-        return min(epochs_done + max(num_left, 1), epochs)
+        if num_left < 1:  # an epoch that is broken off would lose those before it
+            num_left = int(seconds_left >= epoch_seconds)
+        return min(epochs_done + num_left, epochs)
 
     def _rungs_and_final(
         self, seconds_left: float, image_seconds: float

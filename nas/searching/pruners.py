@@ -10,14 +10,8 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.searching.config import PrunerName
-from nas.storage.trials import (
-    PROMOTED_FROM,
-    Reason,
-    reason_of,
-    stored,
-    was_broken_off,
-    was_shortened,
-)
+from nas.storage.reasons import Reason, reason_of, was_broken_off
+from nas.storage.trials import PROMOTED_FROM, stored, was_shortened
 
 FIRST_RUNG = 15_000  # images that a squeezed schedule must see for its score to be no noise
 LOWEST_KEPT = 8  # of so many candidates on the lowest rung one goes on to the next

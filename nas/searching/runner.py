@@ -29,7 +29,8 @@ from nas.searching.pace import Pace
 from nas.searching.planning import Step
 from nas.searching.running import RunningTrial
 from nas.searching.stop import StopRequest
-from nas.storage.trials import SQUEEZED_INTO, Reason, epochs_number
+from nas.storage.reasons import SQUEEZED_INTO, Reason
+from nas.storage.trials import epochs_number
 from nas.training import EndAfter, TrainResult
 from nas.training.device import device_name
 from nas.training.messages import EpochDone, Failed, Message, Restarted, StepsDone, Trained
@@ -188,8 +189,7 @@ class TrialRunner:
                 )
             case EpochDone(number, metrics):
                 running.ended_epoch(metrics)
-                num_images = round(min(running.schedules[0], 1) * self.pool.num_train)
-                self.pace.add(running.candidate, num_images, metrics.seconds)
+                self.pace.add(running.candidate, running.num_images, metrics.seconds)
                 rate = running.learning_rate(metrics.epoch)
                 self.callback(EpochEnded(number, metrics, running.schedules[0], rate))
                 self._tell_speed(running, metrics)
@@ -222,8 +222,8 @@ class TrialRunner:
         if self._has_told_speed or peak is None or not last.seconds:
             return
         self._has_told_speed = True
-        num_macs = running.candidate.architecture.num_macs
-        flops = epoch_flops(num_macs, running.num_stepped, self.pool.num_valid)
+        candidate, images = running.candidate, (running.num_images, self.pool.num_valid)
+        flops = epoch_flops(candidate.architecture.num_macs, *images, candidate.recipe.batch_size)
         speed = Speed(flops / last.seconds, peak)
         number, workers = running.trial.number, self.pool.num_workers
         self.callback(SpeedMeasured(number, self.device, workers, speed))
@@ -237,10 +237,11 @@ class TrialRunner:
         if sooner >= epochs:
             return False
         running.shorten(last.epoch, sooner)
+        end = "is cut off" if sooner == last.epoch else "ends"
         self.callback(
             Note(
                 f"trial {running.trial.number} trains more slowly than was forecast: its schedule "
-                f"ends after {sooner} of {epochs:g} epochs"
+                f"{end} after {sooner} of {epochs:g} epochs"
             )
         )
         return EndAfter(sooner)

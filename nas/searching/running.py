@@ -39,8 +39,8 @@ class RunningTrial:
     of them."""
     clock: StepClock = field(default_factory=StepClock)  # of the first of `schedules`
     rates: list[float] = field(default_factory=list)  # of each step of this training
+    num_images: int = 1  # that an epoch of this training is given
     num_batches: int = 1  # in an epoch
-    batch_size: int = 1  # of this training: that of the recipe, or all images
     given: tuple[float, ...] = ()  # `schedules` as they were when the worker was given the job
 
     @property
@@ -91,9 +91,8 @@ class RunningTrial:
         """This training, of so many train images in an epoch."""
         epochs, recipe = self.schedules[0], self._recipe
         num_images = round(epochs * num_train) if epochs < 1 else None
-        num_used = num_images or num_train
-        self.batch_size = min(recipe.batch_size, num_used)
-        self.num_batches = num_used // self.batch_size
+        self.num_images = num_images or num_train
+        self.num_batches = self.num_images // min(recipe.batch_size, self.num_images)
         self.given = self.schedules
         self._set_rates()
         return Job(self.trial.number, self.candidate.architecture, recipe, self.seed, num_images)
@@ -102,11 +101,6 @@ class RunningTrial:
     def _recipe(self) -> Recipe:
         """Of this training."""
         return replace(self.candidate.recipe, epochs=max(int(self.schedules[0]), 1))
-
-    @property
-    def num_stepped(self) -> int:
-        """Train images of an epoch, without those of the last, smaller batch."""
-        return self.num_batches * self.batch_size
 
     def _set_rates(self) -> None:
         self.rates = learning_rates(self._recipe, self.num_batches * self._recipe.epochs)

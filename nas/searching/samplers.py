@@ -20,7 +20,7 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.searching.config import SamplerName
-from nas.storage.trials import REJECTED, Reason, reason_of, was_broken_off
+from nas.storage.reasons import REJECTED, Reason, reason_of, was_broken_off
 
 LEARNS_FROM_FULL_TRAININGS = "gp"  # Optuna's hears of no candidate that was stopped
 STUCK = 3  # proposals in a row that teach nothing, after which the next is drawn at random

@@ -28,7 +28,7 @@ from nas.searching.timetable import Timetable
 from nas.spaces.draws import used_params
 from nas.spaces.loader import SearchSpace
 from nas.spaces.task import Task
-from nas.storage.trials import Reason
+from nas.storage.reasons import Reason
 from nas.training.pool import POLL_SECONDS, WorkerPool
 
 
@@ -121,7 +121,7 @@ class Search:
         return self._tell_end(why)
 
     def _tell_start(self) -> None:
-        best = self.ledger.best()
+        best, budget = self.ledger.best(), self.task.budget
         self.callback(
             SearchStarted(
                 study=self.ledger.study.study_name,
@@ -131,8 +131,8 @@ class Search:
                 num_valid=self.pool.num_valid,
                 device=self.runner.device,
                 workers=self.pool.num_workers,
-                max_params=self.task.max_params,
-                budget=self.task.budget.summary(),
+                max_params=None if budget.is_flash_alone else budget.max_params,
+                budget=budget.summary(),
                 trials=self.config.trials,
                 epochs=self.task.epochs,
                 counts=self.ledger.counts,
@@ -312,9 +312,11 @@ class Search:
         last = self.ledger.last_rejections(self.config.max_rejected)
         ((reason, count),) = Counter(reason for reason, _ in last).most_common(1)
         if reason == Reason.OVER_BUDGET:
+            budget = self.task.budget
+            larger = option("max_flash" if budget.is_flash_alone else "budget")
             return (
-                f"{count} did not fit {self.task.budget.summary()}; give a larger "
-                f"{option('budget')}, or change the space so that more of it fits"
+                f"{count} did not fit {budget.summary()}; give a larger {larger}, or change the "
+                "space so that more of it fits"
             )
         if reason == Reason.DUPLICATE:
             return f"{count} had been trained before; make the space larger"

@@ -99,8 +99,8 @@ class SearchSetup:
         num_classes = len(data.classes)
         task = Task(data.input_shape, num_classes, budget, config.epochs, data.flips, self.limits)
         smallest = draws.smallest(self.space, task).architecture
-        # Without a budget the flash stands for one, and is what has to be named.
-        is_flash = budget == config.max_flash
+        # Where the flash stands for a budget, the flash is what has to be named.
+        is_flash = task.budget.is_flash_alone
         try:
             (Budget(sys.maxsize, self.limits) if is_flash else task.budget).check(smallest)
         except OverBudgetError as error:

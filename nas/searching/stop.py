@@ -6,7 +6,7 @@ import signal
 import time
 from types import FrameType, TracebackType
 
-from nas.storage.trials import Reason
+from nas.storage.reasons import Reason
 
 _SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n))
 

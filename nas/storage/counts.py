@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import TrialState
 
-from nas.storage.trials import PROMOTED_FROM, TRAINED, UNFINISHED, Reason, outcome_of
+from nas.storage.reasons import REJECTED, TRAINED, UNFINISHED, Reason, outcome_of, reason_of
+from nas.storage.trials import PROMOTED_FROM
 
 PROMOTED = "promoted"  # in counts: stopped by the pruner, and another trial goes on with it
 
@@ -79,3 +80,14 @@ def count_trials(study: optuna.Study) -> TrialCounts:
 def count_trained(outcomes: Counter[str]) -> int:
     """How many of these `counts` count towards `--trials`."""
     return sum(outcomes[str(name)] for name in _USED_TRAINING)
+
+
+def num_rejected_last(study: optuna.Study) -> int:
+    """How many of the newest proposals were turned away, one after another."""
+    num_rejected = 0
+    for trial in reversed(study.get_trials(deepcopy=False)):
+        if reason_of(trial) in REJECTED:
+            num_rejected += 1
+        elif "fingerprint" in trial.user_attrs and PROMOTED_FROM not in trial.user_attrs:
+            break
+    return num_rejected

@@ -26,7 +26,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.storage.counts import count_trials
 from nas.storage.internals import begin_trial, fixed_params, set_state
-from nas.storage.trials import PROMOTED_FROM, Reason, reason_of, was_broken_off
+from nas.storage.reasons import Reason, reason_of, was_broken_off
+from nas.storage.trials import PROMOTED_FROM
 
 HEARTBEAT_SECONDS = 20.0
 LEASE_SECONDS = 120.0  # that a heartbeat may stand still

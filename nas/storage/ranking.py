@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial
 
 from nas.errors import StudyError
 from nas.metrics import choice_order
+from nas.storage.reasons import damaged
 from nas.storage.studies import num_valid_of
-from nas.storage.trials import PROMOTED_FROM, Rung, TrialRecord, damaged, record_of, result_of
+from nas.storage.trials import PROMOTED_FROM, Rung, TrialRecord, record_of, result_of
 
 UNKNOWN_NUM_VALID = 1_000  # in studies that do not say so
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
@@ -20,28 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.candidates.architecture import Architecture
 from nas.candidates.candidate import Candidate
 from nas.candidates.recipe import Recipe
-from nas.errors import StudyError, one_line
 from nas.metrics import EpochMetrics
 from nas.storage.internals import set_system_attr
-
-
-class Reason(StrEnum):
-    """Why a trial was not trained to its end."""
-
-    OVER_BUDGET = "over budget"
-    INVALID = "invalid"
-    DUPLICATE = "duplicate"
-    STOPPED_BY_PRUNER = "stopped by pruner"
-    DIVERGED = "diverged"
-    ERROR = "error"
-    INTERRUPTED = "interrupted"
-    LOST = "lost"
-    SURPLUS = "surplus"  # in studies from before: of two processes the other was faster
-    TIME_LIMIT = "time limit"
-
-
-TRAINED = "trained"  # in counts, beside the reasons: trained to its end
-UNFINISHED = "unfinished"  # in counts: in work, or its process died and nobody has looked yet
+from nas.storage.reasons import SQUEEZED_INTO, Reason, damaged, outcome, reason_of
 
 PROMOTED_FROM = "continues"  # a user attribute: the number of the stopped trial it goes on with
 
@@ -61,16 +41,6 @@ _BEGUN_FIELDS = (
     "sampler",
 )
 _ENDED_FIELDS = ("history", "rungs")
-
-SQUEEZED_INTO = "its schedule squeezed into"  # how the detail of a stopped trial begins
-
-# Broken off from outside, so to be trained again.
-BROKEN_OFF = (Reason.INTERRUPTED, Reason.TIME_LIMIT, Reason.LOST)
-
-REJECTED = (Reason.OVER_BUDGET, Reason.INVALID, Reason.DUPLICATE)  # before training
-
-# Told as PRUNED or, a duplicate, as COMPLETE. FAIL means that a process died before it told them.
-_TOLD_AS_RESULT = (*REJECTED, Reason.STOPPED_BY_PRUNER)
 
 
 @dataclass(frozen=True)
@@ -136,7 +106,7 @@ class TrialRecord:
     @property
     def outcome(self) -> str:
         """`TRAINED`, a reason, or `UNFINISHED`."""
-        return _outcome(self.state, self.reason)
+        return outcome(self.state, self.reason)
 
     @cached_property
     def candidate(self) -> Candidate | None:
@@ -157,50 +127,10 @@ def stored(trial: FrozenTrial, field: str, default: Any = None) -> Any:
     return trial.user_attrs.get(field, default)
 
 
-def reason_of(trial: FrozenTrial) -> Reason | None:
-    """Why a trial was not trained to its end, where that is known.
-
-    A trial is LOST when it was closed and nothing says why: its process could not.
-    """
-    text = trial.user_attrs.get("reason")
-    try:
-        reason = None if text is None else Reason(text)
-    except ValueError as error:
-        raise damaged(trial, error) from error
-    if trial.state == TrialState.FAIL and (reason is None or reason in _TOLD_AS_RESULT):
-        return Reason.LOST
-    return reason
-
-
-def was_broken_off(trial: FrozenTrial) -> bool:
-    """Whether its training was cut off from outside."""
-    return trial.state == TrialState.FAIL and reason_of(trial) in BROKEN_OFF
-
-
 def was_shortened(trial: FrozenTrial) -> bool:
     """Whether a time limit had chosen a schedule for it that is shorter than its recipe's."""
     schedule = stored(trial, "schedule")
     return schedule is not None and bool(schedule < stored(trial, "recipe")["epochs"])
-
-
-def num_rejected_last(study: optuna.Study) -> int:
-    """How many of the newest proposals were turned away, one after another."""
-    num_rejected = 0
-    for trial in reversed(study.get_trials(deepcopy=False)):
-        if reason_of(trial) in REJECTED:
-            num_rejected += 1
-        elif "fingerprint" in trial.user_attrs and PROMOTED_FROM not in trial.user_attrs:
-            break
-    return num_rejected
-
-
-def outcome_of(trial: FrozenTrial) -> str:
-    """`TRAINED`, a reason, or `UNFINISHED`."""
-    return _outcome(trial.state, reason_of(trial))
-
-
-def _outcome(state: TrialState, reason: Reason | None) -> str:
-    return str(reason or (TRAINED if state == TrialState.COMPLETE else UNFINISHED))
 
 
 def read_trials(study: optuna.Study) -> list[TrialRecord]:
@@ -331,13 +261,6 @@ def _set(trial: optuna.Trial, **attrs: Any) -> None:
 def _set_system(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
     for key, value in attrs.items():
         set_system_attr(trial.study, trial, key, value)
-
-
-def damaged(trial: FrozenTrial, error: Exception) -> StudyError:
-    return StudyError(
-        f"trial {trial.number} is damaged in the database ({one_line(error)[:200]}): bring back a "
-        "copy from before, or move it away"
-    )
 
 
 def record_of(trial: FrozenTrial) -> TrialRecord:

@@ -24,7 +24,8 @@ from nas.training.graphs import GraphEngine
 
 @dataclass(frozen=True)
 class EndAfter:
-    """What a callback may answer: the schedule is to end, annealed, after so many epochs."""
+    """What a callback may answer: the schedule is to end after so many epochs, annealed where these
+    are not behind it yet."""
 
     epochs: int
 
@@ -65,7 +66,7 @@ def train(
         engine_name: `graph` replays captured steps, `eager` launches each; None is what suits the
             device.
         on_epoch_end: called after each epoch; True stops the training there, `EndAfter` lets its
-            schedule end sooner, but not before the next epoch.
+            schedule end sooner, as a finished one.
         should_stop: asked before each step on a CPU, every eight in graphs; True stops soon, in the
             middle of an epoch: on a GPU after what was launched, twice eight steps at most.
         on_step: told before each of those steps how many epochs are done, for example 0.4.
@@ -107,7 +108,7 @@ def train(
             history.append(EpochMetrics(epoch, train_loss, valid_loss, valid_accuracy, seconds))
             answer = on_epoch_end(history[-1])
             if isinstance(answer, EndAfter):
-                if epoch < answer.epochs < num_epochs:
+                if epoch <= answer.epochs < num_epochs:
                     num_epochs = answer.epochs
                     engine.shorten(epoch, num_epochs)
             elif answer and epoch < num_epochs:

@@ -139,7 +139,7 @@ class WorkerPool:
 
     @property
     def peak(self) -> float | None:
-        """Floating-point operations in a second of a matrix product on one worker.
+        """Floating-point operations in a second of a wide convolution on one worker.
 
         It is measured once, by the worker that first ends an epoch; None before that.
         """

@@ -28,7 +28,7 @@ from nas.training.device import EngineName
 from nas.training.engine import BUILDING
 from nas.training.faults import fault_text, is_capture_error, is_memory_error, loses_device
 from nas.training.messages import EpochDone, Failed, Job, Ready, StepsDone, Trained
-from nas.training.peak import matrix_product_speed
+from nas.training.peak import convolution_speed
 
 STEPS_SECONDS = 0.5  # between two words of steps: they are for people, and for the watch on hanging
 
@@ -50,7 +50,7 @@ def work(
         precision: see `train`.
         stop: shared; every training ends when its value is true.
         engine: see `train`.
-        peak: shared; the speed of a matrix product, 0 until a worker has measured it.
+        peak: shared; the speed of a wide convolution, 0 until a worker has measured it.
     """
     # A Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -143,7 +143,7 @@ def _train(
     def on_epoch_end(metrics: EpochMetrics) -> bool | EndAfter:
         # After the first epoch, so that the start of a search waits for nothing.
         if not peak.value:
-            peak.value = matrix_product_speed(data.images.device, precision)
+            peak.value = convolution_speed(data.images.device, precision)
         connection.send(EpochDone(job.number, metrics))
         answer: bool | EndAfter = connection.recv()
         return answer

@@ -31,8 +31,9 @@ from nas.searching.events import Note
 from nas.storage.artifacts import WeightsStore
 from nas.storage.database import open_storage
 from nas.storage.ranking import find_trial
+from nas.storage.reasons import Reason
 from nas.storage.studies import open_or_create_study, open_study
-from nas.storage.trials import Reason, record_reason
+from nas.storage.trials import record_reason
 from nas.training import evaluate
 from nas.training.pool import WorkerPool
 from tests.certification.test_records import make_run

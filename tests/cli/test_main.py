@@ -27,8 +27,9 @@ from nas.cli.main import COMMAND, main
 from nas.errors import NasError
 from nas.exporters.formats import FORMATS
 from nas.storage.database import open_storage
+from nas.storage.reasons import Reason
 from nas.storage.studies import open_or_create_study, open_study, study_data, study_facts
-from nas.storage.trials import Reason, record_rejection
+from nas.storage.trials import record_rejection
 from tests.reports.studies import make_study
 
 VERBS = (
@@ -340,6 +341,7 @@ def test_words_too_many_are_refused(refuse):
         ("plot --curves", "--kind curves"),
         ("search --budget 2k random", "--sampler random"),
         ("search --budget 2k tied", "--space tied"),
+        ("search --budget 2k digits", "--dataset digits"),
         ("check --budget 2k none", "--pruner none"),
     ],
 )

@@ -6,7 +6,8 @@ import click
 import pytest
 
 from nas.candidates.budget import LARGEST_BUDGET, LARGEST_LIMIT
-from nas.cli.values import Count, Counts, Formats, Trial, Whole
+from nas.cli.values import Count, Counts, DataSet, Formats, Trial, Whole
+from nas.data import NAMES
 from nas.exporters.formats import ALL, FORMATS
 
 
@@ -120,3 +121,7 @@ def test_message_repeats_no_password():
 
 def test_formats_that_a_shell_completes_are_those_of_the_exporters():
     assert [*Formats().suggestions()] == [*FORMATS, ALL]
+
+
+def test_data_sets_that_a_shell_completes_are_those_of_the_catalogue():
+    assert sorted(DataSet().suggestions()) == sorted(NAMES)

@@ -13,15 +13,9 @@ from nas.candidates.candidate import Candidate
 from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
 from nas.candidates.recipe import Recipe
 from nas.metrics import EpochMetrics
+from nas.storage.reasons import Reason
 from nas.storage.studies import open_or_create_study
-from nas.storage.trials import (
-    Reason,
-    Rung,
-    record_candidate,
-    record_reason,
-    record_result,
-    record_training,
-)
+from nas.storage.trials import Rung, record_candidate, record_reason, record_result, record_training
 from tests.storage.test_studies import DATA, FACTS
 
 EPOCHS = 19

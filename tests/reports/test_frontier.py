@@ -14,7 +14,8 @@ from nas.candidates.layers import Conv, Flatten, GlobalAvgPool, Linear
 from nas.candidates.recipe import Recipe
 from nas.reports.frontier import HEIGHT, WIDTH, Point, best_under, drawing, pareto, points_of
 from nas.reports.tables import ladder_report, print_report
-from nas.storage.trials import Reason, Rung, TrialRecord, record_rejection
+from nas.storage.reasons import Reason
+from nas.storage.trials import Rung, TrialRecord, record_rejection
 from tests.fakes import add_trial
 
 

@@ -27,7 +27,7 @@ from nas.searching.events import (
     TrialStarted,
 )
 from nas.storage.counts import count_trained
-from nas.storage.trials import Reason
+from nas.storage.reasons import Reason
 
 STARTED = SearchStarted(
     "s", "blocks", "digits", 1369, 124, "cpu", 1, 20000, "fewer than 20,000 of some", 3, 19,
@@ -49,7 +49,7 @@ STORY = [
 
 SPEED = (
     "engine: cpu, eager engine, fp32, 2 workers of 1 thread; the first epoch reached 14% of the "
-    "peak of a matrix product here"
+    "peak of a wide convolution here"
 )
 
 
@@ -57,7 +57,7 @@ def test_small_share_of_the_peak_is_no_zero():
     small = SpeedMeasured(1, "cuda (NVIDIA H200), graph engine, bf16", 4, Speed(2.34e7, 1e11))
     assert first_speed_text(small) == (
         "engine: cuda (NVIDIA H200), graph engine, bf16, 4 workers; the first epoch reached "
-        "0.023% of the peak of a matrix product here"
+        "0.023% of the peak of a wide convolution here"
     )
 
 

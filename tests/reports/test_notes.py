@@ -9,8 +9,9 @@ import pytest
 
 from nas.reports.notes import _MEANINGS, MOST_EPOCHS, plain, study_note, table, trial_note
 from nas.storage.ranking import best_trials
+from nas.storage.reasons import Reason
 from nas.storage.studies import open_or_create_study
-from nas.storage.trials import PROMOTED_FROM, Reason, record_reason, record_rejection
+from nas.storage.trials import PROMOTED_FROM, record_reason, record_rejection
 from tests.reports.studies import make_study
 from tests.storage.test_studies import DATA, FACTS
 

@@ -23,14 +23,9 @@ from nas.reports.tables import (
 )
 from nas.reports.trial_page import trial_page
 from nas.storage.ranking import best_trials
+from nas.storage.reasons import Reason
 from nas.storage.studies import open_or_create_study
-from nas.storage.trials import (
-    Reason,
-    read_trials,
-    record_reason,
-    record_rejection,
-    record_training,
-)
+from nas.storage.trials import read_trials, record_reason, record_rejection, record_training
 from tests.certification.test_records import CLOSED, make_run
 from tests.fakes import add_trial
 from tests.reports.studies import make_study

@@ -10,7 +10,7 @@ from nas.errors import NasError
 from nas.metrics import EpochMetrics
 from nas.reports.tensorboard import TensorBoard
 from nas.searching.events import EpochEnded, SearchStarted, TrialEnded, TrialStarted
-from nas.storage.trials import Reason
+from nas.storage.reasons import Reason
 
 STARTED = SearchStarted("s", "blocks", "mnist", 10, 2, "cpu", 1, 99, "", 5, 3, {}, None, None, None)
 

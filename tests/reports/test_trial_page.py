@@ -11,10 +11,7 @@ from nas.candidates.device import device_bytes
 from nas.candidates.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Linear, MaxPool, ReLU
 from nas.metrics import EpochMetrics
 from nas.reports.trial_page import learning_curve, network_table, trial_page
-from nas.storage.trials import (
-    Rung,
-    read_trials,
-)
+from nas.storage.trials import Rung, read_trials
 from tests.reports.test_tables import text_of
 
 

@@ -354,8 +354,8 @@ def test_check_says_what_fits_and_how_long_it_takes_and_writes_nothing(folder, s
     assert "one full training of 19 epochs, 1 at a time: about " in out
     assert re.search(r"8 candidates, 1 at a time: about .* with --pruner squeezed", out)
     assert re.search(
-        r"^engine: cpu, eager engine, fp32, 1 worker of 1 thread; two candidates, trained for a "
-        r"second each, reached [\d.]+% of the peak of a matrix product here$",
+        r"^engine: cpu, eager engine, (fp32|bf16), 1 worker of 1 thread; two candidates, trained "
+        r"for a second each, reached [\d.]+% of the peak of a wide convolution here$",
         out,
         re.MULTILINE,
     )

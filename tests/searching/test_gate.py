@@ -19,7 +19,8 @@ from nas.searching.events import TrialEnded
 from nas.searching.pruners import promoted
 from nas.storage.counts import count_trained
 from nas.storage.ranking import best_trials, find_trial
-from nas.storage.trials import TRAINED, Reason, read_trials, record_reason
+from nas.storage.reasons import TRAINED, Reason
+from nas.storage.trials import read_trials, record_reason
 from tests.fakes import LIMIT, FakePool, fixed_space, make_space, one_network_space
 
 

@@ -17,7 +17,8 @@ from nas.searching.ledger import Ledger
 from nas.searching.pruners import Pruner, SqueezedPruner
 from nas.storage.database import open_storage
 from nas.storage.leases import Lease
-from nas.storage.trials import Reason, record_reason
+from nas.storage.reasons import Reason
+from nas.storage.trials import record_reason
 
 
 @pytest.fixture

@@ -155,8 +155,10 @@ def test_pretended_epochs_do_not_end_for_ever():
         (2, 8, 6.0, 1.0, 8),
         (2, 8, 5.9, 1.0, 7),
         (2, 8, 6.0, 2.0, 4),
-        (7, 8, 0.1, 1.0, 8),  # the last epoch is begun in any case
-        (2, 8, 0.1, 1.0, 3),
+        (2, 8, 1.0, 1.0, 3),
+        (2, 8, 0.9, 1.0, 2),  # at once: a broken epoch would lose those before
+        (7, 8, 0.9, 1.0, 7),
+        (7, 8, -5.0, 1.0, 7),
     ],
 )
 def test_running_schedule_ends_sooner_only_where_it_would_not_end_in_time(

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from nas.searching.pruners import SqueezedPruner
-from nas.storage.trials import Reason
+from nas.storage.reasons import Reason
 
 # Successive halving, trial by trial, on a rung above the second
 

@@ -13,7 +13,8 @@ from nas.errors import DivergedError, SearchError, StudyError
 from nas.metrics import EpochMetrics, Speed
 from nas.searching.events import EpochEnded, Note, SpeedMeasured, TrialStarted
 from nas.searching.samplers import derive_seed
-from nas.storage.trials import Reason, read_trials, stored
+from nas.storage.reasons import Reason
+from nas.storage.trials import read_trials, stored
 from nas.training import TrainResult
 from nas.training.messages import EpochDone, Restarted, StepsDone, Trained
 from nas.training.optimizers import learning_rates

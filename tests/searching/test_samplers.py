@@ -30,7 +30,8 @@ from nas.searching.samplers import (
 )
 from nas.spaces.loader import load_space
 from nas.spaces.task import Task
-from nas.storage.trials import Reason, read_trials, record_reason
+from nas.storage.reasons import Reason
+from nas.storage.trials import read_trials, record_reason
 from tests.fakes import FakePool, make_space, search_in, suggest
 
 NAMES = CHOICES["sampler"]

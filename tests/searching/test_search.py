@@ -24,7 +24,8 @@ from nas.searching.events import (
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
 from nas.storage.ranking import best_trials
-from nas.storage.trials import Reason, read_trials, stored
+from nas.storage.reasons import Reason
+from nas.storage.trials import read_trials, stored
 from tests.fakes import LIMIT, FakePool, fixed_space, make_space, suggest
 
 

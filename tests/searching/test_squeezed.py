@@ -25,7 +25,8 @@ from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
 from nas.storage.counts import count_trained
 from nas.storage.ranking import best_trials
-from nas.storage.trials import Reason, Rung, read_trials
+from nas.storage.reasons import Reason
+from nas.storage.trials import Rung, read_trials
 from nas.training.messages import EpochDone, Restarted
 from tests.fakes import FakePool, LocalPool, make_space, search_in, train_alone
 

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from nas.searching.stop import StopRequest
-from nas.storage.trials import Reason
+from nas.storage.reasons import Reason
 
 
 def test_nothing_asks_to_stop_at_first():

@@ -16,7 +16,8 @@ from nas.searching.pruners import FIRST_RUNG
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
 from nas.storage.ranking import best_trial
-from nas.storage.trials import Reason, read_trials, result_of, stored
+from nas.storage.reasons import Reason
+from nas.storage.trials import read_trials, result_of, stored
 from tests.fakes import ClockPool, make_space, search_in
 from tests.searching.test_squeezed import suggest
 
@@ -148,6 +149,23 @@ def test_machine_that_becomes_three_times_slower_ends_the_long_schedule_sooner(w
     assert world.took <= 600
     notes = [e.text for e in world.events if isinstance(e, Note)]
     assert "its schedule ends after 4 of 8 epochs" in notes[-1]
+
+
+def test_machine_that_becomes_so_slow_that_no_epoch_fits_keeps_what_was_trained(world):
+    pool = ClockPool(NUM_TRAIN, 60.0)
+    answer, slow = pool.answer, []
+
+    def answer_slower(number, stop):
+        slow.append(number)
+        pool.slower = 6.0 if slow.count(0) >= 2 else 1.0  # so the third takes 360 of 480 seconds
+        answer(number, stop)
+
+    pool.answer = answer_slower
+    ended = world.search(600, pool)
+    assert ended.best_schedule == "3 of 19 epochs"
+    assert world.weights.load(ended.best_trial)
+    notes = [e.text for e in world.events if isinstance(e, Note)]
+    assert "its schedule is cut off after 3 of 8 epochs" in notes[-1]
 
 
 def test_same_command_lengthens_the_best(world):

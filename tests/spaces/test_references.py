@@ -26,7 +26,8 @@ from nas.spaces.draws import check_start
 from nas.spaces.loader import load_space
 from nas.spaces.random_trial import RandomTrial
 from nas.spaces.task import Task
-from nas.storage.trials import Reason, read_trials
+from nas.storage.reasons import Reason
+from nas.storage.trials import read_trials
 from tests.fakes import FakePool, search_in
 
 TASK = Task((1, 28, 28), 10, 20_000)

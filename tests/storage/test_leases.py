@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 from nas.storage import leases
 from nas.storage.database import open_storage
 from nas.storage.leases import LEASE_SECONDS, Lease, index_of
-from nas.storage.trials import Reason, reason_of, record_reason
+from nas.storage.reasons import Reason, reason_of
+from nas.storage.trials import record_reason
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ from nas.spaces.task import Task
 from nas.storage.artifacts import WeightsStore
 from nas.storage.counts import count_trials
 from nas.storage.leases import Lease
+from nas.storage.reasons import Reason
 from nas.storage.spool import ResultSpool
-from nas.storage.trials import Reason, Rung, read_trials, record_reason, record_result
+from nas.storage.trials import Rung, read_trials, record_reason, record_result
 from nas.training.messages import Failed, Trained
 from tests.fakes import FakePool, make_space, search_in
 

@@ -9,15 +9,8 @@ from optuna.trial import TrialState
 from nas.errors import StudyError
 from nas.storage.counts import count_trained, count_trials
 from nas.storage.ranking import best_trials, find_trial
-from nas.storage.trials import (
-    Reason,
-    Rung,
-    epochs_text,
-    read_trials,
-    reason_of,
-    record_rejection,
-    result_of,
-)
+from nas.storage.reasons import Reason
+from nas.storage.trials import Rung, epochs_text, read_trials, record_rejection, result_of
 
 
 def test_trial_is_found_by_number_or_as_the_best():
@@ -53,28 +46,6 @@ def test_duplicate_has_the_score_of_the_same_network_but_was_not_trained():
     counts = count_trials(study).counts_now
     assert counts == {"trained": 1, "duplicate": 2}
     assert count_trained(counts) == 1
-
-
-@pytest.mark.parametrize(
-    ("state", "attrs", "reason"),
-    [
-        (TrialState.COMPLETE, {}, None),
-        (TrialState.RUNNING, {}, None),
-        (TrialState.FAIL, {}, Reason.LOST),
-        (TrialState.FAIL, {"reason": "lost"}, Reason.LOST),
-        (TrialState.FAIL, {"reason": "diverged"}, Reason.DIVERGED),
-        (TrialState.FAIL, {"reason": "duplicate"}, Reason.LOST),
-        (TrialState.COMPLETE, {"reason": "duplicate"}, Reason.DUPLICATE),
-        (TrialState.PRUNED, {"reason": "over budget"}, Reason.OVER_BUDGET),
-    ],
-)
-def test_trial_that_was_closed_without_a_word_is_lost(state, attrs, reason):
-    study = optuna.create_study(direction="maximize")
-    value = 0.5 if state == TrialState.COMPLETE else None
-    study.add_trial(optuna.trial.create_trial(state=state, value=value, user_attrs=attrs))
-    assert reason_of(study.trials[0]) == reason
-    if reason == Reason.LOST:
-        assert read_trials(study)[0].detail == "its process ended without a word"
 
 
 @pytest.mark.parametrize(

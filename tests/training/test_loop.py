@@ -164,8 +164,19 @@ def test_callback_can_let_the_schedule_end_sooner(tiny_architecture, tiny_data):
     assert len(result.history) == 4
 
 
-def test_schedule_cannot_end_later_or_before_the_next_epoch(tiny_architecture, tiny_data):
-    for epochs in (1, 2, 5):
+def test_schedule_can_end_at_once_with_the_weights_it_has(tiny_architecture, tiny_data):
+    result = train(
+        tiny_architecture, QUICK, tiny_data, seed=0,
+        on_epoch_end=lambda metrics: EndAfter(2) if metrics.epoch == 2 else False,
+    )  # fmt: skip
+    assert (len(result.history), result.is_finished) == (2, True)
+    model = tiny_architecture.build()
+    model.load_state_dict(result.state_dict)
+    assert evaluate(model, tiny_data)[1] == result.history[-1].valid_accuracy
+
+
+def test_schedule_cannot_end_later_or_before_the_last_epoch(tiny_architecture, tiny_data):
+    for epochs in (1, 5):
         result = train(
             tiny_architecture, QUICK, tiny_data, seed=0,
             on_epoch_end=lambda metrics, epochs=epochs: EndAfter(epochs) if metrics.epoch == 2

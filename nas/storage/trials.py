@@ -128,9 +128,13 @@ def stored(trial: FrozenTrial, field: str, default: Any = None) -> Any:
 
 
 def was_shortened(trial: FrozenTrial) -> bool:
-    """Whether a time limit had chosen a schedule for it that is shorter than its recipe's."""
+    """Whether a time limit had it trained for fewer epochs than its recipe says."""
     schedule = stored(trial, "schedule")
-    return schedule is not None and bool(schedule < stored(trial, "recipe")["epochs"])
+    if schedule is None:
+        return False
+    result = result_of(trial)  # shorter than its schedule where even that was cut off
+    epochs = schedule if result is None else min(schedule, result.epochs)
+    return bool(epochs < stored(trial, "recipe")["epochs"])
 
 
 def read_trials(study: optuna.Study) -> list[TrialRecord]:

@@ -25,7 +25,7 @@ from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
 from nas.storage.ranking import best_trials
 from nas.storage.reasons import Reason
-from nas.storage.trials import read_trials, stored
+from nas.storage.trials import read_trials, stored, was_shortened
 from tests.fakes import LIMIT, FakePool, fixed_space, make_space, suggest
 
 
@@ -206,6 +206,24 @@ def test_beginning_makes_no_difference_to_a_search_that_is_resumed(make_search, 
 
 
 def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, pool):
+    limit, answer = StopRequest(3600), pool.answer
+
+    def answer_and_wait(number, stop):  # the time passes in its second epoch
+        answer(number, stop)
+        if number >= 0:
+            limit._deadline = 0.0
+
+    pool.answer = answer_and_wait
+    search = make_search(stop=limit)
+    ended = search.run()
+    assert ended.why == "the time limit of 3,600 s is reached"
+    assert ended.reason == Reason.TIME_LIMIT
+    last = read_trials(search.ledger.study)[-1]
+    assert (last.state, last.reason) == (TrialState.FAIL, Reason.TIME_LIMIT)
+    assert last.epochs == 1
+
+
+def test_epoch_that_ends_behind_the_time_limit_is_a_result_that_is_to_go_on(make_search, pool):
     stop = StopRequest(3600)
 
     def score(num_params):  # the time passes in the first epoch of the first trial
@@ -216,11 +234,11 @@ def test_time_limit_closes_the_running_trial_and_ends_the_search(make_search, po
     pool.score = score
     search = make_search(stop=stop)
     ended = search.run()
-    assert ended.why == "the time limit of 3,600 s is reached"
     assert ended.reason == Reason.TIME_LIMIT
-    last = read_trials(search.ledger.study)[-1]
-    assert (last.state, last.reason) == (TrialState.FAIL, Reason.TIME_LIMIT)
-    assert last.epochs == 1
+    assert ended.best_schedule == "1 of 3 epochs"
+    trial = search.ledger.study.trials[-1]
+    assert trial.state == TrialState.COMPLETE
+    assert was_shortened(trial), "the schedule that it began with was the whole one"
 
 
 def test_signal_closes_the_running_trial_and_ends_the_search(make_search, pool):

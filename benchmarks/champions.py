@@ -163,7 +163,14 @@ def drawing(
         middle = y.place(1 - mean)
         picture.add(
             Line([(column - 9, middle), (column + 9, middle)], "blue", 2.5),
-            Text((column + 12, middle + 4), percent(round(mean, 5)), "text", SMALL, has_halo=True),
+            Text(
+                (column - 12, middle + 4),
+                percent(round(mean, 5)),
+                "text",
+                SMALL,
+                "end",
+                has_halo=True,
+            ),
         )
     entries = [
         Entry("ours: every seed, last epoch, test images opened once", "blue"),

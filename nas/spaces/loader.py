@@ -36,6 +36,9 @@ Suggest: TypeAlias = "Callable[[Any, Task], Candidate]"
 
 _warned: set[str] = set()  # what has been said of spaces in this process
 
+# Files of code that had none: Python 3.13 gives all of one name the text of the command line.
+NAMELESS = ("<string>", "<stdin>")
+
 LARGE = 48  # pixels a side
 # How the SHA-256 of a shipped space begins, and that of its text before it asked more of large
 # images: of smaller ones both propose the same, so studies of either go on.
@@ -191,6 +194,8 @@ def _space_of(function: Suggest) -> SearchSpace:
     name = getattr(function, "__name__", type(function).__name__)
     code = getattr(function, "__code__", None)
     try:
+        if code and code.co_filename in NAMELESS:
+            raise OSError(code.co_filename)
         source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):  # from standard input, or no plain function
         digest = hashlib.sha256((_code_text(code) if code else name).encode()).hexdigest()

@@ -372,7 +372,7 @@ def test_close_accuracies_are_decided_by_loss(folder):
     assert certification.decide().number == 1
 
 
-@pytest.mark.filterwarnings("error")  # nothing is averaged over no trainings
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # nothing is averaged over no trainings
 def test_single_trial_needs_no_decision(folder):
     certification = prepare(folder, trials=[0], num_seeds=1)
     assert certification.run_honest().number == 0

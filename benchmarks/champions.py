@@ -114,11 +114,13 @@ def with_table(text: str, champions: Sequence[Champion]) -> str:
 
 
 def table(champions: Sequence[Champion]) -> list[str]:
+    """What each reached, and below it how each was found."""
     lines = [
         "| budget | network | parameters | multiply-accumulates | honest: mean of test images "
-        "| 95 % interval | watched: best epoch, best seed | trained on | found by |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| 95 % interval | watched: best epoch, best seed |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    found = []
     for champion in champions:
         record, name = champion.record, champion.study.name
         summary = accuracy_of(stack(champion.honest))
@@ -133,13 +135,16 @@ def table(champions: Sequence[Champion]) -> list[str]:
             watched = f"{best:.2%} of {len(champion.watched)}"
         devices = " and ".join(sorted({run.device for run in champion.honest}))
         lines.append(
-            f"| {champion.budget:,} | [`{name}`]({name}), trial {record.number} "
+            f"| {champion.budget:,} | [`{name}`]({name}/README.md), trial {record.number} "
             f"| {record.num_params or 0:,} | {record.num_macs or 0:,} | {mean} | {interval} "
-            f"| {watched} | {devices} | `{champion.command}`, "
-            f"{champion.search_epochs:,.0f} epochs, "
-            f"{champion.search_seconds / 60:,.0f} minutes of one worker |"
+            f"| {watched} |"
         )
-    return lines
+        found.append(
+            f"- `{name}`: found by `{champion.command}`, in {champion.search_epochs:,.0f} epochs "
+            f"and {champion.search_seconds / 60:,.0f} minutes of one worker; trained for its "
+            f"certificate on {devices}."
+        )
+    return [*lines, "", *found]
 
 
 def drawing(

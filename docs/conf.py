@@ -6,6 +6,7 @@ figures and rules outside `docs/` lead to pages, too.
 """
 
 import re
+from pathlib import Path
 
 project = "nas"
 extensions = ["myst_parser"]
@@ -19,7 +20,9 @@ OTHERS = {
     "Contributing": "CONTRIBUTING",
     "Changes": "CHANGELOG",
 }
-include_patterns = ["docs/*.md", *(f"{page}.md" for page in OTHERS.values())]
+CHAMPIONS = Path(__file__).parents[1] / "champions"
+CARDS = sorted(f"champions/{path.parent.name}/README" for path in CHAMPIONS.glob("*/spec.json"))
+include_patterns = ["docs/*.md", *(f"{page}.md" for page in (*OTHERS.values(), *CARDS))]
 exclude_patterns = ["docs/_build"]
 myst_heading_anchors = 3
 
@@ -29,7 +32,8 @@ def _list_pages(app, docname, source):
     if docname == root_doc:
         pages = dict.fromkeys(re.findall(r"^- \[.*\]\(([\w-]+)\.md\)", source[0], re.M))
         others = [f"{title} </{page}>" for title, page in OTHERS.items()]
-        listed = "\n".join(["Ten minutes <self>", *pages, *others])
+        cards = [f"/{card}" for card in CARDS]
+        listed = "\n".join(["Ten minutes <self>", *pages, *others, *cards])
         source[0] += f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
 
 

@@ -140,9 +140,9 @@ def table(champions: Sequence[Champion]) -> list[str]:
             f"| {watched} |"
         )
         found.append(
-            f"- `{name}`: found by `{champion.command}`, in {champion.search_epochs:,.0f} epochs "
-            f"and {champion.search_seconds / 60:,.0f} minutes of one worker; trained for its "
-            f"certificate on {devices}."
+            f"- `{name}` took {champion.search_epochs:,.0f} epochs and "
+            f"{champion.search_seconds / 60:,.0f} minutes of one worker to be found; "
+            f"`{champion.command}` repeats the search. Its certificate was trained on {devices}."
         )
     return [*lines, "", *found]
 

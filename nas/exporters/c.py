@@ -88,8 +88,8 @@ def write(subject: Subject, folder: Path) -> Written:
     rows = (
         ("int8 weights", f"{weight_bytes:,} bytes"),
         ("memory for maps in int8", f"{memory_bytes:,} bytes"),
-        ("flash in all, as `--max-flash` counts it", f"{device.flash:,} bytes"),
-        ("RAM in all, as `--max-ram` counts it", f"{device.ram:,} bytes"),
+        ("flash in all on a Cortex-M0+, as `--max-flash` counts it", f"{device.flash:,} bytes"),
+        ("RAM in all on a Cortex-M0+, as `--max-ram` counts it", f"{device.ram:,} bytes"),
     )
     figures = {
         "weight_bytes": weight_bytes,

@@ -86,6 +86,9 @@ def read_champions(storage: str) -> list[Champion]:
         except StudyError:
             continue
         assert facts is not None
+        honest = [r for r in read_runs(inside, Protocol.HONEST, number) if r.accuracy is not None]
+        if not honest:  # broken off before the test images were opened
+            continue
         trials = [trial.record for trial in study.trials]
         found.append(
             Champion(
@@ -93,7 +96,7 @@ def read_champions(storage: str) -> list[Champion]:
                 repetition(inside) or "-",
                 sum(trial.epochs or 0 for trial in trials),
                 sum(trial.train_seconds or 0.0 for trial in trials),
-                [r for r in read_runs(inside, Protocol.HONEST, number) if r.accuracy is not None],
+                honest,
                 read_runs(inside, Protocol.WATCHED, number),
             )
         )  # fmt: skip

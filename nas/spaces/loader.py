@@ -197,7 +197,7 @@ def _space_of(function: Suggest) -> SearchSpace:
         if code and code.co_filename in NAMELESS:
             raise OSError(code.co_filename)
         source = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):  # from standard input, or no plain function
+    except (OSError, TypeError):  # nameless, no longer there, or no plain function
         digest = hashlib.sha256((_code_text(code) if code else name).encode()).hexdigest()
         source = f"# {name}: its text is not at hand, its code has the hash {digest}\n"
     path = Path(code.co_filename if code else name)

@@ -48,7 +48,7 @@ class Score:
                 self.note("double", arena, f"{fingerprint} {count} times")
         for trial in trials:
             if trial.state == TrialState.RUNNING:
-                self.note("zombies", arena, f"trial {trial.number}")
+                self.note("zombies", arena, f"trial {trial.number} {trial.user_attrs}")
         best = max(progress.scores.values(), default=0.0)
         if any(accuracy > best for _, accuracy in arena.told()):
             self.note("worse", arena, f"best {best}")

@@ -27,7 +27,7 @@ from nas.searching.samplers import SeededSampler, derive_seed
 from nas.searching.timetable import Timetable
 from nas.storage.counts import count_trained, count_trials, num_rejected_last
 from nas.storage.internals import fixed_params, storage_of
-from nas.storage.leases import Lease, index_of, is_retry, retry_of
+from nas.storage.leases import UNOWNED_SECONDS, Lease, index_of, is_retry, retry_of
 from nas.storage.ranking import best_trial, find_promoted_from
 from nas.storage.reasons import REJECTED, TRAINED, Reason, reason_of
 from nas.storage.sqlite_file import FileGuard
@@ -111,11 +111,17 @@ class Ledger:
         self.lease.keep_alive()
         if now >= self._next_recovery:
             found = self.lease.recover()
-            self._next_recovery = now + RECOVERY_SECONDS
+            soon = self.lease.is_in_doubt
+            self._next_recovery = now + (UNOWNED_SECONDS if soon else RECOVERY_SECONDS)
             self.refresh()
         elif now >= self._next_refresh:
             self.refresh()
         return found
+
+    def leave(self) -> None:
+        """End the search of this process; none of its trials runs any more."""
+        self.lease.leave()
+        self.refresh()
 
     def exhaust(self) -> None:
         """No more candidates will come: the space has no other that fits."""

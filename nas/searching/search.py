@@ -118,6 +118,7 @@ class Search:
             raise
         finally:  # on an error, or the second Ctrl-C: close what is still in work
             self.runner.close_all()
+        self.ledger.leave()
         return self._tell_end(why)
 
     def _tell_start(self) -> None:

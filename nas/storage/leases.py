@@ -4,7 +4,8 @@ Each process that searches has a record in the study, with a heartbeat: a number
 raises every 20 s. Each trial names its process. Before a process proposes, it fails the trials of
 dead processes and puts their parameters into the queue again. On the same machine a dead process
 is known at once; on another machine by a heartbeat that stands still for 2 minutes. No clock of
-another machine is ever read.
+another machine is ever read. A process that ends its search says so, and looks once more: the last
+of them leaves no trial of the dead behind.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Lease:
         self._unowned: dict[int, float] = {}  # trials without a name on them, and since when
         self._seen_heartbeats: dict[str, tuple[int, float]] = {}  # and since when
         self._last_look = 0.0  # at the heartbeats
+        self.is_in_doubt = False  # at the last look a trial had no name on it, which may come yet
 
     def keep_alive(self) -> None:
         """Raise the heartbeat, if it is time."""
@@ -62,6 +64,19 @@ class Lease:
             self.study.set_user_attr(
                 f"{_PROCESS}:{self.name}", _this_process() | {"beat": self._heartbeat}
             )
+
+    def leave(self) -> None:
+        """End here: this process trains no more, and closes what the dead have left by now.
+
+        The name of a new trial may be missing as its process was killed before it wrote the name,
+        or as that process is about to. Whoever has company leaves such a trial to the others, and
+        of those who leave together the last one has none.
+        """
+        key = f"{_PROCESS}:{self.name}"
+        if key in self.study.user_attrs:
+            self.study.set_user_attr(key, self.study.user_attrs[key] | {"left": True})
+        self._next_heartbeat = 0.0  # it is back with the next one
+        self._fail_orphans()
 
     def ask(self) -> optuna.Trial:
         """The next trial: from the queue, or a new one."""
@@ -128,6 +143,7 @@ class Lease:
             # The others may have waited for the database as long as this process has.
             self._seen_heartbeats.clear()
         self._last_look = now
+        self.is_in_doubt = False
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             owner = trial.user_attrs.get(_OWNER)
             # One of its own that it was never given was begun twice by a database that broke off.
@@ -135,6 +151,7 @@ class Lease:
                 continue
             since = self._unowned.setdefault(trial.number, now)
             if owner is None and now - since < UNOWNED_SECONDS and self._has_company():
+                self.is_in_doubt = True
                 continue
             # Another process may be doing the same, or the trial's own may end it just now: one of
             # them closes it. That it was lost is not written but seen from what is missing.
@@ -151,7 +168,7 @@ class Lease:
 
     def _is_alive(self, name: str | None) -> bool:
         process = self.study.user_attrs.get(f"{_PROCESS}:{name}")
-        if process is None:
+        if process is None or process.get("left"):
             return False
         if process["machine"] == _machine():
             return _runs(process["pid"], process["started"])

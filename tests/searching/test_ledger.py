@@ -16,7 +16,7 @@ from nas.searching.config import SearchConfig
 from nas.searching.ledger import Ledger
 from nas.searching.pruners import Pruner, SqueezedPruner
 from nas.storage.database import open_storage
-from nas.storage.leases import Lease
+from nas.storage.leases import UNOWNED_SECONDS, Lease
 from nas.storage.reasons import Reason
 from nas.storage.trials import record_reason
 
@@ -150,6 +150,19 @@ def test_looking_around_raises_the_beat(study, clock):
         ledger.sync()
         assert study.user_attrs[key]["beat"] == beat
         clock.now += 30
+
+
+def test_trial_without_a_name_is_looked_at_again_soon(study, clock):
+    Lease(study).keep_alive()
+    ledger = ledger_of(study, 2)
+    study.ask()  # by that process, which is killed before it puts its name there
+    ledger.sync()
+    clock.now += UNOWNED_SECONDS - 0.01
+    ledger.sync()
+    assert [t.state.name for t in study.trials] == ["RUNNING"]
+    clock.now += 0.01
+    ledger.sync()
+    assert [t.state.name for t in study.trials] == ["FAIL"]
 
 
 # The file

@@ -23,6 +23,7 @@ from nas.searching.events import (
 )
 from nas.searching.stop import StopRequest
 from nas.spaces.task import Task
+from nas.storage.leases import Lease
 from nas.storage.ranking import best_trials
 from nas.storage.reasons import Reason
 from nas.storage.trials import read_trials, stored, was_shortened
@@ -250,6 +251,22 @@ def test_signal_closes_the_running_trial_and_ends_the_search(make_search, pool):
     assert stop.exit_code == 130
     assert read_trials(search.ledger.study)[-1].reason == Reason.INTERRUPTED
     assert not any(t.state == TrialState.RUNNING for t in search.ledger.study.trials)
+
+
+def test_what_a_killed_process_left_just_now_is_closed_at_the_end(make_search, pool, dead_pid):
+    search = make_search(trials=1)
+    study, other = search.ledger.study, Lease(search.ledger.study)
+    other.keep_alive()
+    study.ask()  # by the other, which is killed before it puts its name there
+
+    def die(_):
+        key = f"process:{other.name}"
+        study.set_user_attr(key, study.user_attrs[key] | {"pid": dead_pid})
+        return 0.5
+
+    pool.score = die
+    search.run()
+    assert [t.state.name for t in study.trials] == ["FAIL", "COMPLETE"]
 
 
 def test_interrupted_candidate_does_not_use_up_a_trial(make_search, pool):

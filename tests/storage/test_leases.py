@@ -119,6 +119,53 @@ def test_trial_without_a_name_is_lost_at_once_where_no_other_process_lives(study
     assert outcomes(study) == [LOST]
 
 
+# Leaving
+
+
+def test_whoever_leaves_closes_the_trials_of_the_dead_and_no_others(study, die):
+    dead, lease, other = Lease(study), Lease(study), Lease(study)
+    lease.keep_alive()
+    begin(dead)
+    begin(other)
+    die(dead)
+    lease.leave()
+    assert outcomes(study) == [LOST, ("RUNNING", None)]
+
+
+def test_last_one_to_leave_closes_the_trial_that_has_no_name_on_it(study, die):
+    dead, first, last = Lease(study), Lease(study), Lease(study)
+    for lease in (dead, first, last):
+        lease.keep_alive()
+    study.ask()  # and there the process was killed
+    die(dead)
+    first.leave()
+    assert outcomes(study) == [("RUNNING", None)]
+    last.leave()
+    assert outcomes(study) == [LOST]
+
+
+def test_one_who_left_without_a_trial_has_no_record_and_is_back_when_it_asks_again(study):
+    lease, other = Lease(study), Lease(study)
+    lease.leave()
+    assert study.user_attrs == {}
+    begin(lease)
+    lease.leave()
+    begin(lease)
+    other.leave()
+    assert outcomes(study) == [("RUNNING", None)] * 2
+
+
+def test_trial_without_a_name_is_a_reason_to_look_again_soon(study, die):
+    other, lease = Lease(study), Lease(study)
+    other.keep_alive()
+    study.ask()
+    lease.recover()
+    assert lease.is_in_doubt
+    die(other)
+    lease.recover()
+    assert not lease.is_in_doubt
+
+
 def running(study):
     return study.get_trials(states=(TrialState.RUNNING,))
 

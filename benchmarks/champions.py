@@ -145,9 +145,18 @@ def table(champions: Sequence[Champion]) -> list[str]:
         found.append(
             f"- `{name}` took {champion.search_epochs:,.0f} epochs and "
             f"{champion.search_seconds / 60:,.0f} minutes of one worker to be found; "
-            f"`{champion.command}` repeats the search. Its certificate was trained on {devices}."
+            f"`{champion.command}` repeats the search{space_of(champion)}. Its certificate was "
+            f"trained on {devices}."
         )
     return [*lines, "", *found]
+
+
+def space_of(champion: Champion) -> str:
+    """How to get the space, where it has changed since."""
+    if " --space ./" not in champion.command:
+        return ""
+    spaces = f"nas spaces --study {champion.study.name} --storage sqlite:///champions/searches.db"
+    return f" in the space that `{spaces}` writes"
 
 
 def drawing(

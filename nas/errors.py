@@ -118,6 +118,11 @@ def command(verb: str, **options: object) -> str:
     return f"nas {' '.join([verb, *given])}" if _is_shell else f"nas.{verb}({', '.join(given)})"
 
 
+def call_or_command(call: str, verb: str, /, **options: object) -> str:
+    """The same where Python has another call than a function of the verb's name."""
+    return command(verb, **options) if _is_shell else call
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant, if one is near."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)

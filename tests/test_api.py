@@ -24,6 +24,7 @@ from nas.certification.certify import Certification
 from nas.cli.main import COMMAND
 from nas.data import source_of, split
 from nas.reports import annotator
+from nas.reports.repetition import repetition
 from nas.searching.config import SearchConfig
 from nas.searching.events import EpochEnded, Note, SearchEnded, SearchStarted, TrialEnded
 from nas.spaces.loader import load_space
@@ -111,6 +112,45 @@ def test_space_may_be_a_function(storage, trained_here):
     assert study.name == "suggest_one-digits-2000"
     assert study.best.params.keys() == {"width"}
     assert "A space of one parameter" in space_source(study.optuna_study)
+    with pytest.raises(nas.NasError, match="the space of a function in Python: give that one"):
+        study.save_space()
+
+
+SPACE_FILE = """# coding: latin-1
+import nas
+
+# Größe
+def suggest(trial, task):
+    layers = [nas.Conv(trial.suggest_int("width", 1, 9)), nas.GlobalAvgPool(), nas.Flatten()]
+    architecture = nas.Architecture(task.input_shape, [*layers, nas.Linear(task.num_classes)])
+    return nas.Candidate(architecture, nas.Recipe(epochs=task.epochs))
+"""
+
+
+@pytest.mark.slow
+def test_study_goes_on_with_the_space_file_that_it_keeps(
+    storage, trained_here, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path, given = tmp_path / "one.py", {**QUICK, "space": "./one.py", "callback": print}
+    path.write_text(SPACE_FILE, encoding="latin-1")
+    nas.search(**given, storage=storage)
+    path.write_text(SPACE_FILE.replace("9", "8"), encoding="latin-1")
+    words = (
+        r"the text of the space file changed\. .*`nas\.load_study\('one-.*save_space\(\)` writes"
+    )
+    with pytest.raises(nas.NasError, match=words):
+        nas.search(**given, storage=storage)
+    study = nas.load_study("one-digits-2000", storage=storage)
+    assert " --space ./one.py " in repetition(study.optuna_study)
+    with pytest.raises(nas.NasError, match=r"one\.py' exists: name another file"):
+        study.save_space()
+    with pytest.raises(nas.NasError, match=r"must end in \.py"):
+        study.save_space("one.txt")
+    assert study.save_space(force=True) == Path("one.py")
+    assert path.read_text(encoding="latin-1") == SPACE_FILE
+    again = nas.search(**given | {"trials": QUICK["trials"] + 1}, storage=storage)
+    assert len(again.trials) > len(study.trials) - 1
 
 
 def test_function_whose_text_is_not_at_hand_is_known_by_its_code(storage, monkeypatch):

@@ -5,14 +5,45 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from pathlib import Path
+
+import click
 
 import nas
-from nas.cli.command import verb
+from nas.cli.command import Option, verb
+from nas.cli.options import OUTPUT, STORAGE, STUDIES, flag
 from nas.cli.say import say
+from nas.cli.values import Folder
+from nas.errors import option
 
 
-@verb("list the search spaces", [], ["nas spaces", "nas search --budget 3k --space tied"])
-def spaces() -> int:
+@verb(
+    "list the search spaces, or write one as it was searched",
+    [
+        Option(
+            "--study", group=STUDIES, metavar="NAME",
+            help="write the space file of that study, which may have changed since, to go on with "
+            "the study or to repeat it",
+        ),
+        STORAGE,
+        Option(
+            "--out", type=Folder(), metavar="FILE", group=OUTPUT,
+            help="file to write, which ends in .py (default: SPACE.py here)",
+        ),
+        flag("force", "replace a file of that name"),
+    ],
+    ["nas spaces", "nas spaces --study mnist-5k --out before.py"],
+)  # fmt: skip
+def spaces(study: str | None, storage: str | None, out: Path | None, force: bool) -> int:
+    if study is not None:
+        path = nas.load_study(study, storage=storage).save_space(out, force=force)
+        where = path if path.is_absolute() else f"./{path.as_posix()}"
+        say(f"wrote {path}; {option('space', str(where))} takes that")
+        return 0
+    for name, value in (("storage", storage), ("out", out), ("force", force or None)):
+        if value is not None:
+            text = f"--{name} is for the space of one study: give --study NAME as well"
+            raise click.UsageError(text, click.get_current_context())
     entries = nas.list_spaces()
     width = max((len(entry.name) for entry in entries), default=0)
     columns = shutil.get_terminal_size().columns

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import PurePath
 
 import optuna
 
 from nas.candidates.budget import Limits
 from nas.data import NAMES, is_in_memory
-from nas.errors import command, named_for_shell
+from nas.errors import SpaceError, command, named_for_shell
 from nas.searching.config import SearchConfig
-from nas.spaces.places import DEFAULT, list_spaces
+from nas.spaces.loader import proposes_as
+from nas.spaces.places import DEFAULT, list_spaces, shipped_default
 from nas.storage.counts import count_trained, count_trials
-from nas.storage.studies import study_data, study_facts
+from nas.storage.studies import DataFacts, StudyFacts, study_data, study_facts
 from nas.storage.trials import stored
 
 
@@ -36,9 +38,10 @@ def repetition(study: optuna.Study) -> str | None:
         return None
     options: dict[str, object] = {} if facts.limits.is_flash_alone else {"budget": facts.budget}
     options["dataset"] = _portable(data.source)
-    if facts.space != DEFAULT:
-        is_ours = facts.space in {entry.name for entry in list_spaces()}
-        options["space"] = facts.space if is_ours else f"./{facts.space}.py"
+    if not _is_at_hand(facts, data):
+        options["space"] = f"./{facts.space}.py"
+    elif facts.space != DEFAULT:
+        options["space"] = facts.space
     has_test = data.test_source is not None and not is_in_memory(data.test_source)
     for name, value, default in (
         ("test", _portable(data.test_source or "") if has_test else None, None),
@@ -63,6 +66,15 @@ def repetition(study: optuna.Study) -> str | None:
     options["study"] = f"{study.study_name}-again"
     with named_for_shell():
         return command("search", **options)
+
+
+def _is_at_hand(facts: StudyFacts, data: DataFacts) -> bool:
+    """Whether the name of the space finds it as it was searched: with `nas` it may have changed."""
+    paths = {entry.name: entry.path for entry in list_spaces()}
+    path = shipped_default() if facts.space == DEFAULT else paths.get(facts.space)
+    with contextlib.suppress(SpaceError):
+        return path is not None and proposes_as(path, facts.space_sha256, data.input_shape)
+    return False
 
 
 def _portable(source: str) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import io
+import tokenize
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -10,10 +14,19 @@ import optuna
 from nas.candidates.recipe import Recipe
 from nas.errors import NasError, StudyError
 from nas.metrics import EpochMetrics, percent
+from nas.reports.output import check_output, write_output
 from nas.searching.events import SearchEnded
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.ranking import best_trials, find_trial
-from nas.storage.studies import DataFacts, num_valid_of, open_study, study_data, study_names
+from nas.storage.studies import (
+    DataFacts,
+    num_valid_of,
+    open_study,
+    space_source,
+    study_data,
+    study_facts,
+    study_names,
+)
 from nas.storage.trials import TrialRecord, read_trials
 
 if TYPE_CHECKING:  # a table of a study needs not wait for torch
@@ -69,6 +82,34 @@ class StudyResult:
         """
         with storage_errors(self.storage):
             return TrialResult(self, find_trial(self.optuna_study, number))
+
+    def save_space(self, out: str | Path | None = None, *, force: bool = False) -> Path:
+        """Write the space file as it was searched: it may have changed since.
+
+            space = nas.load_study("mnist-5k").save_space()
+            nas.search(study="mnist-5k", budget=5_000, space=str(space))
+
+        Args:
+            out: the file, which ends in .py; None: SPACE.py here.
+            force: replace a file that is there.
+
+        Raises:
+            NasError: the file is there or cannot be written; a function made the space; another
+                program made the study.
+        """
+        with storage_errors(self.storage):
+            source, facts = space_source(self.optuna_study), study_facts(self.optuna_study)
+        if source is None or facts is None:
+            raise StudyError(f"study {self.name!r} was not made by nas: it holds no space")
+        if len(ast.parse(source).body) < 2:  # a file has imports beside its function
+            raise StudyError(
+                f"study {self.name!r} searched the space of a function in Python: give that one"
+            )
+        path = Path(out or f"{facts.space}.py")
+        check_output(path, (".py",), force)
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(source.encode()).readline)
+        write_output(path, source.encode(encoding))
+        return path
 
     def leaderboard(self, top: int | None = 10) -> list[dict[str, Any]]:
         """The best trials as rows, best first: number, accuracy (0..1), num_params, num_macs,

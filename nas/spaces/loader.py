@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nas.candidates.numbers import unboxed
 from nas.errors import InvalidCandidateError, SpaceError, one_line, option
-from nas.spaces.places import default_paths, find
+from nas.spaces.places import default_paths, find, shipped_default
 
 if TYPE_CHECKING:  # they load torch
     from nas.candidates.candidate import Candidate
@@ -46,7 +46,6 @@ _BEFORE = {
     "26f1cb8226a9866a": "31084b3d9f9b8a95",  # blocks
     "96c1050070349ad3": "e8ae3861dd247f22",  # residual
     "1d01050ef57afb9b": "29f29b164523b0aa",  # separable
-    "98a24758d00aabc7": "d1a91bccb6dd69b4",  # tied
 }
 
 
@@ -62,11 +61,11 @@ class SearchSpace:
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(self.source.encode()).hexdigest()
+        return _sha256(self.source)
 
     def earlier_sha256(self, input_shape: tuple[int, int, int]) -> str | None:
         """How the SHA-256 of an earlier text begins that proposes the same for images (C, H, W)."""
-        return _BEFORE.get(self.sha256[:16]) if min(input_shape[1:]) < LARGE else None
+        return _earlier(self.sha256, input_shape)
 
     def propose(self, trial: Any, task: Task) -> Candidate:
         """The candidate that the space makes of `trial`, its epochs cut to those of the task.
@@ -155,15 +154,8 @@ def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
     """
     if callable(name_or_path):
         return _space_of(name_or_path)
-    if name_or_path is None:
-        path = next(path for path in default_paths()[1:] if path.is_file())
-    else:
-        path = find(name_or_path)
-    try:
-        with tokenize.open(path) as file:  # as Python reads source: a BOM, a line of its coding
-            source = file.read()
-    except (OSError, UnicodeDecodeError, SyntaxError) as error:
-        raise SpaceError(f"{option('space')} {path} cannot be read: {one_line(error)}") from error
+    path = shipped_default() if name_or_path is None else find(name_or_path)
+    source = read_source(path)
     module_name = f"nas_search_space_{path.stem}"
     spec = importlib.util.spec_from_loader(module_name, loader=None, origin=str(path))
     assert spec is not None
@@ -189,15 +181,46 @@ def load_space(name_or_path: str | Suggest | None = None) -> SearchSpace:
     return SearchSpace(path.stem, path, source, suggest, start if callable(start) else None)
 
 
+def read_source(path: Path) -> str:
+    """The text of a space file, as Python reads source: a BOM, a line of its coding.
+
+    Raises:
+        SpaceError: it cannot be read.
+    """
+    try:
+        with tokenize.open(path) as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        raise SpaceError(f"{option('space')} {path} cannot be read: {one_line(error)}") from error
+
+
+def proposes_as(path: Path, sha256: str, input_shape: tuple[int, int, int]) -> bool:
+    """Whether a space file proposes for images (C, H, W) what the text of that SHA-256 did.
+
+    Raises:
+        SpaceError: it cannot be read.
+    """
+    now = _sha256(read_source(path))
+    return sha256 == now or sha256.startswith(_earlier(now, input_shape) or "none")
+
+
+def _sha256(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _earlier(sha256: str, input_shape: tuple[int, int, int]) -> str | None:
+    return _BEFORE.get(sha256[:16]) if min(input_shape[1:]) < LARGE else None
+
+
 def _space_of(function: Suggest) -> SearchSpace:
     """A space of one function, which has no start. Its text says whether it has changed."""
     name = getattr(function, "__name__", type(function).__name__)
     code = getattr(function, "__code__", None)
-    try:
-        if code and code.co_filename in NAMELESS:
-            raise OSError(code.co_filename)
-        source = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):  # nameless, no longer there, or no plain function
+    source = None
+    if not (code and code.co_filename in NAMELESS):
+        with contextlib.suppress(OSError, TypeError):  # no longer there, or no plain function
+            source = textwrap.dedent(inspect.getsource(function))
+    if source is None:
         digest = hashlib.sha256((_code_text(code) if code else name).encode()).hexdigest()
         source = f"# {name}: its text is not at hand, its code has the hash {digest}\n"
     path = Path(code.co_filename if code else name)

@@ -42,6 +42,11 @@ def default_paths() -> list[Path]:
     return [folder / f"{DEFAULT}.py" for folder in _folders()]
 
 
+def shipped_default() -> Path:
+    """The default space that ships with the package."""
+    return next(path for path in default_paths()[1:] if path.is_file())
+
+
 def _folders() -> Iterator[Path]:
     yield Path(FOLDER)
     package = Path(__file__).parents[1]

@@ -17,12 +17,13 @@ import optuna
 from optuna.storages import BaseStorage
 
 from nas.candidates.budget import Budget, Limits
-from nas.errors import StudyError, command, hint, option
+from nas.errors import StudyError, call_or_command, command, hint, option
 from nas.storage.internals import set_study_system_attr, study_system_attr
 from nas.storage.reading import check_attributes
 from nas.storage.trials import result_of
 
 METRIC = "valid_accuracy"
+SPACE_CHANGED = "the text of the space file changed"
 SPACE_SOURCE = "nas:space_source"  # a system attribute, which dashboards do not print
 MAKING_SECONDS = 5.0  # that a process may take from a study's name to its facts
 
@@ -62,13 +63,13 @@ class StudyFacts:
             mine, theirs = getattr(self, fact.name), getattr(other, fact.name)
             if mine != theirs:
                 what = {
-                    "space_sha256": "the text of the space file",
-                    "data_sha256": f"the images of {option('dataset')}",
-                    "test_sha256": "the images to test on",
-                    "split_sha256": f"{option('valid_share')} or {option('split_seed')}",
+                    "space_sha256": SPACE_CHANGED,
+                    "data_sha256": f"the images of {option('dataset')} changed",
+                    "test_sha256": "the images to test on changed",
+                    "split_sha256": f"{option('valid_share')} or {option('split_seed')} changed",
                 }
                 if fact.name in what:
-                    return f"{what[fact.name]} changed"
+                    return what[fact.name]
                 words = ["not given" if v is None else str(v) for v in (mine, theirs)]
                 return f"{option(fact.name)} was {words[0]}, now it is {words[1]}"
         return None
@@ -203,8 +204,13 @@ def open_or_create_study(
         facts = replace(facts, space_sha256=before.space_sha256)
     difference = study_data(study).first_difference(data) or before.first_difference(facts)
     if difference:
+        kept = ""
+        if difference == SPACE_CHANGED:
+            call = f"nas.load_study({name!r}).save_space()"
+            writes = call_or_command(call, "spaces", study=name)
+            kept = f" (`{writes}` writes that file)"
         raise StudyError(
-            f"study {name!r} cannot go on: {difference}. Go back to what it was, or start "
+            f"study {name!r} cannot go on: {difference}. Go back to what it was{kept}, or start "
             f"another, such as {option('study', _free_name(storage, name))}"
         )
     check_attributes(study.get_trials(deepcopy=False))  # before anything is written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import itertools
 import json
@@ -13,6 +14,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -28,7 +30,14 @@ from nas.errors import NasError
 from nas.exporters.formats import FORMATS
 from nas.storage.database import open_storage
 from nas.storage.reasons import Reason
-from nas.storage.studies import open_or_create_study, open_study, study_data, study_facts
+from nas.storage.studies import (
+    DataFacts,
+    StudyFacts,
+    open_or_create_study,
+    open_study,
+    study_data,
+    study_facts,
+)
 from nas.storage.trials import record_rejection
 from tests.reports.studies import make_study
 
@@ -266,7 +275,7 @@ def test_mistyped_option_that_is_required_is_refused_with_the_nearest(refuse):
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("ladder --budgets 1k --study mine", "(an option of nas search, nas show, "),
+        ("ladder --budgets 1k --study mine", "(an option of nas search, nas spaces, nas show, "),
         ("check --budget 1k --quiet", "(an option of nas search, nas ladder)"),
         ("search --budget 1k --budgets 1k,2k", "(an option of nas ladder)"),
         ("studies --version", "(an option of nas)"),
@@ -327,7 +336,8 @@ def test_last_of_an_option_given_twice_counts(refuse):
 
 
 def test_words_too_many_are_refused(refuse):
-    assert "spaces: there is no argument 'x': `nas spaces --help` has all" in refuse("spaces", "x")
+    line = refuse("studies", "x")
+    assert "studies: there is no argument 'x': `nas studies --help` has all" in line
     line = refuse("show", "1", "2", "3")
     assert (
         "show: there is no argument '2': a study is named with --study; `nas show --help`" in line
@@ -1019,6 +1029,23 @@ def test_first_line_on_a_terminal_comes_before_torch_and_the_images(verb, cwd, m
     monkeypatch.setattr(nas, verb, seen)
     assert main([verb, *DIGITS[1:]]) == 2
     assert sys.stderr.getvalue() == f"nas: nas {verb}: loading digits ...\n"
+
+
+def test_space_of_a_study_is_written_as_it_was_searched(cwd, capsys):
+    storage = open_storage("sqlite:///studies.db", create=True)
+    text = '"""Mine."""\nimport nas\n\ndef suggest(trial, task): ...\n'
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    facts = StudyFacts("mine", digest, 2_000, "digits", "0" * 64, "0" * 64, 19, 0)
+    data = DataFacts("digits", None, "1/6", 0, (1, 8, 8), ("0", "1"), (0.3,), (0.4,), 9, 9)
+    open_or_create_study(storage, "own", facts, data, text)
+    assert main(["spaces", "--study", "own"]) == 0
+    assert capsys.readouterr().out == "wrote mine.py; --space ./mine.py takes that\n"
+    assert Path("mine.py").read_text() == text
+    assert main(["spaces", "--study", "own"]) == 2
+    assert "--out mine.py exists" in capsys.readouterr().err
+    assert main(["spaces", "--study", "own", "--out", "old/mine.py"]) == 0
+    assert main(["spaces", "--out", "x.py"]) == 2
+    assert "--out is for the space of one study: give --study NAME" in capsys.readouterr().err
 
 
 def test_spaces_are_told_in_the_width_of_the_terminal(cwd, monkeypatch):

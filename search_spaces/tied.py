@@ -1,8 +1,9 @@
 """Tied convolutions: one convolution used several times, each time with a norm of its own.
 
 Why: under a few thousand parameters weights are scarcer than depth. A convolution that is used four
-times over, with a skip connection around it, sees as far as four and costs the weights of one. A
-learned pooling at the end weighs each place of each channel, where a mean would forget them.
+times over, with a skip connection around it, sees as far as four and costs the weights of one; a
+separable one costs even fewer, so that more channels fit. A learned pooling at the end weighs each
+place of each channel, where a mean would forget them.
 
 A stem, then one to three stages: pooling, a convolution that sets the width, a tied convolution.
 The stem, which is the convolution of the first stage, may halve a large image.
@@ -35,6 +36,7 @@ MAX_TIMES = 5
 SMALLEST_TO_HALVE = 4  # pixels a side
 NARROWEST = 0.2  # beside the widest
 LEAST_SHARE = 0.6  # of the budget
+KINDS = {"3x3": (3, False), "separable 3x3": (3, True), "separable 5x5": (5, True)}
 LARGE = 48  # pixels a side, from which on the first convolution may halve the image
 
 
@@ -45,6 +47,7 @@ def start(task: Task) -> dict[str, object]:
         params |= {
             f"stage{stage}_ratio": 1.0 if stage else 0.75,
             f"stage{stage}_kernel_size": 3,
+            f"stage{stage}_tied": "3x3",
             f"stage{stage}_times": 3,
         }
     params |= {"last_pool": True, "last_conv": True, "last_ratio": 1.0, "head": "learned"}
@@ -69,12 +72,13 @@ def suggest(trial: Trial, task: Task) -> Candidate:
     if min(height, width) >= LARGE:
         stem_stride = trial.suggest_categorical("stem_stride", [1, 2])
         height, width = -(-height // stem_stride), -(-width // stem_stride)
-    stages: list[tuple[float, int, int]] = []
+    stages: list[tuple[float, int, Tied]] = []
     for stage in range(num_stages):
         ratio = suggest_ratio(trial, f"stage{stage}_ratio")
         kernel_size = trial.suggest_categorical(f"stage{stage}_kernel_size", [1, 3, 5])
+        kind = trial.suggest_categorical(f"stage{stage}_tied", list(KINDS))
         times = trial.suggest_int(f"stage{stage}_times", 1, MAX_TIMES)
-        stages.append((ratio, kernel_size, times))
+        stages.append((ratio, kernel_size, Tied(times, *KINDS[kind])))
         if stage:
             height, width = height // 2, width // 2
 
@@ -94,11 +98,11 @@ def suggest(trial: Trial, task: Task) -> Candidate:
 
     def make(width: Width) -> Architecture:
         layers: list[Layer] = []
-        for stage, (ratio, kernel_size, times) in enumerate(stages):
+        for stage, (ratio, kernel_size, tied) in enumerate(stages):
             stride = 1 if stage else stem_stride
             layers += [MaxPool(2)] if stage else []
             layers.append(Conv(width(ratio), kernel_size, stride=stride))
-            layers += [BatchNorm(), ReLU(), Tied(times)]
+            layers += [BatchNorm(), ReLU(), tied]
             layers += [Dropout(dropout)] if dropout else []
         layers += [MaxPool(2)] if is_pooled else []
         if last_ratio is not None:

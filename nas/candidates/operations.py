@@ -95,7 +95,9 @@ class Operations:
             case Tied():
                 for time in range(layer.times):
                     self._kept.add(x)
-                    y = self._convolution(Conv(shape[0], layer.kernel_size), x, is_again=time > 0)
+                    y = x
+                    for conv in layer.convolutions(shape[0]):
+                        y = self._convolution(conv, y, is_again=time > 0)
                     y = self._relu(self._batch_norm(y))
                     x = self._append("add", (x, y), shape)
                 return x

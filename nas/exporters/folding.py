@@ -81,6 +81,10 @@ class _Walk:
                 return x
             case nn.Conv2d():
                 return self._conv(module, x)
+            case nn.Sequential() if type(module) is nn.Sequential:
+                for inner in module:
+                    x = self.add(inner, x)
+                return x
             case nn.Linear():
                 self._is_flat = False
                 weights = module.weight.view(-1, *self.graph.maps[x])
@@ -107,7 +111,7 @@ class _Walk:
             case modules.Tied():
                 for norm in module.norms:
                     self._kept.add(x)
-                    y = self._relu(self.add(norm, self._conv(module.conv, x)))
+                    y = self._relu(self.add(norm, self.add(module.conv, x)))
                     x = self._append(Add((x, y), self._new(self.graph.maps[x])))
                 return x
         raise _UnknownError(type(module).__name__)

@@ -55,6 +55,9 @@ ROWS = {
     "residual-of-features": (Residual([Linear(6), ReLU(), Linear(8)]), (8,)),
     "residual-of-tied": (Residual([Tied(2), Conv(3, 1)]), (3, 6, 6)),
     "tied-once": (Tied(1), (3, 6, 5)),
+    "tied-separable": (Tied(3, 3, True), (4, 6, 5)),
+    "tied-separable-of-one-channel": (Tied(2, 5, True), (1, 6, 5)),
+    "residual-of-tied-separable": (Residual([Tied(1, separable=True), BatchNorm()]), (3, 6, 6)),
     "tied-5": (Tied(5), (4, 6, 6)),
     "tied-1x1": (Tied(3, 1), (4, 6, 6)),
     "tied-5x5-wider-than-image": (Tied(2, 5), (2, 3, 1)),
@@ -103,6 +106,10 @@ def test_source_of_a_composite_holds_the_sources_of_its_parts():
     )
     assert Tied(3).call((4, 5, 5)).source() == (
         "Tied(nn.Conv2d(4, 4, 3, padding=1, bias=False), 3)"
+    )
+    assert Tied(3, separable=True).call((4, 5, 5)).source() == (
+        "Tied(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, bias=False, groups=4), "
+        "nn.Conv2d(4, 4, 1, bias=False)), 3)"
     )
     assert LearnedPool().call((4, 5, 6)).source() == (
         "nn.Conv2d(4, 4, (5, 6), groups=4, bias=False)"
@@ -214,6 +221,10 @@ def test_depthwise_convolution_keeps_channels_apart():
         (Residual([ReLU(), Tied(2)]), (4, 5, 5), 3 * 100),
         (Residual([Tied(1)]), (4, 5, 5), 2 * 100),
         (Tied(4), (4, 5, 5), 2 * 100),
+        # A depthwise convolution writes what the one behind it reads, beside what is kept.
+        (Tied(4, separable=True), (4, 5, 5), 3 * 100),
+        (Residual([Tied(1, separable=True)]), (4, 5, 5), 3 * 100),
+        (Residual([Tied(2, separable=True)]), (4, 5, 5), 4 * 100),
         (DepthwiseConv(3, "valid"), (4, 5, 5), 100 + 36),
         (LearnedPool(), (4, 5, 5), 100 + 4),
     ],
@@ -236,6 +247,7 @@ def test_values_of_a_network_held_at_once_are_those_of_its_residual():
         [Conv(6, 5), MaxPool(), Residual([DepthwiseConv(5), Conv(6, 1)])],
         [Conv(6), AvgPool(), Tied(2), Conv(6)],
         [Conv(6, 1), Tied(2, 1), Tied(1, 5)],
+        [Conv(6), Tied(2, separable=True), Tied(1, 5, True)],
         [Conv(6), Residual([Tied(2), BatchNorm()]), AvgPool(), DepthwiseConv(3, "valid")],
     ],
     ids=str,
@@ -354,6 +366,12 @@ def test_tied_that_is_used_no_whole_number_of_times_is_refused(times):
         Tied(times)
 
 
+@pytest.mark.parametrize("separable", [1, "yes", None], ids=repr)
+def test_tied_that_is_neither_separable_nor_not_is_refused(separable):
+    with pytest.raises(InvalidCandidateError, match="tied: separable must be True or False"):
+        Tied(2, separable=separable)
+
+
 @pytest.mark.parametrize("kernel_size", [0, 2, 4, 1.5, True, "3", None], ids=repr)
 def test_kernel_size_that_keeps_no_size_is_refused(kernel_size):
     for kind in (lambda: Tied(2, kernel_size), lambda: DepthwiseConv(kernel_size)):
@@ -405,6 +423,8 @@ def test_fingerprints_differ_where_networks_do():
         [Tied(2)],
         [Tied(1), Tied(1)],
         [Tied(2, 5)],
+        [Tied(2, separable=True)],
+        [Tied(2, 5, True)],
         [Residual([Tied(2)])],
         [DepthwiseConv()],
         [Conv(4)],

@@ -58,6 +58,10 @@ NETWORKS = {
     ],
     "tied": [Conv(6), BatchNorm(), ReLU(), Tied(3), MaxPool(2), Tied(2, 5), *END],
     "tied-within-residual": [Conv(6), Residual([Tied(2), Conv(6)]), *END],
+    "tied-separable": [
+        Conv(6), BatchNorm(), ReLU(), Tied(3, 3, True), MaxPool(2), Tied(2, 5, True), *END,
+    ],
+    "tied-separable-of-one-channel": [Conv(1), Tied(2, separable=True), *END],
     "one-channel": [DepthwiseConv(), BatchNorm(), Conv(1), ReLU(), *END],
 }  # fmt: skip
 

@@ -9,7 +9,8 @@ from math import prod
 from typing import Any
 
 from nas.candidates.layers.layer import Call, Layer, Shape, check_whole, image_shape
-from nas.candidates.layers.plain import Conv, Dropout
+from nas.candidates.layers.plain import Conv, DepthwiseConv, Dropout
+from nas.candidates.numbers import unboxed
 from nas.errors import InvalidCandidateError
 
 __all__ = ["Residual", "Tied"]
@@ -73,8 +74,11 @@ class Residual(Layer):
         peak = prod(shape)  # of the layers: what is added
         for i, (layer, given) in enumerate(steps):
             # The first layer reads the input that is kept, and cannot write over it.
-            is_once = i == 0 and not (isinstance(layer, Tied) and layer.times > 1)
-            peak = max(peak, prod(layer.out_shape(given)) if is_once else layer.peak_values(given))
+            if i == 0 and not (isinstance(layer, Tied) and layer.times > 1):
+                beside = max(prod(layer.out_shape(given)), layer.peak_values(given) - prod(given))
+            else:
+                beside = layer.peak_values(given)
+            peak = max(peak, beside)
         return prod(shape) + peak
 
     def window(self, shape: Shape) -> tuple[int, int]:
@@ -88,35 +92,54 @@ class Residual(Layer):
 class Tied(Layer):
     """One convolution used several times, each time with batch norm, ReLU and a skip connection.
 
-    As deep as it is often used, for the weights of one: x + ReLU(norm(conv(x))).
+    As deep as it is often used, for the weights of one: x + ReLU(norm(conv(x))). A separable one is
+    a depthwise convolution with a 1x1 behind it: C * (k^2 + C) weights in place of C^2 * k^2, so
+    the same budget holds more channels.
     """
 
     kind = "tied"
     times: int
     kernel_size: int = 3
+    separable: bool = False
 
     def __post_init__(self) -> None:
         check_whole(self, "times")
-        self._conv(1)  # checks the kernel size
+        object.__setattr__(self, "separable", unboxed(self.separable))
+        if not isinstance(self.separable, bool):
+            raise InvalidCandidateError(
+                f"tied: separable must be True or False, was {self.separable!r}"
+            )
+        self.convolutions(1)  # checks the kernel size
 
-    def _conv(self, channels: int) -> Conv:
-        return Conv(channels, self.kernel_size)
+    def convolutions(self, channels: int) -> tuple[Layer, ...]:
+        """What is used several times: one convolution, or two where they are separable."""
+        if self.separable:
+            return DepthwiseConv(self.kernel_size), Conv(channels, 1)
+        return (Conv(channels, self.kernel_size),)
 
     @property
     def depth(self) -> int:
-        return self.times
+        return self.times * len(self.convolutions(1))
 
     def call(self, shape: Shape) -> Call:
-        return Call("Tied", (self._conv(shape[0]).call(shape), self.times))
+        calls = tuple(conv.call(shape) for conv in self.convolutions(shape[0]))
+        return Call(
+            "Tied", (Call("nn.Sequential", calls) if self.separable else calls[0], self.times)
+        )
 
     def out_shape(self, shape: Shape) -> Shape:
         return image_shape(self, shape)
 
     def num_params(self, shape: Shape) -> int:
-        return self._conv(shape[0]).num_params(shape) + self.times * 2 * shape[0]
+        weights = sum(conv.num_params(shape) for conv in self.convolutions(shape[0]))
+        return weights + self.times * 2 * shape[0]
 
     def num_macs(self, shape: Shape) -> int:
-        return self.times * self._conv(shape[0]).num_macs(shape)
+        return self.times * sum(conv.num_macs(shape) for conv in self.convolutions(shape[0]))
+
+    def peak_values(self, shape: Shape) -> int:
+        """The input is kept for the addition, while one convolution reads what another wrote."""
+        return (1 + len(self.convolutions(shape[0]))) * prod(shape)
 
     def window(self, shape: Shape) -> tuple[int, int]:
         return 1 + self.times * (self.kernel_size - 1), 1

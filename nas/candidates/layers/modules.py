@@ -16,11 +16,11 @@ class Residual(nn.Sequential):
 class Tied(nn.Module):
     """x + ReLU(norm(conv(x))), several times with one convolution, each with a norm of its own."""
 
-    def __init__(self, conv: nn.Conv2d, times: int) -> None:
+    def __init__(self, conv: nn.Conv2d | nn.Sequential, times: int) -> None:
         super().__init__()
         self.conv = conv
-        norms = [nn.BatchNorm2d(conv.out_channels) for _ in range(times)]
-        self.norms = nn.ModuleList(norms)
+        channels = next(conv.parameters()).shape[0]
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(times))
 
     def forward(self, x: Tensor) -> Tensor:
         for norm in self.norms:

@@ -45,6 +45,7 @@ NETWORKS = {
     ],
     "tied": [*STEM, Tied(3), MaxPool(), Conv(7), BatchNorm(), ReLU(), Tied(2, 5)],
     "tied-within-residual": [*STEM, Residual([Tied(2), BatchNorm()]), ReLU()],
+    "tied-separable": [*STEM, Tied(3, separable=True), MaxPool(), Tied(2, 5, True)],
     "all": [
         *STEM, Tied(2), MaxPool(), Conv(9, 1), Dropout(0), Residual([ReLU(), BatchNorm()]),
         Residual([Conv(3), BatchNorm(), ReLU(), Dropout(0), Conv(9)]), MaxPool(),

@@ -1,0 +1,100 @@
+"""The networks and recipes that `levers.py` compares under each budget, all made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas.candidates.architecture import Architecture
+from nas.candidates.candidate import Candidate
+from nas.candidates.layers import (
+    BatchNorm,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    LearnedPool,
+    Linear,
+    MaxPool,
+    ReLU,
+    Tied,
+)
+from nas.candidates.recipe import Recipe
+
+SHAPE, CLASSES = (1, 28, 28), 10
+POOL: list[Layer] = [MaxPool(2)]
+
+
+def conv(width: int, kernel_size: int = 3, padding: str = "same") -> list[Layer]:
+    return [Conv(width, kernel_size, padding=padding), BatchNorm(), ReLU()]
+
+
+def network(*layers: Layer) -> Architecture:
+    return Architecture(SHAPE, [*layers, Flatten(), Linear(CLASSES)])
+
+
+def tied(
+    first: int, second: int, last: int, times: int = 3, learned: bool = True, late: bool = False
+) -> Architecture:
+    """A stem, tied convolutions, pooling, tied ones again, pooling, a valid one, the scores.
+
+    Args:
+        late: the first tied convolutions before any pooling, the second after the first pooling.
+    """
+    stem = [*conv(first), Tied(times)] if late else [*conv(first), *POOL, Tied(times)]
+    between = POOL if late else []
+    rest = [*between, *conv(second), Tied(times), *POOL, *conv(last, padding="valid")]
+    return network(*stem, *rest, LearnedPool() if learned else GlobalAvgPool())
+
+
+def separable(
+    first: int, second: int | None, times: int = 3, kernel_size: int = 3, end: bool = False
+) -> Architecture:
+    """A stem, tied separable convolutions, pooling, tied ones again, a mean, the scores.
+
+    Args:
+        second: channels after the pooling, by a 1x1 convolution; None: as many, without one.
+        end: pooled once more behind a third run of tied convolutions.
+    """
+    run = [Tied(times, kernel_size, separable=True)]
+    between = [*POOL, *(conv(second, 1) if second else []), *run]
+    return network(*conv(first), *run, *between, *([*POOL, *run] if end else []), GlobalAvgPool())
+
+
+def early(width: int, times: int, kernel_size: int = 3) -> Architecture:
+    """A stem, pooling, one run of tied separable convolutions, a mean, the scores."""
+    return network(*conv(width), *POOL, Tied(times, kernel_size, separable=True), GlobalAvgPool())
+
+
+SMALL = Recipe(batch_size=64, augmentation=0.5)
+FIVE = Recipe(batch_size=64, augmentation=0.7)
+SMALL_ADAMW = replace(SMALL, optimizer="adamw", learning_rate=0.01, weight_decay=1e-2)
+
+ARMS: dict[int, dict[str, Candidate]] = {
+    5_000: {
+        "base": Candidate(tied(10, 11, 12), FIVE),
+        "averaged weights": Candidate(tied(10, 11, 12), FIVE),  # the same trainings
+        "later pooling": Candidate(tied(10, 11, 12, late=True), FIVE),
+        "two passes": Candidate(tied(10, 11, 12, times=2), FIVE),
+        "five passes": Candidate(tied(10, 11, 12, times=5), FIVE),
+        "mean in place of learned pooling, wider": Candidate(tied(10, 11, 14, learned=False), FIVE),
+        "batch 32": Candidate(tied(10, 11, 12), replace(FIVE, batch_size=32, learning_rate=0.07)),
+        "batch 128": Candidate(tied(10, 11, 12), replace(FIVE, batch_size=128)),
+        "label smoothing 0.05": Candidate(tied(10, 11, 12), replace(FIVE, label_smoothing=0.05)),
+        "augmentation 0.4": Candidate(tied(10, 11, 12), replace(FIVE, augmentation=0.4)),
+        "augmentation 1.0": Candidate(tied(10, 11, 12), replace(FIVE, augmentation=1.0)),
+        "adamw": Candidate(tied(10, 11, 12), replace(FIVE, optimizer="adamw", learning_rate=0.01)),
+        "weight decay 1e-4": Candidate(tied(10, 11, 12), replace(FIVE, weight_decay=1e-4)),
+    },
+    1_000: {
+        "base": Candidate(tied(3, 5, 5, late=True), SMALL),
+        "separable": Candidate(separable(12, None), SMALL),
+        "separable, wider behind the pooling": Candidate(separable(8, 14), SMALL),
+        "separable, pooled first": Candidate(early(16, 4), SMALL),
+        "separable, pooled first, 5x5": Candidate(early(14, 4, 5), SMALL),
+        "separable, wider behind the pooling, adamw": Candidate(separable(8, 14), SMALL_ADAMW),
+        "separable, wider behind the pooling, augmentation 0.2": Candidate(
+            separable(8, 14), replace(SMALL, augmentation=0.2)
+        ),
+    },
+}
+MEASURED_WITH = {"averaged weights": "base"}  # an arm that costs no trainings of its own

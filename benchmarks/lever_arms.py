@@ -46,23 +46,28 @@ def tied(
     return network(*stem, *rest, LearnedPool() if learned else GlobalAvgPool())
 
 
-def separable(
-    first: int, second: int | None, times: int = 3, kernel_size: int = 3, end: bool = False
-) -> Architecture:
+def separable(first: int, second: int | None = None) -> Architecture:
     """A stem, tied separable convolutions, pooling, tied ones again, a mean, the scores.
 
     Args:
         second: channels after the pooling, by a 1x1 convolution; None: as many, without one.
-        end: pooled once more behind a third run of tied convolutions.
     """
-    run = [Tied(times, kernel_size, separable=True)]
-    between = [*POOL, *(conv(second, 1) if second else []), *run]
-    return network(*conv(first), *run, *between, *([*POOL, *run] if end else []), GlobalAvgPool())
+    run = Tied(3, separable=True)
+    between = conv(second, 1) if second else []
+    return network(*conv(first), run, *POOL, *between, run, GlobalAvgPool())
 
 
-def early(width: int, times: int, kernel_size: int = 3) -> Architecture:
-    """A stem, pooling, one run of tied separable convolutions, a mean, the scores."""
-    return network(*conv(width), *POOL, Tied(times, kernel_size, separable=True), GlobalAvgPool())
+def separable_learned(width: int, times: tuple[int, ...]) -> Architecture:
+    """A stem, tied separable convolutions before each pooling, 3x3 places weighed as learned.
+
+    Args:
+        times: passes at 28x28, if there is more than one number, and at 14x14.
+    """
+    runs: list[Layer] = []
+    for number, passes in enumerate(times):
+        runs += [*(POOL if number else []), Tied(passes, separable=True)]
+    before = POOL if len(times) == 1 else []
+    return network(*conv(width), *before, *runs, *POOL, *POOL, LearnedPool())
 
 
 SMALL = Recipe(batch_size=64, augmentation=0.5)
@@ -87,14 +92,16 @@ ARMS: dict[int, dict[str, Candidate]] = {
     },
     1_000: {
         "base": Candidate(tied(3, 5, 5, late=True), SMALL),
-        "separable": Candidate(separable(12, None), SMALL),
+        "separable": Candidate(separable(12), SMALL),
         "separable, wider behind the pooling": Candidate(separable(8, 14), SMALL),
-        "separable, pooled first": Candidate(early(16, 4), SMALL),
-        "separable, pooled first, 5x5": Candidate(early(14, 4, 5), SMALL),
-        "separable, wider behind the pooling, adamw": Candidate(separable(8, 14), SMALL_ADAMW),
-        "separable, wider behind the pooling, augmentation 0.2": Candidate(
-            separable(8, 14), replace(SMALL, augmentation=0.2)
+        "separable, pooled first": Candidate(
+            network(*conv(16), *POOL, Tied(4, separable=True), GlobalAvgPool()), SMALL
         ),
+        "separable, learned pooling": Candidate(separable_learned(12, (2, 3)), SMALL),
+        "separable, pooled first, learned pooling": Candidate(separable_learned(16, (3,)), SMALL),
+        "adamw": Candidate(tied(3, 5, 5, late=True), SMALL_ADAMW),
+        "augmentation 0": Candidate(tied(3, 5, 5, late=True), replace(SMALL, augmentation=0.0)),
+        "weight decay 1e-4": Candidate(tied(3, 5, 5, late=True), replace(SMALL, weight_decay=1e-4)),
     },
 }
 MEASURED_WITH = {"averaged weights": "base"}  # an arm that costs no trainings of its own

@@ -46,6 +46,17 @@ def tied(
     return network(*stem, *rest, LearnedPool() if learned else GlobalAvgPool())
 
 
+def places(first: int, second: int, last: int | None, times: int = 3) -> Architecture:
+    """The body of `tied`, then a map for each class, whose places are weighed as learned.
+
+    Args:
+        last: channels of a valid convolution in front of the maps; None: pooled to 3x3 instead.
+    """
+    body: list[Layer] = [*conv(first), Tied(times), *POOL, *conv(second), Tied(times), *POOL]
+    body += POOL if last is None else conv(last, padding="valid")
+    return Architecture(SHAPE, [*body, Conv(CLASSES, 1), BatchNorm(), LearnedPool(), Flatten()])
+
+
 def separable(first: int, second: int | None = None) -> Architecture:
     """A stem, tied separable convolutions, pooling, tied ones again, a mean, the scores.
 
@@ -99,6 +110,8 @@ ARMS: dict[int, dict[str, Candidate]] = {
         ),
         "separable, learned pooling": Candidate(separable_learned(12, (2, 3)), SMALL),
         "separable, pooled first, learned pooling": Candidate(separable_learned(16, (3,)), SMALL),
+        "a map for each class, of 3x3 places": Candidate(places(4, 6, None), SMALL),
+        "a map for each class, of 5x5 places": Candidate(places(3, 4, 5), SMALL),
         "adamw": Candidate(tied(3, 5, 5, late=True), SMALL_ADAMW),
         "augmentation 0": Candidate(tied(3, 5, 5, late=True), replace(SMALL, augmentation=0.0)),
         "weight decay 1e-4": Candidate(tied(3, 5, 5, late=True), replace(SMALL, weight_decay=1e-4)),

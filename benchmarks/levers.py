@@ -115,8 +115,9 @@ def table(runs: list[Run], arms: Iterable[str]) -> None:
             sides = [np.stack([answers(side[s]) for s in mine]) for side in (mine, base)]
             lead = compare(*sides)
             ahead = f"{100 * lead.mean:+.3f} ({100 * lead.low:+.3f} to {100 * lead.high:+.3f})"
+        spread = f" ± {mean.std:.3f}" if len(mine) > 1 else ""
         print(f"| {arm} | {one['num_params']:,} | {one['num_macs']:,} | {len(mine)} | "
-              f"{mean.mean:.3f} ± {mean.std:.3f} | {ahead} |")  # fmt: skip
+              f"{mean.mean:.3f}{spread} | {ahead} |")  # fmt: skip
 
 
 def main() -> None:

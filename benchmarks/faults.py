@@ -25,7 +25,8 @@ damaged:   a database is cut off or has bytes changed: it is refused in one line
            then nothing is missing that the damage left
 halted:    one of two processes is stopped for a while, and continued
 workers:   of two processes that train in earnest one is killed, again and again
-watched:   a dashboard polls the study all the time, and other sites' pages ask it to do harm
+watched:   a dashboard polls the study of three processes all the time, and other sites' pages ask
+           it to do harm
 stopped:   four processes on a server that is stopped in their midst, for up to 30 s
 
 With --server the searches share a PostgreSQL server, which is brought up for them, instead of a

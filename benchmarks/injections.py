@@ -170,7 +170,7 @@ def workers(count: int, seed: int) -> Score:
 
 
 def watched(count: int, seed: int) -> Score:
-    """The dashboard is open on the study of three processes, and on a page that would do it harm."""
+    """The dashboard is open on three processes' study, and on a page that would do it harm."""
     score = Score()
     while score.injections < count:
         rng = random.Random(seed + score.runs)

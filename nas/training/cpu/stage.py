@@ -51,7 +51,9 @@ class Stage(nn.Module):
 
 
 class _StageFunction(torch.autograd.Function):
+    # NumPy would warn on the terminal of a training that diverges, which the engine tells itself.
     @staticmethod
+    @np.errstate(all="ignore")
     def forward(
         ctx: Any,
         x: Tensor,
@@ -91,6 +93,7 @@ class _StageFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @np.errstate(all="ignore")
     def backward(ctx: Any, y_grad: Tensor) -> Any:
         x, y = ctx.saved_tensors
         stage: Stage = ctx.stage

@@ -257,3 +257,14 @@ def test_features_need_not_be_images():
     actual, expected = steps(Kind(relu_before=True), x, y_grad)
     assert torch.equal(actual["y"], expected["y"])
     assert torch.equal(actual["x_grad"], expected["x_grad"])
+
+
+@for_each_kind_with_norm
+def test_values_that_are_not_finite_make_no_warnings(kind, recwarn):
+    x, norm = torch.full((2, 3, 4, 4), 1e38), make_norm(3)
+    x[0] = 0
+    stage = make_stage(kind, norm)
+    for _ in range(2):  # the second time the running variance is infinite as well
+        step(stage, x, torch.ones_like(x), norm)
+    assert not norm.running_var.isfinite().all()
+    assert [str(warning.message) for warning in recwarn] == []

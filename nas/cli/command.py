@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -219,10 +220,8 @@ def _in_an_option(error: ExtraArgument) -> str:
 
 def _values_that_are(word: str, options: Mapping[str, click.Parameter]) -> list[str]:
     """`--format onnx` for `onnx`: the options that take this word as a value, with it."""
-    suggested = (
-        (name, getattr(param.type, "suggestions", list)) for name, param in options.items()
-    )
-    return [f"{name} {word}" for name, words in suggested if word in words()]
+    likely = {n: getattr(p.type, "is_likely", lambda text: False) for n, p in options.items()}
+    return [f"{name} {shlex.quote(word)}" for name, is_likely in likely.items() if is_likely(word)]
 
 
 def _verbs(error: click.UsageError) -> Mapping[str, click.Command]:

@@ -38,6 +38,10 @@ class Value(click.ParamType[Any]):
         """What a shell may complete the text to."""
         return ()
 
+    def is_likely(self, text: str) -> bool:
+        """Whether a word that stands by itself was probably meant for this option."""
+        return text in self.suggestions()
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):  # a default
             return value
@@ -156,6 +160,9 @@ class Choice(click.Choice[Any]):
     def suggestions(self) -> Iterable[str]:
         return map(str, self.choices)
 
+    def is_likely(self, text: str) -> bool:
+        return text in self.suggestions()
+
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         choices = map(str, self.choices)
         return f"{str(value)[:_MOST_SHOWN]!r} is unknown: {hint(str(value), choices)}"
@@ -207,9 +214,16 @@ class DataSet(File):
     def suggestions(self) -> Iterable[str]:
         return self.NAMES
 
+    def is_likely(self, text: str) -> bool:
+        path = Path(text).expanduser()
+        return super().is_likely(text) or path.is_dir() or path.suffix == ".npz"
+
 
 class Space(File):
     """The name of a search space, or the path of its file."""
 
     def suggestions(self) -> Iterable[str]:
         return [entry.name for entry in nas.list_spaces()]
+
+    def is_likely(self, text: str) -> bool:
+        return super().is_likely(text) or Path(text).suffix == ".py"

@@ -254,6 +254,14 @@ def test_mistyped_word_is_refused_with_the_nearest_that_there_is(refuse, line, m
     assert repr(line.split()[-1]) in refused
 
 
+@pytest.mark.parametrize("word", ["my parts", "parts.npz", "digits", "own.py"])
+def test_word_by_itself_is_refused_with_the_option_that_takes_it(refuse, cwd, word):
+    (cwd / "my parts").mkdir()
+    option = "--space" if word == "own.py" else "--dataset"
+    line = refuse("search", word, "--budget", "2k")
+    assert f"there is no argument {word!r} (did you mean {option} {shlex.quote(word)}?)" in line
+
+
 def test_word_unlike_any_choice_is_refused_with_the_choices(refuse):
     line = refuse("plot", "--kind", "xyzzy")
     assert "plot: --kind 'xyzzy' is unknown: there are frontier, curves, " in line

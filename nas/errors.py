@@ -123,6 +123,15 @@ def call_or_command(call: str, verb: str, /, **options: object) -> str:
     return command(verb, **options) if _is_shell else call
 
 
+def files_beside(line: str) -> list[str]:
+    """What a command takes from the folder in which it is pasted.
+
+    >>> files_beside("nas search --budget 3000 --dataset ./photos --space ./own.py")
+    ['photos', 'own.py']
+    """
+    return [word.removeprefix("./") for word in shlex.split(line) if word.startswith("./")]
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant, if one is near."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)

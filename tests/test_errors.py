@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import make_url
 
 from nas.errors import (
+    call_or_command,
     command,
+    files_beside,
     hint,
     named_for_shell,
     one_line,
@@ -138,3 +140,16 @@ def test_hint_is_the_nearest_word_or_all_there_are():
     known = ["mnist", "digits"]
     assert hint("digts", iter(known)) == "did you mean digits?"
     assert hint("xyzzy", iter(known)) == "there are mnist, digits"
+
+
+def test_files_that_a_command_takes_from_its_folder_are_named():
+    line = "nas search --budget 3000 --dataset './my photos' --space ./own.py --study a-again"
+    assert files_beside(line) == ["my photos", "own.py"]
+    assert files_beside("nas search --budget 9 --dataset mnist") == []
+
+
+def test_call_is_given_in_python_where_it_has_another_name():
+    call = "nas.load_study('s').save_space()"
+    with named_for_shell():
+        assert call_or_command(call, "spaces", study="s") == "nas spaces --study s"
+    assert call_or_command(call, "spaces", study="s") == call

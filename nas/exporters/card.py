@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.data import NAMES
+from nas.errors import files_beside
 from nas.exporters.contract import Format, Proof, Subject, Written
 from nas.exporters.provenance import plain, times
 from nas.metrics import percent
@@ -156,7 +157,9 @@ def _search(subject: Subject, search: str | None) -> str:
     num_train = origin.certified.num_train if origin.certified else subject.facts.num_train
     lines = []
     if search is not None:
-        lines.append(f"- Trial {origin.trial} of {_code(search)}.")
+        files = " and ".join(_code(name) for name in files_beside(search))
+        where = f", in a folder that holds {files}" if files else ""
+        lines.append(f"- Trial {origin.trial} of {_code(search)}{where}.")
     lines += [
         f"- Trained with seed {origin.seed} on {num_train:,} images of "
         f"{_code(origin.dataset)}; no test image was opened by the search.",

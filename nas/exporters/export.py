@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -45,7 +45,7 @@ class Exported:
     num_checked: int  # images that were classified by both networks
     is_real: bool  # whether those were validation images of the study
     accuracy: float | None  # 0..1, of the network in floats on those images, when they are real
-    results: tuple[Result, ...]  # one for each format
+    results: tuple[Result, ...] = field(repr=False)  # one for each format
     notes: tuple[str, ...]  # what its user should know
     provenance: Provenance
 

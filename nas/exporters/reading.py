@@ -26,7 +26,10 @@ def read_image(path: str) -> Tensor:
 
 def main(paths: list[str]) -> int:
     """Classify files; 1 when one of them could not be read."""
-    model = load()
+    try:
+        model = load()
+    except FileNotFoundError:
+        sys.exit(f"{{WEIGHTS}} is missing: network.py reads its weights there")
     code = 0
     for path in paths:
         try:

@@ -49,8 +49,8 @@ def importance_of(study: optuna.Study) -> Importance:
     epochs, count = max(counts.items(), key=lambda item: (item[1], item[0]), default=(0.0, 0))
     if count < FEWEST:
         raise StudyError(
-            f"study {study.study_name!r} has {count} trained candidates to compare: the importance "
-            f"of parameters needs {FEWEST}"
+            f"study {study.study_name!r} has {count} candidates with schedules of equal length: "
+            f"the importance of parameters needs {FEWEST}"
         )
     chosen = [key for key in accuracies if epochs in accuracies[key]]
     if len(chosen) > MOST:

@@ -83,7 +83,7 @@ def frontier_plot(studies: Sequence[optuna.Study], width: float = WIDE) -> Pictu
         short = [places[id(p)] for p in mine if p.record.is_short]
         if len(studies) == 1:
             picture.add(Dots(short, "grey", 5, is_ring=True))
-            entries += [Entry("stopped early", "grey", "ring")] * bool(short)
+            entries += [Entry("short schedule", "grey", "ring")] * bool(short)
         front = [places[id(p)] for p in pareto(mine)]
         picture.add(Line(_steps(front, x.end), ink, 1.5, opacity=0.7))
         for point in mine:

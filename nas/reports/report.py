@@ -12,7 +12,16 @@ import optuna
 
 from nas.candidates.budget import Limits, to_bytes
 from nas.certification.records import Protocol
-from nas.errors import NasError, StudyError, command, count, named_for_shell, option
+from nas.errors import (
+    NasError,
+    StudyError,
+    call_or_command,
+    command,
+    count,
+    files_beside,
+    named_for_shell,
+    option,
+)
 from nas.metrics import percent
 from nas.reports.certificates import (
     certificate_tables,
@@ -282,6 +291,7 @@ def _reproduce(
         page.paragraph("In Python, which alone has the images.")
     else:
         page.command(line)
+        page.paragraph(_where(study, line))
         page.paragraph(
             f"With {option('timeout')} and {option('workers')}, in older studies also "
             f"{option('sampler')}, as they were given, which a study does not store."
@@ -293,6 +303,18 @@ def _reproduce(
         parts += [f"trial {winner.number}: seed {winner.seed}, {winner.device or 'device unknown'}"]
         parts += [f"{name} {version}" for name, version in winner.versions.items()]
     page.paragraph("; ".join(parts) + ".")
+
+
+def _where(study: optuna.Study, line: str) -> str:
+    """In which folder the line works, and how its space is made there."""
+    files = files_beside(line)
+    space = next((name for name in files if name.endswith(".py")), None)
+    text = f"In a folder that holds {' and '.join(files)}." if files else "In any folder."
+    if space is not None:
+        call = f"nas.load_study({study.study_name!r}).save_space()"
+        writes = call_or_command(call, "spaces", study=study.study_name)
+        text += f" {writes} writes {space} as it was searched."
+    return text
 
 
 def _compare(page: HtmlPage, studies: Sequence[optuna.Study]) -> None:

@@ -29,7 +29,7 @@ def small_data_notes(data: Dataset, config: SearchConfig, *, is_begun: bool = Fa
         is_held_out = num_valid < LARGER_SHARE * (num_train + num_valid)
         if is_held_out and not is_begun and parse_share(config.valid_share) < LARGER_SHARE:
             share = option("valid_share", str(LARGER_SHARE))
-            advice = f"{share} in a new study holds out more, {advice}"
+            advice = f"{share} with another {option('study')} holds out more, {advice}"
         notes.append(f"only {count(num_valid, 'image')} to validate on, {worth}: {advice}")
     batch_size = min(USUAL_BATCH, num_train)
     steps = num_train // batch_size
@@ -38,6 +38,6 @@ def small_data_notes(data: Dataset, config: SearchConfig, *, is_begun: bool = Fa
         notes.append(
             f"{count(config.epochs, 'epoch')} of {count(num_train, 'image')} are only "
             f"{count(config.epochs * steps, 'step')} of {batch_size} images: small data needs "
-            f"more, such as {option('epochs', enough)} in a new study"
+            f"more, such as {option('epochs', enough)} with another {option('study')}"
         )
     return notes

@@ -388,7 +388,7 @@ def test_layer_of_images_refuses_features(layer):
 def test_depthwise_convolution_that_does_not_fit_is_refused():
     with pytest.raises(InvalidCandidateError, match="5x5 valid does not fit an input of 4x9"):
         DepthwiseConv(5, "valid").out_shape((1, 4, 9))
-    with pytest.raises(InvalidCandidateError, match="padding must be one of"):
+    with pytest.raises(InvalidCandidateError, match=r"^depthwise-conv: padding must be one of"):
         DepthwiseConv(3, "full")
 
 

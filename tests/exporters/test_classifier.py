@@ -276,3 +276,8 @@ def test_exported_file_classifies_by_itself_and_says_what_it_needs(export):
     done = run(names[0], before="sys.modules['PIL'] = None")
     assert done.stderr == "reading pictures needs Pillow: python -m pip install pillow\n"
     assert run().stderr == "usage: python network.py IMAGE...\n"
+    (folder / "weights.safetensors").rename(folder / "elsewhere")
+    lines = run(names[0]).stderr.splitlines()
+    (folder / "elsewhere").rename(folder / "weights.safetensors")
+    assert len(lines) == 1
+    assert "weights.safetensors is missing: network.py reads its weights there" in lines[0]

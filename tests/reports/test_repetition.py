@@ -51,7 +51,8 @@ def test_command_of_a_card_repeats_the_search_beside_its_data(
     )
     nas.export(study.best, "out", callback=print, data_dir=tmp_path / "cache")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert f"- Trial {study.best.number} of `{line}`." in card
+    where = "in a folder that holds `my photos`"
+    assert f"- Trial {study.best.number} of `{line}`, {where}." in card
     for path in (tmp_path / "out").iterdir():
         assert not re.search(rb"secret home", path.read_bytes())
 

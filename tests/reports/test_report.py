@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import re
@@ -266,3 +267,14 @@ def test_page_fits_screens_and_phones_and_nothing_lies_over_another(count, brows
     assert [frame["width"] for frame in found] == [1200, 800, 360]
     assert all(frame["height"] > 400 for frame in found)
     assert [(frame["wide"], frame["over"]) for frame in found] == 3 * [([], [])]
+
+
+def test_page_says_in_which_folder_the_search_can_be_repeated_and_how_to_get_the_space():
+    study = make_study(3)
+    source = "import nas\n\ndef suggest(trial, task): ...\n"
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    study.set_user_attr("space", "own")
+    study.set_user_attr("space_sha256", digest)
+    text = page_of(study)
+    assert "In a folder that holds own.py." in text
+    assert "writes own.py as it was searched." in text

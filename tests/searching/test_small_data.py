@@ -22,7 +22,7 @@ def test_few_images_to_validate_on_are_told_with_what_one_is_worth_and_what_to_d
     (line,) = notes(tiny_data, 9_000, 124)
     assert line == (
         "only 124 images to validate on, each is worth 0.8 points of accuracy: --valid-share 1/4 "
-        "in a new study holds out more, nas certify --folds 5 decides on all training images"
+        "with another --study holds out more, nas certify --folds 5 decides on all training images"
     )
 
 
@@ -39,7 +39,7 @@ def test_few_steps_are_told_with_epochs_that_suffice(tiny_data):
     (line,) = notes(tiny_data, 1_369, 500)
     assert line == (
         "19 epochs of 1,369 images are only 399 steps of 64 images: small data needs more, such "
-        "as --epochs 50 in a new study"
+        "as --epochs 50 with another --study"
     )
     assert notes(tiny_data, 1_369, 500, epochs=50) == []
     assert "1 epoch of 40 images are only 1 step of 40" in notes(tiny_data, 40, 500, epochs=1)[0]

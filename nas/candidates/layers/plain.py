@@ -103,7 +103,11 @@ class DepthwiseConv(Layer):
     stride: int = 1
 
     def __post_init__(self) -> None:
-        self._dense(1)  # checks the fields
+        try:
+            self._dense(1)  # checks the fields
+        except InvalidCandidateError as error:
+            text = str(error).removeprefix(Conv.kind)
+            raise InvalidCandidateError(f"{self.kind}{text}") from None
 
     def _dense(self, channels: int) -> Conv:
         """The convolution of one channel that this is, as often as there are channels."""

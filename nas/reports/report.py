@@ -11,6 +11,7 @@ from itertools import combinations
 import optuna
 
 from nas.candidates.budget import Limits, to_bytes
+from nas.candidates.device import device_bytes, names_bytes
 from nas.certification.records import Protocol
 from nas.errors import (
     NasError,
@@ -153,12 +154,17 @@ def _answer(
             f"It was chosen by nas certify, over several trainings. By one training each, trial "
             f"{best.number} would be first."
         )
+    on_device = []
+    if winner.candidate is not None:
+        device = device_bytes(winner.candidate.architecture, names_bytes(data.classes))
+        on_device = [("as int8 C", f"{device.flash:,} bytes", f"of flash, {device.ram:,} of RAM")]
     epochs = f"{winner.last_rung.epochs:g}"
     full = winner.candidate.recipe.epochs if winner.candidate else facts.epochs
     page.facts([
         ("accuracy", accuracy, remark),
         ("parameters", f"{num_params:,}", f"budget {facts.limits.text}"),
         ("weights", f"{to_bytes(num_params, Limits.bits):,} bytes", "32 bits each"),
+        *on_device,
         ("multiply-accumulates", f"{winner.num_macs or 0:,}", "for an image"),
         ("trained for", f"{epochs} epochs", f"of {full}" if winner.is_short else "in full"),
     ])  # fmt: skip

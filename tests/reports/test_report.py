@@ -88,6 +88,7 @@ def test_page_begins_with_the_answer(study):
     assert "nas export --study s --out winner" in text
     assert "nas certify --study s" in text
     assert "nas search --budget 20000 --dataset mnist" in text
+    assert re.search(r"as int8 C.*[\d,]+ bytes.*of flash, [\d,]+ of RAM", text)
 
 
 def test_page_needs_nothing_else_and_describes_each_picture(study):

@@ -44,11 +44,11 @@ WEIGHTS = Path(__file__).with_name("weights.safetensors")
 class Tied(nn.Module):
     """x + ReLU(norm(conv(x))), several times with one convolution, each with a norm of its own."""
 
-    def __init__(self, conv: nn.Conv2d, times: int) -> None:
+    def __init__(self, conv: nn.Conv2d | nn.Sequential, times: int) -> None:
         super().__init__()
         self.conv = conv
-        norms = [nn.BatchNorm2d(conv.out_channels) for _ in range(times)]
-        self.norms = nn.ModuleList(norms)
+        channels = next(conv.parameters()).shape[0]
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(times))
 
     def forward(self, x: Tensor) -> Tensor:
         for norm in self.norms:
@@ -133,7 +133,10 @@ def read_image(path: str) -> Tensor:
 
 def main(paths: list[str]) -> int:
     """Classify files; 1 when one of them could not be read."""
-    model = load()
+    try:
+        model = load()
+    except FileNotFoundError:
+        sys.exit(f"{WEIGHTS} is missing: network.py reads its weights there")
     code = 0
     for path in paths:
         try:

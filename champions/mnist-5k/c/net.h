@@ -18,7 +18,7 @@
 #define NAS_NUM_CLASSES 10
 
 /* A score s stands for (s - NAS_SCORE_ZERO) * NAS_SCORE_SCALE, a logit: for softmax. */
-#define NAS_SCORE_SCALE 1.678403705e-01f
+#define NAS_SCORE_SCALE 1.678403929e-01f
 #define NAS_SCORE_ZERO (-33)
 
 #ifdef __cplusplus

@@ -65,7 +65,13 @@ class Network(nn.Sequential):
             nn.BatchNorm2d(16),  # 16x28x28
             nn.ReLU(),  # 16x28x28
             nn.MaxPool2d(2),  # 16x14x14
-            Tied(nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, bias=False, groups=16), nn.Conv2d(16, 16, 1, bias=False)), 3),  # 16x14x14
+            Tied(
+                nn.Sequential(
+                    nn.Conv2d(16, 16, 3, padding=1, bias=False, groups=16),
+                    nn.Conv2d(16, 16, 1, bias=False),
+                ),
+                3,
+            ),  # 16x14x14
             nn.MaxPool2d(2),  # 16x7x7
             nn.MaxPool2d(2),  # 16x3x3
             nn.Conv2d(16, 16, (3, 3), groups=16, bias=False),  # 16x1x1

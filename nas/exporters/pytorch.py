@@ -175,10 +175,17 @@ def network_source(
 
 def _call(call: Call, indent: int) -> str:
     """A call as an argument; one of several modules takes a line for each."""
-    if not all(isinstance(argument, Call) for argument in call.args) or not call.args:
+    inner = [argument for argument in call.args if isinstance(argument, Call)]
+    is_of_calls = bool(inner) and len(inner) == len(call.args)
+    if not is_of_calls and not any(isinstance(a, Call) for c in inner for a in c.args):
         return f"{' ' * indent}{call.source()},"
-    inner = [_call(argument, indent + 4) for argument in call.args if isinstance(argument, Call)]
-    return "\n".join([f"{' ' * indent}{call.factory}(", *inner, f"{' ' * indent}),"])
+    lines = [
+        _call(argument, indent + 4)
+        if isinstance(argument, Call)
+        else f"{' ' * (indent + 4)}{argument!r},"
+        for argument in call.args
+    ]
+    return "\n".join([f"{' ' * indent}{call.factory}(", *lines, f"{' ' * indent}),"])
 
 
 def _definitions(architecture: Architecture) -> str:

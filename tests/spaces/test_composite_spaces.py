@@ -169,14 +169,24 @@ def test_tied_convolutions_are_used_as_often_as_asked_for():
     assert {layer.times for _, tied in layers_of("tied", Tied) for layer in tied} == {1, 2, 3, 4, 5}
 
 
-def test_tied_networks_end_with_pooling_and_a_valid_convolution_where_asked_for():
+def test_tied_networks_are_pooled_and_end_with_a_valid_convolution_where_asked_for():
     for params, layers in layers_of("tied", Conv | MaxPool):
         num_pools = sum(isinstance(layer, MaxPool) for layer in layers)
-        assert num_pools == params["num_stages"] - 1 + params.get("last_pool", False)
+        asked = params.get("pooled_first", False) + params.get("num_last_pools", 0)
+        assert num_pools == params["num_stages"] - 1 + asked
         valid = [layer for layer in layers if isinstance(layer, Conv) and layer.padding == "valid"]
         assert len(valid) == params.get("last_conv", False)
-    asked = [params.get("last_pool") for params, _ in layers_of("tied", Conv)]
-    assert {True, False} <= set(asked)
+    draws_ = [params for params, _ in layers_of("tied", Conv)]
+    assert {params.get("num_last_pools") for params in draws_} >= {0, 1, 2}
+    assert {params.get("pooled_first") for params in draws_} >= {True, False}
+
+
+def test_tied_convolutions_are_of_the_kind_that_was_asked_for():
+    kinds = {"3x3": (3, False), "separable 3x3": (3, True), "separable 5x5": (5, True)}
+    for params, layers in layers_of("tied", Tied):
+        for stage, layer in enumerate(layers):
+            asked = kinds[params[f"stage{stage}_tied"]]
+            assert (layer.kernel_size, layer.separable) == asked
 
 
 @each_space

@@ -215,8 +215,9 @@ class DataSet(File):
         return self.NAMES
 
     def is_likely(self, text: str) -> bool:
-        path = Path(text).expanduser()
-        return super().is_likely(text) or path.is_dir() or path.suffix == ".npz"
+        # Unlike pathlib's, this takes every text, also one too long for a name.
+        is_folder = os.path.isdir(os.path.expanduser(text))
+        return super().is_likely(text) or is_folder or text.endswith(".npz")
 
 
 class Space(File):
@@ -226,4 +227,4 @@ class Space(File):
         return [entry.name for entry in nas.list_spaces()]
 
     def is_likely(self, text: str) -> bool:
-        return super().is_likely(text) or Path(text).suffix == ".py"
+        return super().is_likely(text) or text.endswith(".py")

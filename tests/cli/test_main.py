@@ -254,6 +254,11 @@ def test_mistyped_word_is_refused_with_the_nearest_that_there_is(refuse, line, m
     assert repr(line.split()[-1]) in refused
 
 
+@pytest.mark.parametrize("word", ["a" * 5000, "~nobody-of-this-name", "a\0b"], ids=len)
+def test_word_that_is_no_name_of_a_file_is_refused_like_any_other(refuse, word):
+    assert "there is no argument " in refuse("search", word, "--budget", "2k")
+
+
 @pytest.mark.parametrize("word", ["my parts", "parts.npz", "digits", "own.py"])
 def test_word_by_itself_is_refused_with_the_option_that_takes_it(refuse, cwd, word):
     (cwd / "my parts").mkdir()

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from nas.cli.values import Value
 from nas.errors import hint, nearest
 
 _NARROW = 60  # columns below which the text of an option stands beneath its name
@@ -220,8 +221,13 @@ def _in_an_option(error: ExtraArgument) -> str:
 
 def _values_that_are(word: str, options: Mapping[str, click.Parameter]) -> list[str]:
     """`--format onnx` for `onnx`: the options that take this word as a value, with it."""
-    likely = {n: getattr(p.type, "is_likely", lambda text: False) for n, p in options.items()}
-    return [f"{name} {shlex.quote(word)}" for name, is_likely in likely.items() if is_likely(word)]
+    return [f"{name} {shlex.quote(word)}" for name, p in options.items() if _takes(p, word)]
+
+
+def _takes(param: click.Parameter, word: str) -> bool:
+    suggestions = getattr(param.type, "suggestions", list)
+    is_file = isinstance(param.type, Value) and param.type.is_likely_file(word)
+    return is_file or word in suggestions()
 
 
 def _verbs(error: click.UsageError) -> Mapping[str, click.Command]:

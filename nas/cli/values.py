@@ -38,9 +38,9 @@ class Value(click.ParamType[Any]):
         """What a shell may complete the text to."""
         return ()
 
-    def is_likely(self, text: str) -> bool:
-        """Whether a word that stands by itself was probably meant for this option."""
-        return text in self.suggestions()
+    def is_likely_file(self, text: str) -> bool:
+        """Whether a word that stands by itself is probably a file for this option."""
+        return False
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):  # a default
@@ -160,9 +160,6 @@ class Choice(click.Choice[Any]):
     def suggestions(self) -> Iterable[str]:
         return map(str, self.choices)
 
-    def is_likely(self, text: str) -> bool:
-        return text in self.suggestions()
-
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         choices = map(str, self.choices)
         return f"{str(value)[:_MOST_SHOWN]!r} is unknown: {hint(str(value), choices)}"
@@ -214,10 +211,9 @@ class DataSet(File):
     def suggestions(self) -> Iterable[str]:
         return self.NAMES
 
-    def is_likely(self, text: str) -> bool:
+    def is_likely_file(self, text: str) -> bool:
         # Unlike pathlib's, this takes every text, also one too long for a name.
-        is_folder = os.path.isdir(os.path.expanduser(text))
-        return super().is_likely(text) or is_folder or text.endswith(".npz")
+        return os.path.isdir(os.path.expanduser(text)) or text.endswith(".npz")
 
 
 class Space(File):
@@ -226,5 +222,5 @@ class Space(File):
     def suggestions(self) -> Iterable[str]:
         return [entry.name for entry in nas.list_spaces()]
 
-    def is_likely(self, text: str) -> bool:
-        return super().is_likely(text) or text.endswith(".py")
+    def is_likely_file(self, text: str) -> bool:
+        return text.endswith(".py")

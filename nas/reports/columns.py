@@ -1,4 +1,5 @@
-"""Columns: a table that shows what the terminal has room for, and never folds or cuts a name."""
+"""Columns: a table that shows what the terminal has room for, says what it has not, and never folds
+or cuts a name."""
 
 from __future__ import annotations
 
@@ -72,6 +73,10 @@ class Columns:
         for number, line in enumerate(shown.lines(options.max_width)):
             style = "" if number else "bold"
             yield Text(line, style, no_wrap=True, overflow="ignore")
+        shown_names = shown.fitting(options.max_width)[0]
+        left_out = [name.removeprefix(">") for name in self.names if name not in shown_names]
+        if left_out:
+            yield Text(f"(no room for {', '.join(left_out)})", "dim")
 
 
 def _widths(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import prod
 
 from nas.candidates.architecture import Architecture, LayerRow
-from nas.candidates.layers import Layer
 from nas.candidates.layers.layer import Shape
+from nas.reports.layer_names import full_name
 from nas.reports.picture import SMALL, Area, Line, Picture, Text, shortened, text_width
 from nas.reports.plots import WIDE
 
@@ -118,25 +118,9 @@ def _steps(rows: Sequence[LayerRow]) -> list[_Step]:
                 max(last.receptive_field, row.receptive_field),
             )  # fmt: skip
         else:
-            name = _name(row.layer)
+            name = full_name(row.layer)
             steps.append(_Step(name, row.out_shape, row.num_params, row.receptive_field))
     return steps
-
-
-def _name(layer: Layer) -> str:
-    """The kind of a layer with its size, and what it is made of, for people."""
-    name = layer.kind.replace("-", " ")
-    kernel = getattr(layer, "kernel_size", None)
-    if kernel:
-        name += f" {kernel}×{kernel}"
-    stride = getattr(layer, "stride", 1)
-    if stride > 1:
-        name += f", stride {stride}"
-    times = getattr(layer, "times", None)
-    if times:
-        name += f", {times} times"
-    inner = [_name(part) for part in layer.parts if not part.is_in_place]
-    return f"{name}: {', '.join(inner)}" if inner else name
 
 
 def _size(shape: Shape) -> str:

@@ -13,6 +13,7 @@ import optuna
 from nas.errors import command, named_for_shell, sanitize
 from nas.metrics import EpochMetrics, percent
 from nas.reports.certificates import certificate_tables, decided_trial, winner_of
+from nas.reports.layer_names import full_name
 from nas.reports.lines import duration_text
 from nas.reports.report import accuracy_of
 from nas.reports.tables import epochs_cell
@@ -98,7 +99,7 @@ def trial_note(record: TrialRecord, num_valid: int | None = None) -> str:
         parts.append(f"It goes on with trial {record.continues}, which had been stopped.")
     layers = [
         (
-            plain(row.layer.call(row.in_shape).source().removeprefix("nn.")),
+            full_name(row.layer),
             "x".join(map(str, row.out_shape)), f"{row.num_params:,}", f"{row.num_macs:,}",
             f"{row.receptive_field}x{row.receptive_field}",
         )

@@ -15,6 +15,7 @@ from nas.certification.records import Protocol
 from nas.metrics import EpochMetrics, percent
 from nas.reports.certificates import measured_runs, spread_of
 from nas.reports.columns import Columns
+from nas.reports.layer_names import inner_names, layer_name
 from nas.reports.lines import beside
 from nas.storage.studies import StudyFacts, largest_share_of, num_valid_of, study_data, study_facts
 from nas.storage.trials import TrialRecord
@@ -100,12 +101,14 @@ def network_table(architecture: Architecture) -> Columns:
     for module, row in zip(modules, architecture.rows, strict=True):
         side = row.receptive_field
         table.add_row(
-            row.layer.call(row.in_shape).source().removeprefix("nn."),
+            layer_name(row.layer),
             "x".join(map(str, module.output_size[1:])),
             f"{module.num_params:,}",
             f"{row.num_macs:,}",
             f"{side}x{side}",
         )
+        for name in inner_names(row.layer):
+            table.add_row(f"  {name}", "", "", "", "")
     table.add_row("total", "", f"{info.total_params:,}", f"{architecture.num_macs:,}", "")
     return table
 

@@ -40,7 +40,18 @@ def test_numbers_end_below_each_other_and_no_line_is_wider_than_allowed():
 def test_name_is_never_folded_or_cut():
     console = Console(file=io.StringIO(), width=8)
     console.print(table(), crop=False)
-    assert console.file.getvalue() == "study\na-name-that-is-long\nb\n"
+    assert console.file.getvalue().startswith("study\na-name-that-is-long\nb\n")
+
+
+def test_columns_without_room_are_named_below():
+    shown = {}
+    for width in (80, 60, 30):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(table())
+        shown[width] = console.file.getvalue().splitlines()[3:]
+    assert shown == {
+        80: [], 60: ["(no room for MACs)"], 30: ["(no room for recipe, MACs)"],
+    }  # fmt: skip
 
 
 def test_wide_characters_and_those_of_a_stranger_keep_the_columns():

@@ -25,7 +25,7 @@ def study(make_search, pool):
 def test_page_of_a_trained_trial_shows_network_recipe_and_curve(study):
     record = next(r for r in read_trials(study) if r.is_complete)
     text = text_of(trial_page(study, record))
-    for words in ("Conv2d(", "Linear(", "receptive field", "recipe: sgd", "epoch", "seed"):
+    for words in ("conv 3×3", "linear", "receptive field", "recipe: sgd", "epoch", "seed"):
         assert words in text
     assert f"{record.num_params:,} parameters" in text
     device = device_bytes(record.candidate.architecture)
@@ -58,7 +58,7 @@ def test_network_table_has_torchinfos_counts_and_the_receptive_field():
     architecture = Architecture((1, 12, 12), [*layers, Linear(10)])
     lines = text_of(network_table(architecture)).splitlines()
     cells = [line.split() for line in lines]
-    assert lines[1].startswith("Conv2d(1, 4, 3, padding=1, bias=False)")
+    assert lines[1].startswith("conv 3×3 ")
     assert cells[1][-4:] == ["4x12x12", "36", "5,184", "3x3"]
     assert cells[4][-1] == "4x4"
     assert cells[5][-1] == "8x8"

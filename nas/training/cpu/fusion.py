@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nas.candidates.layers.modules import Residual, Tied
 from nas.training.cpu.max_pool import MaxPool2x2
+from nas.training.cpu.pooled_stage import PooledStage
 from nas.training.cpu.stage import Stage
 
 
@@ -17,7 +18,8 @@ def fuse(model: nn.Sequential, seed: int) -> nn.Sequential:
 
     It shares weights and running statistics with `model`, which stays as it is; call it in
     training mode only. Each run of (ReLU, batch norm, ReLU, dropout), of which any may be missing,
-    becomes one `Stage`, max pooling of 2x2 a `MaxPool2x2`; also within residual and tied modules.
+    becomes one `Stage`; (batch norm, ReLU, max pooling of 2x2), with or without the ReLU, becomes a
+    `PooledStage`; other max pooling of 2x2 a `MaxPool2x2`; also within residual and tied modules.
 
     Args:
         seed: of what dropout drops.
@@ -32,6 +34,11 @@ def _fuse(modules: list[nn.Module], rng: random.Random) -> list[nn.Module]:
         norm = _take(modules, nn.BatchNorm2d)
         relu_after = _take(modules, nn.ReLU) if norm else None
         dropout = _take(modules, nn.Dropout)
+        is_pooled = norm and not relu_before and not dropout and modules and _is_halving(modules[0])
+        if is_pooled:
+            del modules[0]
+            steps.append(PooledStage(norm, relu_after is not None))
+            continue
         if relu_before or norm or dropout:
             p = dropout.p if dropout else 0.0
             steps.append(Stage(norm, relu_before is not None, relu_after is not None, p, rng))

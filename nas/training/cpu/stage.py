@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nas.training.cpu import stage_kernels as kernels
-from nas.training.cpu.formats import dense, flat
+from nas.training.cpu.formats import Floats, Values, dense, flat
 
+ONE = np.float32(1)
 PERIOD = 32  # without batch norm all channels are alike, and their number does not matter
 
 
@@ -68,14 +69,9 @@ class _StageFunction(torch.autograd.Function):
         if stage.norm is None:
             gain, shift = np.full(PERIOD, stage.scale, np.float32), np.zeros(PERIOD, np.float32)
         else:
-            mean, variance = np.empty((2, x.shape[1]), np.float32)
-            kernels.moments(flat_x, stage.relu_before, mean, variance)
-            _track(stage.norm, mean, variance, x.numel() // x.shape[1])
-            inverse = 1 / np.sqrt(variance + np.float32(stage.norm.eps))
-            assert weight is not None
-            assert bias is not None
-            gain = weight.detach().numpy() * inverse * np.float32(stage.scale)
-            shift = bias.detach().numpy() * np.float32(stage.scale) - mean * gain
+            mean, inverse, gain, shift = normed(
+                stage.norm, flat_x, stage.relu_before, np.float32(stage.scale)
+            )
             ctx.mean, ctx.inverse, ctx.gain = mean, inverse, gain
         kernels.apply(
             flat_x,
@@ -108,13 +104,47 @@ class _StageFunction(torch.autograd.Function):
         mean, inverse, gain = ctx.mean, ctx.inverse, ctx.gain
         grad_sum, product_sum = np.empty((2, len(mean)), np.float32)
         kernels.gradient_sums(*arrays, mean, *relus, grad_sum, product_sum)
-        count = np.float32(x.numel() // len(mean))
-        slope = -gain * inverse * inverse * product_sum / count
-        shift = -gain * grad_sum / count - slope * mean
+        slope, shift = slopes_of(mean, inverse, gain, grad_sum, product_sum, x.numel())
         kernels.apply_backward(*arrays, flat(x_grad), gain, slope, shift, *relus)
         scale = np.float32(stage.scale)
         weight_grad = torch.from_numpy(product_sum * inverse * scale)
         return x_grad, weight_grad, torch.from_numpy(grad_sum * scale), None, None
+
+
+def normed(
+    norm: nn.BatchNorm2d, flat_x: Values, relu_before: bool = False, scale: np.float32 = ONE
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Statistics of a batch, and what a norm makes of a value: gain * x + shift.
+
+    Args:
+        scale: of what the norm gives.
+
+    Returns:
+        Mean, inverse deviation, gain, shift, each (C,).
+    """
+    weight, bias = norm.weight.detach().numpy(), norm.bias.detach().numpy()
+    mean, variance = np.empty((2, len(weight)), np.float32)
+    kernels.moments(flat_x, relu_before, mean, variance)
+    _track(norm, mean, variance, flat_x.size // len(weight))
+    inverse = 1 / np.sqrt(variance + np.float32(norm.eps))
+    gain = weight * inverse * scale
+    shift = bias * scale - mean * gain
+    return mean, inverse, gain, shift
+
+
+def slopes_of(
+    mean: Floats, inverse: Floats, gain: Floats, grad_sum: Floats, product_sum: Floats, size: int
+) -> tuple[Floats, Floats]:
+    """The gradient of x is gain * g + slope * x + shift: slope and shift, each (C,).
+
+    Args:
+        grad_sum, product_sum: for each channel the sums of g and of g * (x - mean).
+        size: number of values of x.
+    """
+    count = np.float32(size // len(mean))
+    slope = -gain * inverse * inverse * product_sum / count
+    shift = -gain * grad_sum / count - slope * mean
+    return slope, shift
 
 
 def _track(norm: nn.BatchNorm2d, mean: Any, variance: Any, count: int) -> None:

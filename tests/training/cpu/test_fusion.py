@@ -9,6 +9,7 @@ from torch import nn
 
 from nas.training.cpu import fuse
 from nas.training.cpu.max_pool import MaxPool2x2
+from nas.training.cpu.pooled_stage import PooledStage
 from nas.training.cpu.stage import Stage
 
 CHANNELS = 6
@@ -38,6 +39,8 @@ def described(network):
                 "dropout" if module.threshold else "",
             ]
             words.append("+".join(part for part in parts if part))
+        elif isinstance(module, PooledStage):
+            words.append("norm+relu+pool" if module.has_relu else "norm+pool")
         else:
             words.append(type(module).__name__)
     return words
@@ -59,7 +62,11 @@ def described(network):
         ([nn.ReLU(), nn.ReLU()], ["relu", "relu"]),
         ([conv(), nn.ReLU(), conv()], ["Conv2d", "relu", "Conv2d"]),
         ([nn.Linear(2, 2), nn.Dropout(0.1)], ["Linear", "dropout"]),
-        ([norm(), nn.MaxPool2d(2), nn.ReLU()], ["norm", "MaxPool2x2", "relu"]),
+        ([conv(), norm(), nn.ReLU(), nn.MaxPool2d(2)], ["Conv2d", "norm+relu+pool"]),
+        ([norm(), nn.MaxPool2d(2), nn.ReLU()], ["norm+pool", "relu"]),
+        ([nn.ReLU(), norm(), nn.MaxPool2d(2)], ["relu+norm", "MaxPool2x2"]),
+        ([norm(), nn.ReLU(), nn.MaxPool2d(3)], ["norm+relu", "MaxPool2d"]),
+        ([nn.ReLU(), nn.MaxPool2d(2)], ["relu", "MaxPool2x2"]),
         ([nn.MaxPool2d(3)], ["MaxPool2d"]),
         ([Unknown(), nn.GELU(), nn.AvgPool2d(2)], ["Unknown", "GELU", "AvgPool2d"]),
         ([nn.BatchNorm1d(2), nn.Dropout2d(0.1)], ["BatchNorm1d", "Dropout2d"]),

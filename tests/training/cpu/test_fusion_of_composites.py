@@ -26,6 +26,7 @@ from nas.candidates.layers.modules import Tied as TiedModule
 from nas.training.cpu import fuse
 from nas.training.cpu.fusion import FusedTied
 from nas.training.cpu.max_pool import MaxPool2x2
+from nas.training.cpu.pooled_stage import PooledStage
 from nas.training.cpu.stage import Stage
 
 STEM = [Conv(5), BatchNorm(), ReLU()]
@@ -150,7 +151,7 @@ def test_no_plain_norm_relu_or_pooling_is_left_anywhere():
         left = [
             type(module)
             for parent in fused.modules()
-            if not isinstance(parent, Stage)
+            if not isinstance(parent, Stage | PooledStage)
             for module in parent.children()
             if isinstance(module, nn.BatchNorm2d | nn.ReLU | nn.Dropout | nn.MaxPool2d | TiedModule)
         ]

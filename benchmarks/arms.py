@@ -22,6 +22,9 @@ from nas.metrics import epoch_flops
 from nas.spaces.task import Task
 from nas.training import TrainResult, engine, step, train
 from nas.training.augmentation import augment
+from nas.training.cpu import fusion
+from nas.training.cpu.max_pool import MaxPool2x2
+from nas.training.cpu.stage import Stage
 from nas.training.device import PRECISIONS, default_workers
 from nas.training.messages import Failed, Job
 from nas.training.peak import convolution_speed
@@ -117,6 +120,14 @@ def leave_out(arm: str) -> None:
     techniques = arm.removeprefix("without ").split(" and ")
     if "fused-passes" in techniques or "channels-last" in techniques:
         engine.fuse = lambda model, seed: model
+    if "pooled-stage" in techniques:
+
+        def in_two_steps(norm, has_relu):  # type: ignore[no-untyped-def]
+            return torch.nn.Sequential(
+                Stage(norm, False, has_relu, 0.0, random.Random(0)), MaxPool2x2()
+            )
+
+        fusion.PooledStage = in_two_steps  # type: ignore[assignment, misc]
     if "channels-last" in techniques:
         engine.MEMORY_FORMAT = step.MEMORY_FORMAT = torch.contiguous_format
     if "fused-optimizer" in techniques:

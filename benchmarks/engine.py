@@ -46,6 +46,7 @@ ABLATIONS = (
     "bf16",
     "channels-last",
     "fused-passes",
+    "pooled-stage",  # norm, ReLU and pooling in two steps
     "fused-optimizer",
     "allocator",
     "fused-passes and allocator",  # as for layers that cannot be fused

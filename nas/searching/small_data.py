@@ -39,5 +39,6 @@ def small_data_notes(data: Dataset, config: SearchConfig, *, is_begun: bool = Fa
             f"{count(config.epochs, 'epoch')} of {count(num_train, 'image')} are only "
             f"{count(config.epochs * steps, 'step')} of {batch_size} images: small data needs "
             f"more, such as {option('epochs', enough)} with another {option('study')}"
+            + (f" ({option('timeout')} may end before them)" if config.timeout else "")
         )
     return notes

@@ -41,6 +41,8 @@ def test_few_steps_are_told_with_epochs_that_suffice(tiny_data):
         "19 epochs of 1,369 images are only 399 steps of 64 images: small data needs more, such "
         "as --epochs 50 with another --study"
     )
+    (limited,) = notes(tiny_data, 1_369, 500, timeout="5m")
+    assert limited == f"{line} (--timeout may end before them)"
     assert notes(tiny_data, 1_369, 500, epochs=50) == []
     assert "1 epoch of 40 images are only 1 step of 40" in notes(tiny_data, 40, 500, epochs=1)[0]
 

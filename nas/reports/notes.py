@@ -10,9 +10,15 @@ from collections.abc import Iterable, Sequence
 
 import optuna
 
+from nas.certification.records import Protocol
 from nas.errors import command, named_for_shell, sanitize
 from nas.metrics import EpochMetrics, percent
-from nas.reports.certificates import certificate_tables, decided_trial, winner_of
+from nas.reports.certificates import (
+    certificate_tables,
+    decided_trial,
+    measured_runs,
+    winner_of,
+)
 from nas.reports.layer_names import full_name
 from nas.reports.lines import duration_text
 from nas.reports.report import accuracy_of
@@ -203,7 +209,7 @@ def _next(study: optuna.Study, winner: TrialRecord | None, counted: TrialCounts)
     name = study.study_name
     if winner is None or counted.num_running:
         lines = [command("show", study=name)]
-    elif decided_trial(study) is None:
+    elif decided_trial(study) is None and not measured_runs(study, Protocol.HONEST, winner.number):
         lines = [command("certify", study=name), command("report", study=name)]
     else:
         lines = [command("export", study=name), command("report", study=name)]

@@ -7,11 +7,13 @@ from dataclasses import replace
 import optuna
 import pytest
 
+from nas.certification.records import Protocol, record_run
 from nas.reports.notes import _MEANINGS, MOST_EPOCHS, plain, study_note, table, trial_note
 from nas.storage.ranking import best_trials
 from nas.storage.reasons import Reason
 from nas.storage.studies import open_or_create_study
 from nas.storage.trials import PROMOTED_FROM, record_reason, record_rejection
+from tests.certification.test_records import make_run
 from tests.reports.studies import make_study
 from tests.storage.test_studies import DATA, FACTS
 
@@ -48,6 +50,16 @@ def test_note_of_an_empty_study_says_that_there_is_no_network():
     assert "| 0 |" in note
     assert "The best" not in note
     assert "```sh\nnas show --study 'a`b c'\n```" in note
+
+
+def test_network_that_is_certified_alone_is_exported_next():
+    study = make_study(3, data=replace(DATA, num_valid=2))
+    assert "nas certify --study s" in study_note(study)
+    best = best_trials(study)[0].number
+    record_run(study, make_run(Protocol.HONEST, trial=best, is_right=(True, False)))
+    note = study_note(study)
+    assert "nas export --study s" in note
+    assert "nas certify" not in note
 
 
 def test_accuracies_have_the_digits_that_their_images_can_tell():

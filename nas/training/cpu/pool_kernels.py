@@ -184,20 +184,20 @@ def norm_and_pool_backward(
     x_grad: Values,
     gain: Floats,
     slope: Floats,
-    shift: Floats,
+    rest: Floats,
     num_images: int,
     height: int,
     width: int,
 ) -> None:
-    """x_grad = gain * g + slope * x + shift; g is the gradient of a chosen corner, else 0.
+    """x_grad = gain * g + slope * x + rest; g is the gradient of a chosen corner, else 0.
 
     Args:
-        gain, slope, shift: (C,).
+        gain, slope, rest: (C,).
     """
     c = gain.size
     length = width // 2 * c
     gains = _repeated(gain, 2 * length)
-    slopes, shifts = _repeated(slope, width * c), _repeated(shift, width * c)
+    slopes, rests = _repeated(slope, width * c), _repeated(rest, width * c)
     zero = np.float32(0)
     grads = np.empty(2 * length, y_grad.dtype)
     is_here = np.empty(2 * length, y_grad.dtype)
@@ -208,16 +208,16 @@ def norm_and_pool_backward(
         above, below = x_grad[upper : upper + 2 * length], x_grad[lower : lower + 2 * length]
         for i in range(2 * length):
             grad = gains[i] * load(grads, i)
-            value = (grad if is_here[i] == 0 else zero) + slopes[i] * load(x_above, i) + shifts[i]
+            value = (grad if is_here[i] == 0 else zero) + slopes[i] * load(x_above, i) + rests[i]
             store(above, i, value)
-            value = (grad if is_here[i] == 2 else zero) + slopes[i] * load(x_below, i) + shifts[i]
+            value = (grad if is_here[i] == 2 else zero) + slopes[i] * load(x_below, i) + rests[i]
             store(below, i, value)
     # A row and a column left over are part of the norm's statistics.
     for line in range(num_images * height):
         first = 0 if height % 2 and line % height == height - 1 else 2 * length
         for i in range(first, width * c):
             at = line * width * c + i
-            value = slopes[i] * load(x, at) + shifts[i]
+            value = slopes[i] * load(x, at) + rests[i]
             store(x_grad, at, value)
 
 

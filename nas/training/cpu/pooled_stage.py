@@ -67,10 +67,10 @@ class _PooledStageFunction(torch.autograd.Function):
             flat(winners), ctx.corners, flat_grad, ctx.mean, width // 2 * c, grad_sum, product_sum
         )
         sums = grad_sum, product_sum
-        slope, shift = slopes_of(ctx.mean, ctx.inverse, ctx.gain, *sums, x.numel())
+        slope, rest = slopes_of(ctx.mean, ctx.inverse, ctx.gain, *sums, x.numel())
         x_grad = torch.empty_like(x)
         kernels.norm_and_pool_backward(
-            flat(x), ctx.corners, flat_grad, flat(x_grad), ctx.gain, slope, shift, n, height, width
+            flat(x), ctx.corners, flat_grad, flat(x_grad), ctx.gain, slope, rest, n, height, width
         )
         weight_grad = torch.from_numpy(product_sum * ctx.inverse)
         return x_grad, weight_grad, torch.from_numpy(grad_sum), None

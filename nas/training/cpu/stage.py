@@ -72,7 +72,7 @@ class _StageFunction(torch.autograd.Function):
             mean, inverse, gain, shift = normed(
                 stage.norm, flat_x, stage.relu_before, np.float32(stage.scale)
             )
-            ctx.mean, ctx.inverse, ctx.gain = mean, inverse, gain
+            ctx.mean, ctx.inverse = mean, inverse
         kernels.apply(
             flat_x,
             flat(y),
@@ -83,8 +83,8 @@ class _StageFunction(torch.autograd.Function):
             np.uint32(stage.threshold),
             (np.uint32(seeds[0]), np.uint32(seeds[1])),
         )
-        ctx.stage = stage
-        ctx.save_for_backward(x, y)
+        ctx.stage, ctx.gain, ctx.shift = stage, gain, shift
+        ctx.save_for_backward(x, y if stage.threshold else x)
         return y
 
     @staticmethod
@@ -95,17 +95,17 @@ class _StageFunction(torch.autograd.Function):
         stage: Stage = ctx.stage
         x_grad = torch.empty_like(x)
         arrays = flat(x), flat(y), flat(dense(y_grad))
-        relus = stage.relu_before, stage.relu_after
+        gain, shift = ctx.gain, ctx.shift
+        flags = stage.relu_before, stage.relu_after, stage.threshold > 0
         if stage.norm is None:
-            gain = np.full(PERIOD, stage.scale, np.float32)
-            slope = shift = np.zeros(PERIOD, np.float32)
-            kernels.apply_backward(*arrays, flat(x_grad), gain, slope, shift, *relus)
+            zeros = np.zeros(PERIOD, np.float32)
+            kernels.apply_backward(*arrays, flat(x_grad), gain, shift, zeros, zeros, *flags)
             return x_grad, None, None, None, None
-        mean, inverse, gain = ctx.mean, ctx.inverse, ctx.gain
+        mean, inverse = ctx.mean, ctx.inverse
         grad_sum, product_sum = np.empty((2, len(mean)), np.float32)
-        kernels.gradient_sums(*arrays, mean, *relus, grad_sum, product_sum)
-        slope, shift = slopes_of(mean, inverse, gain, grad_sum, product_sum, x.numel())
-        kernels.apply_backward(*arrays, flat(x_grad), gain, slope, shift, *relus)
+        kernels.gradient_sums(*arrays, gain, shift, mean, *flags, grad_sum, product_sum)
+        slope, rest = slopes_of(mean, inverse, gain, grad_sum, product_sum, x.numel())
+        kernels.apply_backward(*arrays, flat(x_grad), gain, shift, slope, rest, *flags)
         scale = np.float32(stage.scale)
         weight_grad = torch.from_numpy(product_sum * inverse * scale)
         return x_grad, weight_grad, torch.from_numpy(grad_sum * scale), None, None
@@ -135,7 +135,7 @@ def normed(
 def slopes_of(
     mean: Floats, inverse: Floats, gain: Floats, grad_sum: Floats, product_sum: Floats, size: int
 ) -> tuple[Floats, Floats]:
-    """The gradient of x is gain * g + slope * x + shift: slope and shift, each (C,).
+    """The gradient of x is gain * g + slope * x + rest: slope and rest, each (C,).
 
     Args:
         grad_sum, product_sum: for each channel the sums of g and of g * (x - mean).
@@ -143,8 +143,8 @@ def slopes_of(
     """
     count = np.float32(size // len(mean))
     slope = -gain * inverse * inverse * product_sum / count
-    shift = -gain * grad_sum / count - slope * mean
-    return slope, shift
+    rest = -gain * grad_sum / count - slope * mean
+    return slope, rest
 
 
 def _track(norm: nn.BatchNorm2d, mean: Any, variance: Any, count: int) -> None:

@@ -107,19 +107,26 @@ def gradient_sums(
     x: Values,
     y: Values,
     y_grad: Values,
+    gain: Floats,
+    shift: Floats,
     mean: Floats,
     relu_before: bool,
     relu_after: bool,
+    has_dropout: bool,
     grad_sum: Floats,
     product_sum: Floats,
 ) -> None:
     """For each channel the sums of g and of g * (relu(x) - mean), into (C,) arrays.
 
     g is `y_grad` where `apply` passed the value on, and 0 where ReLU or dropout stopped it.
+
+    Args:
+        y: read with dropout only; without, computing a value again is faster than reading it.
+        gain, shift: as of `apply`.
     """
     num_channels = mean.size
     tile = LANES * num_channels
-    means = _tiled(mean, tile)
+    means, gains, shifts = _tiled(mean, tile), _tiled(gain, tile), _tiled(shift, tile)
     zero = np.float32(0)
     floor = zero if relu_before else np.float32(-np.inf)
     sums, products = np.empty(tile, np.float32), np.empty(tile, np.float32)
@@ -131,11 +138,13 @@ def gradient_sums(
             end = min(start + tile, chunk_end)
             x_row, y_row, grad_row = x[start:end], y[start:end], y_grad[start:end]
             for i in range(end - start):
-                value, out = load(x_row, i), load(y_row, i)
-                is_stopped = (bits(out) == SIGN) | (relu_after & (out <= zero))
+                value = load(x_row, i)
+                value = floor if value < floor else value
+                out = load(y_row, i) if has_dropout else value * gains[i] + shifts[i]
+                is_stopped = (has_dropout & (bits(out) == SIGN)) | (relu_after & (out <= zero))
                 grad = zero if is_stopped else load(grad_row, i)
                 sums[i] += grad
-                products[i] += grad * ((floor if value < floor else value) - means[i])
+                products[i] += grad * (value - means[i])
         _add_tiled(sums, sum_total)
         _add_tiled(products, product_total)
     for c in range(num_channels):
@@ -149,30 +158,38 @@ def apply_backward(
     y_grad: Values,
     x_grad: Values,
     gain: Floats,
-    slope: Floats,
     shift: Floats,
+    slope: Floats,
+    rest: Floats,
     relu_before: bool,
     relu_after: bool,
+    has_dropout: bool,
 ) -> None:
-    """x_grad = (gain * g + slope * relu(x) + shift), 0 where a ReLU before stopped x.
+    """x_grad = (gain * g + slope * relu(x) + rest), 0 where a ReLU before stopped x.
 
     Args:
-        gain, slope, shift: (C,).
+        y: read with dropout only.
+        gain, shift: as of `apply`.
+        slope, rest: (C,).
     """
     tile = LANES * gain.size
-    gains, slopes, shifts = _tiled(gain, tile), _tiled(slope, tile), _tiled(shift, tile)
+    gains, shifts = _tiled(gain, tile), _tiled(shift, tile)
+    slopes, rests = _tiled(slope, tile), _tiled(rest, tile)
     zero = np.float32(0)
+    floor = zero if relu_before else np.float32(-np.inf)
     for start in range(0, x.size, tile):
         end = min(start + tile, x.size)
         x_row, y_row = x[start:end], y[start:end]
         y_grad_row, x_grad_row = y_grad[start:end], x_grad[start:end]
         for i in range(end - start):
-            value, out = load(x_row, i), load(y_row, i)
-            is_stopped = (bits(out) == SIGN) | (relu_after & (out <= zero))
+            value = load(x_row, i)
+            value = floor if value < floor else value
+            out = load(y_row, i) if has_dropout else value * gains[i] + shifts[i]
+            is_stopped = (has_dropout & (bits(out) == SIGN)) | (relu_after & (out <= zero))
             grad = zero if is_stopped else load(y_grad_row, i)
-            # Where a ReLU before stopped the value, the slope does not matter either.
-            grad = gains[i] * grad + slopes[i] * value + shifts[i]
-            store(x_grad_row, i, zero if relu_before & (value <= zero) else grad)
+            grad = gains[i] * grad + slopes[i] * value + rests[i]
+            grad = zero if relu_before & (value <= zero) else grad
+            store(x_grad_row, i, grad)
 
 
 # Between channels and rows of LANES pixels

@@ -64,7 +64,7 @@ class FusedTied(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for stage in self.stages:
-            x = x + stage(self.conv(x))
+            x = stage(self.conv(x), x)
         return x
 
 

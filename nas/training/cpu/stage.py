@@ -20,6 +20,8 @@ PERIOD = 32  # without batch norm all channels are alike, and their number does 
 class Stage(nn.Module):
     """dropout(relu(norm(relu(x)))) while training, each of the four where asked for.
 
+    Called with a `base` of the shape of x, it adds the base to that.
+
     Args:
         norm: its weight, bias and running statistics are used and updated.
         p: probability that a value is dropped.
@@ -42,12 +44,15 @@ class Stage(nn.Module):
         self.threshold = round(p * 2**32)
         self._rng = rng
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, base: Tensor | None = None) -> Tensor:
+        if base is not None and (self.threshold or base.dtype != x.dtype):
+            added: Tensor = base + self(x)
+            return added
         seeds = (self._rng.getrandbits(32), self._rng.getrandbits(32)) if self.threshold else (0, 0)
         weight = bias = None
         if self.norm is not None:
             weight, bias = self.norm.weight, self.norm.bias
-        y: Tensor = _StageFunction.apply(x, weight, bias, self, seeds)
+        y: Tensor = _StageFunction.apply(x, base, weight, bias, self, seeds)
         return y
 
 
@@ -58,6 +63,7 @@ class _StageFunction(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
+        base: Tensor | None,
         weight: Tensor | None,
         bias: Tensor | None,
         stage: Stage,
@@ -76,14 +82,16 @@ class _StageFunction(torch.autograd.Function):
         kernels.apply(
             flat_x,
             flat(y),
+            flat_x if base is None else flat(dense(base)),
             gain,
             shift,
             stage.relu_before,
             stage.relu_after,
+            base is not None,
             np.uint32(stage.threshold),
             (np.uint32(seeds[0]), np.uint32(seeds[1])),
         )
-        ctx.stage, ctx.gain, ctx.shift = stage, gain, shift
+        ctx.stage, ctx.gain, ctx.shift, ctx.has_base = stage, gain, shift, base is not None
         ctx.save_for_backward(x, y if stage.threshold else x)
         return y
 
@@ -95,12 +103,12 @@ class _StageFunction(torch.autograd.Function):
         stage: Stage = ctx.stage
         x_grad = torch.empty_like(x)
         arrays = flat(x), flat(y), flat(dense(y_grad))
-        gain, shift = ctx.gain, ctx.shift
+        gain, shift, base_grad = ctx.gain, ctx.shift, y_grad if ctx.has_base else None
         flags = stage.relu_before, stage.relu_after, stage.threshold > 0
         if stage.norm is None:
             zeros = np.zeros(PERIOD, np.float32)
             kernels.apply_backward(*arrays, flat(x_grad), gain, shift, zeros, zeros, *flags)
-            return x_grad, None, None, None, None
+            return x_grad, base_grad, None, None, None, None
         mean, inverse = ctx.mean, ctx.inverse
         grad_sum, product_sum = np.empty((2, len(mean)), np.float32)
         kernels.gradient_sums(*arrays, gain, shift, mean, *flags, grad_sum, product_sum)
@@ -108,7 +116,8 @@ class _StageFunction(torch.autograd.Function):
         kernels.apply_backward(*arrays, flat(x_grad), gain, shift, slope, rest, *flags)
         scale = np.float32(stage.scale)
         weight_grad = torch.from_numpy(product_sum * inverse * scale)
-        return x_grad, weight_grad, torch.from_numpy(grad_sum * scale), None, None
+        bias_grad = torch.from_numpy(grad_sum * scale)
+        return x_grad, base_grad, weight_grad, bias_grad, None, None
 
 
 def normed(

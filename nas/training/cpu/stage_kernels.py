@@ -27,16 +27,19 @@ SIGN = np.uint32(0x80000000)
 def apply(
     x: Values,
     y: Values,
+    base: Values,
     gain: Floats,
     shift: Floats,
     relu_before: bool,
     relu_after: bool,
+    has_base: bool,
     threshold: int,
     seeds: tuple[int, int],
 ) -> None:
     """y = dropout(relu(gain * relu(x) + shift)), each of the three where asked for.
 
     Args:
+        base: with `has_base` added to y, where there is no dropout.
         gain, shift: (C,); dropout's 1/(1-p) is part of them.
         threshold: p * 2**32, uint32; 0 is no dropout. Every value has its own random number, a hash
             of its place and the two seeds (uint32). A dropped value becomes -0.0, which no other
@@ -50,6 +53,7 @@ def apply(
     for start in range(0, x.size, tile):
         length = min(tile, x.size - start)
         x_row, y_row = x[start : start + length], y[start : start + length]
+        base_row = base[start : start + length]
         if threshold > 0:
             for i in range(length):
                 value = load(x_row, i)
@@ -65,7 +69,9 @@ def apply(
             for i in range(length):
                 value = load(x_row, i)
                 value = (floor if value < floor else value) * gains[i] + shifts[i]
-                store(y_row, i, (floor_after if value < floor_after else value) + zero)
+                value = (floor_after if value < floor_after else value) + zero
+                value = value + load(base_row, i) if has_base else value
+                store(y_row, i, value)
 
 
 @compiled

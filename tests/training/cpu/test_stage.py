@@ -268,3 +268,28 @@ def test_values_that_are_not_finite_make_no_warnings(kind, recwarn):
         step(stage, x, torch.ones_like(x), norm)
     assert not norm.running_var.isfinite().all()
     assert [str(warning.message) for warning in recwarn] == []
+
+
+@for_each_type
+@for_each_kind
+def test_base_is_added_and_gets_the_gradient_as_it_is(kind, dtype):
+    x, base = images((3, 5, 6, 7), dtype), images((3, 5, 6, 7), dtype, seed=1).requires_grad_()
+    norms = [make_norm(5) if kind.norm else None for _ in range(2)]
+    y_grad = gradient_for(x)
+    alone = step(make_stage(kind, norms[0]), x, y_grad, norms[0])
+    stage = make_stage(kind, norms[1])
+    together = step(lambda x: stage(x, base), x, y_grad, norms[1])
+    expected = alone.pop("y") + base.detach()
+    rounding = 2**-7 if dtype == BFLOAT16 else 0.0  # the sum is rounded once, not twice
+    torch.testing.assert_close(together.pop("y"), expected, rtol=rounding, atol=rounding)
+    assert all(torch.equal(together[name], alone[name]) for name in alone)
+    assert torch.equal(base.grad, y_grad)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_base_of_another_type_or_with_dropout_is_added_as_torch_adds(p):
+    x, base = images((2, 3, 4, 4), BFLOAT16), images((2, 3, 4, 4), FLOAT32, seed=1)
+    for values in (base, base.to(BFLOAT16)):
+        added = make_stage(Kind(relu_after=True), p=p)(x, values)
+        assert torch.equal(added, values + make_stage(Kind(relu_after=True), p=p)(x))
+        assert added.dtype == values.dtype

@@ -68,17 +68,36 @@ def separable(first: int, second: int | None = None) -> Architecture:
     return network(*conv(first), run, *POOL, *between, run, GlobalAvgPool())
 
 
-def separable_learned(width: int, times: tuple[int, ...]) -> Architecture:
-    """A stem, tied separable convolutions before each pooling, 3x3 places weighed as learned.
+def separable_learned(width: int, times: tuple[int, ...], num_last_pools: int = 2) -> Architecture:
+    """A stem, tied separable convolutions before each pooling, places weighed as learned.
 
     Args:
         times: passes at 28x28, if there is more than one number, and at 14x14.
+        num_last_pools: behind these; two leave 3x3 places, one 7x7.
     """
     runs: list[Layer] = []
     for number, passes in enumerate(times):
         runs += [*(POOL if number else []), Tied(passes, separable=True)]
     before = POOL if len(times) == 1 else []
-    return network(*conv(width), *before, *runs, *POOL, *POOL, LearnedPool())
+    return network(*conv(width), *before, *runs, *(num_last_pools * POOL), LearnedPool())
+
+
+def two_stages(
+    first: int,
+    second: int,
+    times: tuple[int, int] = (2, 3),
+    separable: bool = True,
+    num_last_pools: int = 2,
+) -> Architecture:
+    """A stem, tied convolutions, pooling, a 1x1 convolution that widens, tied separable ones,
+    places weighed as learned.
+
+    Args:
+        separable: the first tied convolutions, too.
+    """
+    stem = [*conv(first), Tied(times[0], separable=separable), *POOL]
+    body = [*conv(second, 1), Tied(times[1], separable=True), *(num_last_pools * POOL)]
+    return network(*stem, *body, LearnedPool())
 
 
 SMALL = Recipe(batch_size=64, augmentation=0.5)
@@ -100,6 +119,16 @@ ARMS: dict[int, dict[str, Candidate]] = {
         "augmentation 1.0": Candidate(tied(10, 11, 12), replace(FIVE, augmentation=1.0)),
         "adamw": Candidate(tied(10, 11, 12), replace(FIVE, optimizer="adamw", learning_rate=0.01)),
         "weight decay 1e-4": Candidate(tied(10, 11, 12), replace(FIVE, weight_decay=1e-4)),
+    },
+    3_000: {
+        "base": Candidate(tied(6, 9, 9, late=True), SMALL),
+        "separable, pooled first": Candidate(separable_learned(36, (3,)), SMALL),
+        "separable in two stages": Candidate(two_stages(14, 28), SMALL),
+        "3x3, then separable": Candidate(two_stages(8, 30, (3, 3), separable=False), SMALL),
+        "separable, pooled first, 7x7 places": Candidate(separable_learned(24, (4,), 1), SMALL),
+        "separable in two stages, 7x7 places": Candidate(
+            two_stages(12, 22, num_last_pools=1), SMALL
+        ),
     },
     1_000: {
         "base": Candidate(tied(3, 5, 5, late=True), SMALL),

@@ -114,6 +114,7 @@ def test_space_may_be_a_function(storage, trained_here):
     assert "A space of one parameter" in space_source(study.optuna_study)
     with pytest.raises(nas.NasError, match="the space of a function in Python: give that one"):
         study.save_space()
+    assert repetition(study.optuna_study) is None
 
 
 SPACE_FILE = """# coding: latin-1

@@ -13,8 +13,9 @@ from nas.errors import SpaceError, command, named_for_shell
 from nas.searching.config import SearchConfig
 from nas.spaces.loader import proposes_as
 from nas.spaces.places import DEFAULT, list_spaces, shipped_default
+from nas.spaces.text import is_of_a_function
 from nas.storage.counts import count_trained, count_trials
-from nas.storage.studies import DataFacts, StudyFacts, study_data, study_facts
+from nas.storage.studies import DataFacts, StudyFacts, space_source, study_data, study_facts
 from nas.storage.trials import stored
 
 
@@ -27,14 +28,14 @@ def repetition(study: optuna.Study) -> str | None:
         repetition(nas.load_study("mnist-20k").optuna_study)
 
     Returns:
-        The line for a shell; None where the images were given in Python, which alone has them.
+        The line for a shell; None where images or space were given in Python, which alone has them.
 
     Raises:
         StudyError: another program made the study.
     """
     data, facts = study_data(study), study_facts(study)
     assert facts is not None  # or study_data had refused
-    if is_in_memory(data.source):
+    if is_in_memory(data.source) or is_of_a_function(space_source(study) or ""):
         return None
     options: dict[str, object] = {} if facts.limits.is_flash_alone else {"budget": facts.budget}
     options["dataset"] = _portable(data.source)

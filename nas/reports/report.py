@@ -294,7 +294,7 @@ def _reproduce(
     page.heading("How to reproduce it")
     line = repetition(study)
     if line is None:
-        page.paragraph("In Python, which alone has the images.")
+        page.paragraph("In Python, where its images or its space were made.")
     else:
         page.command(line)
         page.paragraph(_where(study, line))

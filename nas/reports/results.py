@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import io
-import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +13,7 @@ from nas.errors import NasError, StudyError
 from nas.metrics import EpochMetrics, percent
 from nas.reports.output import check_output, write_output
 from nas.searching.events import SearchEnded
+from nas.spaces.text import encoded, is_of_a_function
 from nas.storage.database import open_storage, storage_errors
 from nas.storage.ranking import best_trials, find_trial
 from nas.storage.studies import (
@@ -101,14 +99,13 @@ class StudyResult:
             source, facts = space_source(self.optuna_study), study_facts(self.optuna_study)
         if source is None or facts is None:
             raise StudyError(f"study {self.name!r} was not made by nas: it holds no space")
-        if len(ast.parse(source).body) < 2:  # a file has imports beside its function
+        if is_of_a_function(source):
             raise StudyError(
                 f"study {self.name!r} searched the space of a function in Python: give that one"
             )
         path = Path(out or f"{facts.space}.py")
         check_output(path, (".py",), force)
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(source.encode()).readline)
-        write_output(path, source.encode(encoding))
+        write_output(path, encoded(source))
         return path
 
     def leaderboard(self, top: int | None = 10) -> list[dict[str, Any]]:

@@ -109,7 +109,9 @@ class Tied(Layer):
             raise InvalidCandidateError(
                 f"tied: separable must be True or False, was {self.separable!r}"
             )
-        self.convolutions(1)  # checks the kernel size
+        check_whole(self, "kernel_size")
+        if self.kernel_size % 2 == 0:
+            raise InvalidCandidateError(f"tied: kernel_size must be odd, was {self.kernel_size}")
 
     def convolutions(self, channels: int) -> tuple[Layer, ...]:
         """What is used several times: one convolution, or two where they are separable."""

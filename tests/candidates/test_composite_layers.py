@@ -375,9 +375,7 @@ def test_tied_that_is_neither_separable_nor_not_is_refused(separable):
 @pytest.mark.parametrize("kernel_size", [0, 2, 4, 1.5, True, "3", None], ids=repr)
 def test_kernel_size_that_keeps_no_size_is_refused(kernel_size):
     for kind in (lambda: Tied(2, kernel_size), lambda: DepthwiseConv(kernel_size)):
-        with pytest.raises(
-            InvalidCandidateError, match="^(tied: kernel_size must|depthwise-conv: )"
-        ):
+        with pytest.raises(InvalidCandidateError, match=r"^(tied|depthwise-conv): .*kernel_size"):
             kind()
 
 

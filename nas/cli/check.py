@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import nas
 from nas.cli.command import verb
 from nas.cli.options import search_options, whole
+from nas.cli.say import say, say_first
 from nas.searching.config import SearchConfig
 
 if TYPE_CHECKING:  # it loads torch
     from nas.searching.estimate import CheckResult
-from nas.cli.say import say, say_first
 
 
 @verb(

@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import optuna
 from optuna.storages import BaseStorage
@@ -27,9 +27,6 @@ from nas.storage.database import open_storage, storage_errors
 from nas.storage.ranking import best_trial, best_trials, no_network
 from nas.storage.studies import largest_share_of, num_valid_of, study_facts, study_names
 from nas.storage.trials import TrialRecord
-
-if TYPE_CHECKING:  # they load torch, which a leaderboard needs not wait for
-    pass
 
 _LEAST_OF_CERTIFICATES = (
     "errors in common", "loss", "(accuracy)", "(last epoch)", "(best epoch)", "parameters",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import optuna
 from rich.console import Group, RenderableType
 
+from nas.candidates.architecture import Architecture
 from nas.candidates.budget import to_bytes
 from nas.candidates.device import device_bytes, names_bytes
 from nas.certification.records import Protocol
@@ -19,9 +19,6 @@ from nas.reports.layer_names import inner_names, layer_name
 from nas.reports.lines import beside
 from nas.storage.studies import StudyFacts, largest_share_of, num_valid_of, study_data, study_facts
 from nas.storage.trials import TrialRecord
-
-if TYPE_CHECKING:  # it loads torch
-    from nas.candidates.architecture import Architecture
 
 _BAR_WIDTH = 30
 

@@ -22,15 +22,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from nas.candidates.candidate import Candidate
 from nas.candidates.numbers import unboxed
 from nas.errors import InvalidCandidateError, SpaceError, one_line, option
 from nas.spaces.places import default_paths, find, shipped_default
-
-if TYPE_CHECKING:  # they load torch
-    from nas.candidates.candidate import Candidate
-    from nas.spaces.task import Task
+from nas.spaces.task import Task
 
 Suggest: TypeAlias = "Callable[[Any, Task], Candidate]"
 

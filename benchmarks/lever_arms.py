@@ -105,6 +105,23 @@ FIVE = Recipe(batch_size=64, augmentation=0.7)
 SMALL_ADAMW = replace(SMALL, optimizer="adamw", learning_rate=0.01, weight_decay=1e-2)
 
 ARMS: dict[int, dict[str, Candidate]] = {
+    20_000: {
+        "base": Candidate(tied(18, 25, 24, late=True), FIVE),
+        "averaged weights": Candidate(tied(18, 25, 24, late=True), FIVE),  # the same trainings
+        "pooled first": Candidate(tied(18, 25, 24), FIVE),
+        "mean in place of learned pooling": Candidate(
+            tied(18, 24, 28, learned=False, late=True), FIVE
+        ),
+        "separable, pooled first": Candidate(separable_learned(120, (3,)), FIVE),
+        "3x3, then separable": Candidate(two_stages(20, 96, (3, 3), separable=False), FIVE),
+        "augmentation 1.0": Candidate(tied(18, 25, 24, late=True), replace(FIVE, augmentation=1.0)),
+        "adamw": Candidate(
+            tied(18, 25, 24, late=True), replace(FIVE, optimizer="adamw", learning_rate=0.01)
+        ),
+        "weight decay 1e-4": Candidate(
+            tied(18, 25, 24, late=True), replace(FIVE, weight_decay=1e-4)
+        ),
+    },
     5_000: {
         "base": Candidate(tied(10, 11, 12), FIVE),
         "averaged weights": Candidate(tied(10, 11, 12), FIVE),  # the same trainings

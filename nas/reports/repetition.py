@@ -12,7 +12,7 @@ from nas.data import NAMES, is_in_memory
 from nas.errors import SpaceError, command, named_for_shell
 from nas.searching.config import SearchConfig
 from nas.spaces.loader import proposes_as
-from nas.spaces.places import DEFAULT, list_spaces, shipped_default
+from nas.spaces.places import list_spaces
 from nas.spaces.text import is_of_a_function
 from nas.storage.counts import count_trained, count_trials
 from nas.storage.studies import DataFacts, StudyFacts, space_source, study_data, study_facts
@@ -39,10 +39,8 @@ def repetition(study: optuna.Study) -> str | None:
         return None
     options: dict[str, object] = {} if facts.limits.is_flash_alone else {"budget": facts.budget}
     options["dataset"] = _portable(data.source)
-    if not _is_at_hand(facts, data):
-        options["space"] = f"./{facts.space}.py"
-    elif facts.space != DEFAULT:
-        options["space"] = facts.space
+    # The default, too: it may be another where the line is pasted.
+    options["space"] = facts.space if _is_at_hand(facts, data) else f"./{facts.space}.py"
     has_test = data.test_source is not None and not is_in_memory(data.test_source)
     for name, value, default in (
         ("test", _portable(data.test_source or "") if has_test else None, None),
@@ -71,8 +69,7 @@ def repetition(study: optuna.Study) -> str | None:
 
 def _is_at_hand(facts: StudyFacts, data: DataFacts) -> bool:
     """Whether the name of the space finds it as it was searched: with `nas` it may have changed."""
-    paths = {entry.name: entry.path for entry in list_spaces()}
-    path = shipped_default() if facts.space == DEFAULT else paths.get(facts.space)
+    path = next((entry.path for entry in list_spaces() if entry.name == facts.space), None)
     with contextlib.suppress(SpaceError):
         return path is not None and proposes_as(path, facts.space_sha256, data.input_shape)
     return False

@@ -46,8 +46,8 @@ def test_command_of_a_card_repeats_the_search_beside_its_data(
     line = repetition(study.optuna_study)
     assert line == (
         "nas search --budget 3000 --dataset './my photos' --space blocks --max-macs 900000 "
-        "--epochs 2 --sampler random --pruner none --seed 5 --image-size 10 --fit crop --valid-share 1/4 "
-        "--split-seed 3 --trials 2 --study 'blocks-my photos-3000-again'"
+        "--epochs 2 --sampler random --pruner none --seed 5 --image-size 10 --fit crop "
+        "--valid-share 1/4 --split-seed 3 --trials 2 --study 'blocks-my photos-3000-again'"
     )
     nas.export(study.best, "out", callback=print, data_dir=tmp_path / "cache")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.float32]
+CHUNK = 64  # rows summed in float32 before they go into a sum in float64
 Values = NDArray[Any]  # float32, or uint16 that are the bits of bfloat16
 
 
@@ -115,3 +116,22 @@ def flat(x: Tensor) -> Any:
     """The values of a dense tensor in the order of memory, sharing it; bfloat16 as uint16."""
     values = x.detach().as_strided((x.numel(),), (1,))
     return (values.view(torch.uint16) if x.dtype == torch.bfloat16 else values).numpy()
+
+
+# Between channels and rows of several pixels
+
+
+@compiled
+def tiled(values: Floats, tile: int) -> Floats:
+    """`values` (C,) repeated to (tile,)."""
+    row = np.empty(tile, np.float32)
+    for i in range(tile):
+        row[i] = values[i % values.size]
+    return row
+
+
+@compiled
+def add_tiled(values: Floats, totals: NDArray[np.float64]) -> None:
+    """Add `values` (tile,) to the totals of their channels (C,)."""
+    for i in range(values.size):
+        totals[i % totals.size] += values[i]

@@ -15,13 +15,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.training.cpu.formats import Floats, Values, compiled, load, store
+from nas.training.cpu.formats import (
+    CHUNK,
+    Floats,
+    Values,
+    add_tiled,
+    compiled,
+    load,
+    store,
+    tiled,
+)
 
-# What `store` gets has a name: numba 0.68 dropped a call whose argument was a choice and a `load`.
-CHUNK = 64  # rows summed in float32 before they go into a sum in float64
 STOPPED = np.uint8(4)  # in place of a corner: ReLU let nothing through
 
 Corners = NDArray[np.uint8]
+
+
+# What `store` gets has a name: numba 0.68 dropped a call whose argument was a choice and a `load`.
 
 
 # Max pooling alone
@@ -102,7 +112,7 @@ def norm_and_pool(
         gain, shift: (C,).
     """
     length = width // 2 * c
-    gains, shifts = _repeated(gain, length), _repeated(shift, length)
+    gains, shifts = tiled(gain, length), tiled(shift, length)
     zero = np.float32(0)
     windows = np.empty((4, length), x.dtype)
     for row in range(num_images * (height // 2)):
@@ -153,7 +163,7 @@ def pooled_gradient_sums(
         length: values in a row of windows.
     """
     c = mean.size
-    means = _repeated(mean, length)
+    means = tiled(mean, length)
     zero = np.float32(0)
     sums, products = np.empty(length, np.float32), np.empty(length, np.float32)
     sum_total, product_total = np.zeros(c), np.zeros(c)
@@ -169,9 +179,8 @@ def pooled_gradient_sums(
                 grad = zero if corner_row[i] == STOPPED else load(grad_row, i)
                 sums[i] += grad
                 products[i] += grad * (load(winner_row, i) - means[i])
-        for i in range(length):
-            sum_total[i % c] += sums[i]
-            product_total[i % c] += products[i]
+        add_tiled(sums, sum_total)
+        add_tiled(products, product_total)
     for k in range(c):
         grad_sum[k], product_sum[k] = sum_total[k], product_total[k]
 
@@ -196,8 +205,8 @@ def norm_and_pool_backward(
     """
     c = gain.size
     length = width // 2 * c
-    gains = _repeated(gain, 2 * length)
-    slopes, rests = _repeated(slope, width * c), _repeated(rest, width * c)
+    gains = tiled(gain, 2 * length)
+    slopes, rests = tiled(slope, width * c), tiled(rest, width * c)
     zero = np.float32(0)
     grads = np.empty(2 * length, y_grad.dtype)
     is_here = np.empty(2 * length, y_grad.dtype)
@@ -269,12 +278,3 @@ def _spread(
             here_left[k], here_right[k] = corner_run[k], corner_run[k] ^ np.uint8(1)
     image, line = divmod(row, height // 2)
     return (image * height + 2 * line) * width * c
-
-
-@compiled
-def _repeated(values: Floats, length: int) -> Floats:
-    """`values` (C,) again and again, to (length,)."""
-    repeated = np.empty(length, np.float32)
-    for i in range(length):
-        repeated[i] = values[i % values.size]
-    return repeated

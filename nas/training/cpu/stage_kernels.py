@@ -11,12 +11,21 @@ over `LANES` pixels at once, so that whole vectors are worked on whatever the nu
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nas.training.cpu.formats import Floats, Values, bits, compiled, from_bits, load, store
+from nas.training.cpu.formats import (
+    CHUNK,
+    Floats,
+    Values,
+    add_tiled,
+    bits,
+    compiled,
+    from_bits,
+    load,
+    store,
+    tiled,
+)
 
 LANES = 16
-CHUNK = 64  # rows summed in float32 before they go into a sum in float64
 SIGN = np.uint32(0x80000000)
 
 
@@ -46,7 +55,7 @@ def apply(
             value of y is, so that y tells the backward pass what was dropped.
     """
     tile = LANES * gain.size
-    gains, shifts = _tiled(gain, tile), _tiled(shift, tile)
+    gains, shifts = tiled(gain, tile), tiled(shift, tile)
     zero, minus_zero = np.float32(0), from_bits(SIGN)
     floor = zero if relu_before else np.float32(-np.inf)
     floor_after = zero if relu_after else np.float32(-np.inf)
@@ -96,8 +105,8 @@ def moments(x: Values, relu_before: bool, mean: Floats, variance: Floats) -> Non
                 value = (floor if value < floor else value) - origin[i]
                 sums[i] += value
                 squares[i] += value * value
-        _add_tiled(sums, sum_total)
-        _add_tiled(squares, square_total)
+        add_tiled(sums, sum_total)
+        add_tiled(squares, square_total)
     count = x.size // num_channels
     for c in range(num_channels):
         offset = sum_total[c] / count
@@ -132,7 +141,7 @@ def gradient_sums(
     """
     num_channels = mean.size
     tile = LANES * num_channels
-    means, gains, shifts = _tiled(mean, tile), _tiled(gain, tile), _tiled(shift, tile)
+    means, gains, shifts = tiled(mean, tile), tiled(gain, tile), tiled(shift, tile)
     zero = np.float32(0)
     floor = zero if relu_before else np.float32(-np.inf)
     sums, products = np.empty(tile, np.float32), np.empty(tile, np.float32)
@@ -151,8 +160,8 @@ def gradient_sums(
                 grad = zero if is_stopped else load(grad_row, i)
                 sums[i] += grad
                 products[i] += grad * (value - means[i])
-        _add_tiled(sums, sum_total)
-        _add_tiled(products, product_total)
+        add_tiled(sums, sum_total)
+        add_tiled(products, product_total)
     for c in range(num_channels):
         grad_sum[c], product_sum[c] = sum_total[c], product_total[c]
 
@@ -179,8 +188,8 @@ def apply_backward(
         slope, rest: (C,).
     """
     tile = LANES * gain.size
-    gains, shifts = _tiled(gain, tile), _tiled(shift, tile)
-    slopes, rests = _tiled(slope, tile), _tiled(rest, tile)
+    gains, shifts = tiled(gain, tile), tiled(shift, tile)
+    slopes, rests = tiled(slope, tile), tiled(rest, tile)
     zero = np.float32(0)
     floor = zero if relu_before else np.float32(-np.inf)
     for start in range(0, x.size, tile):
@@ -196,22 +205,3 @@ def apply_backward(
             grad = gains[i] * grad + slopes[i] * value + rests[i]
             grad = zero if relu_before & (value <= zero) else grad
             store(x_grad_row, i, grad)
-
-
-# Between channels and rows of LANES pixels
-
-
-@compiled
-def _tiled(values: Floats, tile: int) -> Floats:
-    """`values` (C,) repeated to (tile,)."""
-    tiled = np.empty(tile, np.float32)
-    for i in range(tile):
-        tiled[i] = values[i % values.size]
-    return tiled
-
-
-@compiled
-def _add_tiled(values: Floats, totals: NDArray[np.float64]) -> None:
-    """Add `values` (tile,) to the totals of their channels (C,)."""
-    for i in range(values.size):
-        totals[i % totals.size] += values[i]
